@@ -1,1 +1,16 @@
-export {};
+export * from './agent.messages.js';
+export * from './compute/cluster.messages.js';
+export * from './compute/fault-rule.messages.js';
+export * from './compute/host.messages.js';
+export * from './compute/operation.messages.js';
+export * from './compute/virtual-machine.messages.js';
+export * from './kinds.js';
+export * from './messages.js';
+export * from './network/network.messages.js';
+export * from './object.js';
+export * from './rejections.js';
+export * from './resource.js';
+export * from './scheduling/placement.messages.js';
+export * from './storage/storage.messages.js';
+export * from './subjects.js';
+export * from './tenancy/namespace.messages.js';

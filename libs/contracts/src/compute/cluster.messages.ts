@@ -1,0 +1,46 @@
+import { z } from 'zod';
+import { defineKind } from '../resource.js';
+
+export const clusterSpec = z.strictObject({
+  description: z.string().max(1024).default('').describe('Free text for people.'),
+  cpuOvercommit: z
+    .number()
+    .min(1)
+    .max(64)
+    .default(4)
+    .describe('How many virtual CPUs may be placed for each hardware thread of the cluster’s hosts.'),
+  memoryOvercommit: z.number().min(1).max(1).default(1).describe('Memory is never promised twice; only 1 is accepted.'),
+});
+export type ClusterSpec = z.infer<typeof clusterSpec>;
+
+export const clusterStatus = z.looseObject({
+  hosts: z.number().int().describe('Hosts that belong to the cluster.'),
+  readyHosts: z.number().int().describe('Hosts of the cluster that are Ready.'),
+});
+
+export const clusterKind = defineKind({
+  group: 'compute.xenolith.dev',
+  version: 'v1alpha1',
+  kind: 'Cluster',
+  plural: 'clusters',
+  singular: 'cluster',
+  shortNames: ['pool'],
+  categories: ['xen'],
+  namespaced: false,
+  service: 'compute',
+  description: 'A group of hosts between which virtual machines may move, with one policy of over-commitment.',
+  spec: clusterSpec,
+  status: clusterStatus,
+  columns: [
+    { name: 'Hosts', type: 'integer', path: '.status.hosts', description: 'Hosts that belong to the cluster.' },
+    { name: 'Ready', type: 'integer', path: '.status.readyHosts', description: 'Hosts that are Ready.' },
+    {
+      name: 'CPU Overcommit',
+      type: 'number',
+      path: '.spec.cpuOvercommit',
+      description: 'Virtual CPUs for each hardware thread.',
+      priority: 1,
+    },
+    { name: 'Age', type: 'date', path: '.metadata.creationTimestamp', description: 'Time since creation.' },
+  ],
+});

@@ -1,0 +1,67 @@
+import { z } from 'zod';
+import { condition, defineKind } from '../resource.js';
+
+export const faultRuleSpec = z.strictObject({
+  match: z
+    .strictObject({
+      commands: z
+        .array(z.string())
+        .default([])
+        .describe('Agent commands that the rule strikes, such as StartDomain; empty: all.'),
+      hosts: z.array(z.string()).default([]).describe('Names of hosts, "*" and "?" as wild cards; empty: all.'),
+      phase: z
+        .enum(['before', 'after'])
+        .default('before')
+        .describe('Before the command takes effect, or after it did and before its answer.'),
+    })
+    .prefault({}),
+  effect: z
+    .strictObject({
+      delay: z.number().min(0).max(3600).optional().describe('Seconds to wait.'),
+      fail: z
+        .strictObject({
+          code: z.string().default('fault_injected'),
+          message: z.string().default('the fault rule says so'),
+        })
+        .optional()
+        .describe('Refuse the command.'),
+      timeout: z.boolean().default(false).describe('Never answer.'),
+      crashHost: z.boolean().default(false).describe('Crash the host: every domain is lost, and it boots again.'),
+    })
+    .describe('What happens; a delay comes first.'),
+  probability: z.number().min(0).max(1).default(1).describe('Chance that the rule strikes a matching command.'),
+  count: z.number().int().min(1).optional().describe('How often it strikes at most; absent: without limit.'),
+  seed: z.number().int().default(0).describe('Seed of the dice.'),
+  enabled: z.boolean().default(true),
+});
+export type FaultRuleSpec = z.infer<typeof faultRuleSpec>;
+
+export const faultRuleStatus = z.looseObject({
+  fired: z.number().int().describe('How often the rule has struck.'),
+  lastFired: z.string().optional(),
+  lastHost: z.string().optional(),
+  lastCommand: z.string().optional(),
+  conditions: z.array(condition),
+});
+
+export const faultRuleKind = defineKind({
+  group: 'chaos.xenolith.dev',
+  version: 'v1alpha1',
+  kind: 'FaultRule',
+  plural: 'faultrules',
+  singular: 'faultrule',
+  shortNames: ['fault', 'faults'],
+  categories: ['xen'],
+  namespaced: false,
+  service: 'compute',
+  description: 'Delays, refusals, silence and crashes on demand: which agent commands, on which hosts, how often.',
+  spec: faultRuleSpec,
+  status: faultRuleStatus,
+  columns: [
+    { name: 'Commands', type: 'string', path: '.spec.match.commands', description: 'Commands that the rule strikes.' },
+    { name: 'Hosts', type: 'string', path: '.spec.match.hosts', description: 'Hosts that the rule strikes.' },
+    { name: 'Enabled', type: 'boolean', path: '.spec.enabled', description: 'Whether the rule is in force.' },
+    { name: 'Fired', type: 'integer', path: '.status.fired', description: 'How often it has struck.' },
+    { name: 'Age', type: 'date', path: '.metadata.creationTimestamp', description: 'Time since creation.' },
+  ],
+});

@@ -1,0 +1,155 @@
+import { z } from 'zod';
+import type { EventOf } from '../messages.js';
+import { condition, defineKind } from '../resource.js';
+
+/** What an agent says of its machine when it registers. */
+export const hardware = z.strictObject({
+  cpu: z.strictObject({
+    model: z.string(),
+    sockets: z.number().int().positive(),
+    coresPerSocket: z.number().int().positive(),
+    threadsPerCore: z.number().int().positive(),
+    threads: z.number().int().positive().describe('Hardware threads in all.'),
+    mhz: z.number().positive(),
+    features: z.array(z.string()).describe('Such as vmx, ept, hap.'),
+  }),
+  memoryBytes: z.number().int().positive().describe('Installed memory in bytes.'),
+  numaNodes: z.array(
+    z.strictObject({
+      id: z.number().int().nonnegative(),
+      memoryBytes: z.number().int().positive(),
+      threads: z.array(z.number().int().nonnegative()),
+    }),
+  ),
+});
+export type Hardware = z.infer<typeof hardware>;
+
+export const controlDomain = z.strictObject({
+  vcpus: z.number().int().positive(),
+  memoryBytes: z.number().int().positive().describe('Dom0’s memory in bytes; guests cannot have it.'),
+});
+
+export const hostSpec = z.strictObject({
+  cluster: z.string().default('default').describe('The cluster that the host belongs to.'),
+  unschedulable: z.boolean().default(false).describe('True keeps new virtual machines away; those that run stay.'),
+});
+export type HostSpec = z.infer<typeof hostSpec>;
+
+export const hostStatus = z.looseObject({
+  conditions: z.array(condition),
+  hypervisor: z.enum(['xen', 'kvm']),
+  version: z.string().describe('Version of the hypervisor.'),
+  agentVersion: z.string(),
+  bootId: z.string().describe('Changes with each boot of the host.'),
+  hardware: hardware.optional(),
+  controlDomain: controlDomain.optional(),
+  cpus: z.number().int().describe('Hardware threads.'),
+  memory: z.string().describe('Installed memory.'),
+  allocatableMemory: z.string().describe('Memory that guests can have: installed less the hypervisor’s and Dom0’s.'),
+  numaNodes: z.number().int(),
+});
+
+export const hostKind = defineKind({
+  group: 'compute.xenolith.dev',
+  version: 'v1alpha1',
+  kind: 'Host',
+  plural: 'hosts',
+  singular: 'host',
+  shortNames: ['ho'],
+  categories: ['xen'],
+  namespaced: false,
+  service: 'compute',
+  description:
+    'A physical machine with a hypervisor and a control domain. Hosts register themselves through their agent.',
+  spec: hostSpec,
+  status: hostStatus,
+  verbs: ['update', 'delete'],
+  fieldSelectors: ['spec.cluster', 'spec.unschedulable'],
+  columns: [
+    {
+      name: 'Status',
+      type: 'string',
+      path: '.status.summary',
+      description: 'Ready, NotReady, with Unschedulable where it applies.',
+    },
+    { name: 'Cluster', type: 'string', path: '.spec.cluster', description: 'The host’s cluster.' },
+    { name: 'CPU', type: 'integer', path: '.status.cpus', description: 'Hardware threads.' },
+    { name: 'Memory', type: 'string', path: '.status.memory', description: 'Installed memory.' },
+    { name: 'NUMA', type: 'integer', path: '.status.numaNodes', description: 'NUMA nodes.' },
+    { name: 'Hypervisor', type: 'string', path: '.status.hypervisor', description: 'Kind of hypervisor.' },
+    { name: 'Version', type: 'string', path: '.status.version', description: 'Version of the hypervisor.' },
+    { name: 'Age', type: 'date', path: '.metadata.creationTimestamp', description: 'Time since registration.' },
+    {
+      name: 'Allocatable',
+      type: 'string',
+      path: '.status.allocatableMemory',
+      description: 'Memory that guests can have.',
+      priority: 1,
+    },
+    { name: 'Boot ID', type: 'string', path: '.status.bootId', description: 'Changes with each boot.', priority: 1 },
+  ],
+});
+
+/** One domain that a host runs, as its inventory lists it. */
+export const domainReport = z.strictObject({
+  virtualMachine: z.string().describe('UID of the virtual machine.'),
+  incarnation: z
+    .number()
+    .int()
+    .positive()
+    .describe('Which run of the machine this is: grows with each start, fences older ones.'),
+  domid: z.number().int().nonnegative(),
+  state: z.enum(['running', 'paused', 'shutdown']),
+});
+export type DomainReport = z.infer<typeof domainReport>;
+
+/** Data of `RegisterHost`, sent by an agent to `cmd.compute.RegisterHost` whenever it connects. The stream id is the host's uid. */
+export const registerHostData = z.strictObject({
+  name: z.string(),
+  bootId: z.string(),
+  hypervisor: z.enum(['xen', 'kvm']),
+  version: z.string(),
+  agentVersion: z.string(),
+  hardware,
+  controlDomain,
+  /** Bytes that guests can have. */
+  allocatableMemoryBytes: z.number().int().nonnegative(),
+  domains: z.array(domainReport).describe('Everything that runs or is paused: the full inventory.'),
+});
+export type RegisterHostData = z.infer<typeof registerHostData>;
+
+export const hostEvents = {
+  HostCreated: z.object({ metadata: z.looseObject({}), spec: z.looseObject({}) }),
+  HostMetadataChanged: z.looseObject({}),
+  HostSpecChanged: z.object({ spec: z.looseObject({}) }),
+  HostDeletionRequested: z.looseObject({}),
+  HostDeleted: z.object({}),
+  /** The agent connected: first contact, a new boot, or other hardware than before. */
+  HostRegistered: registerHostData.omit({ domains: true, name: true }),
+  HostBecameReady: z.object({}),
+  /** No heartbeat for longer than the limit. What runs there goes on; nothing new is placed. */
+  HostBecameUnreachable: z.object({ lastHeartbeatAt: z.number() }),
+  /** The host came back with another boot id: everything that ran there is gone. */
+  HostCrashed: z.object({ previousBootId: z.string(), bootId: z.string() }),
+} as const;
+export type HostEvent = EventOf<typeof hostEvents>;
+
+/** Heartbeat on `telemetry.<host>`; lossy. */
+export const heartbeat = z.strictObject({
+  host: z.string().describe('UID of the host.'),
+  name: z.string(),
+  bootId: z.string(),
+  at: z.number(),
+  domains: z.number().int(),
+  freeMemoryBytes: z.number().int(),
+  cpuLoad: z.number().describe('Busy share of the hardware threads, 0 to 1.'),
+  virtualMachines: z
+    .array(z.strictObject({ uid: z.string(), cpu: z.number(), memoryBytes: z.number() }))
+    .optional()
+    .describe('Figures of each domain: CPU share of one thread, memory in use.'),
+});
+export type Heartbeat = z.infer<typeof heartbeat>;
+
+/** How often an agent sends a heartbeat, and after how long a silence its host counts as unreachable. */
+export const HEARTBEAT_INTERVAL_MS = 2_000;
+export const HEARTBEAT_TIMEOUT_MS = 10_000;

@@ -1,0 +1,124 @@
+import { z } from 'zod';
+import type { EventOf } from '../messages.js';
+import { condition, defineKind } from '../resource.js';
+
+export const operationSpec = z.strictObject({
+  target: z.strictObject({
+    apiVersion: z.string().default('compute.xenolith.dev/v1alpha1'),
+    kind: z.string().describe('Kind of the object that the operation works on.'),
+    name: z.string().describe('Its name.'),
+    uid: z.string().optional().describe('Its UID; set by the platform.'),
+  }),
+  action: z.string().describe('What to do: start, shutdown, hard-shutdown, reboot, hard-reboot, pause, unpause.'),
+  parameters: z.record(z.string(), z.unknown()).default({}),
+});
+export type OperationSpec = z.infer<typeof operationSpec>;
+
+export const OPERATION_PHASES = [
+  'Running',
+  'Compensating',
+  'Succeeded',
+  'Failed',
+  'Cancelled',
+  'NeedsOperator',
+] as const;
+export type OperationPhase = (typeof OPERATION_PHASES)[number];
+
+export const operationStatus = z.looseObject({
+  phase: z.enum(OPERATION_PHASES),
+  progress: z.number().min(0).max(100).describe('Percent of the steps that are done.'),
+  step: z.string().optional().describe('The steps under way.'),
+  cancellable: z.boolean(),
+  message: z.string().optional(),
+  startTime: z.string(),
+  completionTime: z.string().optional(),
+  steps: z.array(z.looseObject({ name: z.string(), phase: z.string() })),
+  choices: z
+    .array(z.string())
+    .optional()
+    .describe('What an operator can choose when the operation needs one: retry, undo, abandon.'),
+  conditions: z.array(condition),
+});
+
+export const operationKind = defineKind({
+  group: 'compute.xenolith.dev',
+  version: 'v1alpha1',
+  kind: 'Operation',
+  plural: 'operations',
+  singular: 'operation',
+  shortNames: ['op', 'ops'],
+  categories: ['xen'],
+  namespaced: true,
+  service: 'compute',
+  description: 'Something that is being done to an object, with its steps and progress. Delete it to cancel it.',
+  spec: operationSpec,
+  status: operationStatus,
+  actions: ['retry', 'undo', 'abandon'],
+  fieldSelectors: ['spec.action', 'spec.target.name', 'status.phase'],
+  columns: [
+    { name: 'Action', type: 'string', path: '.spec.action', description: 'What is being done.' },
+    { name: 'Target', type: 'string', path: '.spec.target.name', description: 'To which object.' },
+    { name: 'Phase', type: 'string', path: '.status.phase', description: 'How far it is.' },
+    { name: 'Progress', type: 'integer', path: '.status.progress', description: 'Percent of the steps that are done.' },
+    { name: 'Step', type: 'string', path: '.status.step', description: 'The steps under way.', priority: 1 },
+    { name: 'Message', type: 'string', path: '.status.message', description: 'Why it ended as it did.', priority: 1 },
+    { name: 'Age', type: 'date', path: '.metadata.creationTimestamp', description: 'Time since it began.' },
+  ],
+});
+
+/**
+ * One step of a plan, as data. Steps of one stage run side by side; a stage begins when the one before is done. `data` may hold references of the form
+ * `{ "$from": "<step name>", "path": "a.b" }` to the answers of earlier steps.
+ */
+export const planStep = z.strictObject({
+  name: z.string(),
+  stage: z.number().int().nonnegative(),
+  /** `service` sends to `cmd.<service>.<type>`; `agent` to `agent.<host>.<type>`, where `host` may be a reference too. */
+  to: z.union([z.strictObject({ service: z.string() }), z.strictObject({ agentOfHost: z.unknown() })]),
+  type: z.string(),
+  streamId: z.string(),
+  data: z.record(z.string(), z.unknown()),
+  timeoutMs: z.number().int().positive(),
+  /** How the step's effect is taken back; absent: it has none, or lies behind the point of no return. */
+  undo: z.strictObject({ type: z.string(), streamId: z.string(), data: z.record(z.string(), z.unknown()) }).optional(),
+  /** Rejection codes that mean "not yet": the step is asked again (a new attempt) when woken or after a pause, for ever. */
+  waitOn: z.array(z.string()).default([]),
+  /** Rejection codes that count as done (an undo of what is gone already). */
+  doneOn: z.array(z.string()).default([]),
+  /** Behind the point of no return: retried until it succeeds, never undone. */
+  mustSucceed: z.boolean().default(false),
+});
+export type PlanStep = z.infer<typeof planStep>;
+
+const rejection = z.strictObject({ code: z.string(), message: z.string() });
+
+export const operationEvents = {
+  /** The plan is the recorded intent: every step of a stage that may have run is undone when the operation fails. */
+  OperationStarted: z.object({
+    metadata: z.looseObject({}),
+    spec: z.looseObject({}),
+    plan: z.array(planStep),
+    cancellable: z.boolean(),
+  }),
+  OperationMetadataChanged: z.looseObject({}),
+  OperationSpecChanged: z.object({ spec: z.looseObject({}) }),
+  OperationDeletionRequested: z.looseObject({}),
+  OperationDeleted: z.object({}),
+  /** Answers of steps; several that came together are one event. */
+  OperationStepsSucceeded: z.object({
+    steps: z.array(z.strictObject({ name: z.string(), attempt: z.number().int(), answer: z.looseObject({}) })),
+  }),
+  OperationStepRefused: z.object({ name: z.string(), attempt: z.number().int(), rejection }),
+  /** The step was told "not yet"; it is tried again at or before `retryAt` (milliseconds since the epoch). */
+  OperationStepDeferred: z.object({ name: z.string(), attempt: z.number().int(), rejection, retryAt: z.number() }),
+  OperationCancelRequested: z.object({ by: z.string() }),
+  OperationCompensationStarted: z.object({ because: z.string() }),
+  OperationStepsUndone: z.object({ names: z.array(z.string()) }),
+  /** A compensation, or a step that must succeed, kept failing. */
+  OperationNeededOperator: z.object({ name: z.string(), attempts: z.number().int(), message: z.string() }),
+  OperationOperatorChose: z.object({ choice: z.enum(['retry', 'undo', 'abandon']), by: z.string() }),
+  OperationSucceeded: z.object({}),
+  OperationFailed: z.object({ message: z.string() }),
+  OperationCancelled: z.object({ message: z.string() }),
+} as const;
+export type OperationEvent = EventOf<typeof operationEvents>;

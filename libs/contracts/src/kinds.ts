@@ -1,0 +1,26 @@
+import { clusterKind } from './compute/cluster.messages.js';
+import { faultRuleKind } from './compute/fault-rule.messages.js';
+import { hostKind } from './compute/host.messages.js';
+import { operationKind } from './compute/operation.messages.js';
+import { virtualMachineKind } from './compute/virtual-machine.messages.js';
+import { networkKind, portKind } from './network/network.messages.js';
+import type { KindDefinition } from './resource.js';
+import { placementKind } from './scheduling/placement.messages.js';
+import { imageKind, storageDomainKind, volumeKind } from './storage/storage.messages.js';
+import { namespaceKind } from './tenancy/namespace.messages.js';
+
+/** Every kind of the API, in the order of discovery. */
+export const KINDS: readonly KindDefinition[] = [
+  namespaceKind,
+  clusterKind,
+  hostKind,
+  virtualMachineKind,
+  operationKind,
+  storageDomainKind,
+  imageKind,
+  volumeKind,
+  networkKind,
+  portKind,
+  placementKind,
+  faultRuleKind,
+];

@@ -1,0 +1,93 @@
+import { z } from 'zod';
+import { condition, defineKind } from '../resource.js';
+
+const ipv4Cidr = z.string().regex(/^(\d{1,3}\.){3}\d{1,3}\/\d{1,2}$/, 'must be an IPv4 network such as 10.20.0.0/16');
+const ipv4 = z.string().regex(/^(\d{1,3}\.){3}\d{1,3}$/, 'must be an IPv4 address');
+
+export const networkSpec = z.strictObject({
+  cidr: ipv4Cidr.describe('The subnet that addresses come from.'),
+  gateway: ipv4.optional().describe('The router’s address, never given to a port. Default: the first of the subnet.'),
+  vlan: z.number().int().min(1).max(4094).optional().describe('VLAN id; absent: untagged.'),
+  mtu: z.number().int().min(576).max(9216).default(1500),
+  bridge: z
+    .string()
+    .regex(/^[a-z][a-z0-9-]{0,14}$/)
+    .default('xenbr0')
+    .describe('The bridge in Dom0 that ports are attached to.'),
+  reserved: z.array(ipv4).default([]).describe('Addresses that are never given to a port.'),
+});
+export type NetworkSpec = z.infer<typeof networkSpec>;
+
+export const networkKind = defineKind({
+  group: 'network.xenolith.dev',
+  version: 'v1alpha1',
+  kind: 'Network',
+  plural: 'networks',
+  singular: 'network',
+  shortNames: ['net'],
+  categories: ['xen'],
+  namespaced: true,
+  service: 'network',
+  description: 'A layer-2 network with one subnet.',
+  spec: networkSpec,
+  status: z.looseObject({ usable: z.number().int(), used: z.number().int(), conditions: z.array(condition) }),
+  columns: [
+    { name: 'CIDR', type: 'string', path: '.spec.cidr', description: 'The subnet.' },
+    { name: 'Gateway', type: 'string', path: '.spec.gateway', description: 'The router’s address.' },
+    { name: 'VLAN', type: 'integer', path: '.spec.vlan', description: 'VLAN id.' },
+    { name: 'Age', type: 'date', path: '.metadata.creationTimestamp', description: 'Time since creation.' },
+    { name: 'Bridge', type: 'string', path: '.spec.bridge', description: 'Bridge in Dom0.', priority: 1 },
+  ],
+});
+
+export const portSpec = z.strictObject({
+  network: z.string().min(1).describe('Name of the network in the same namespace.'),
+  mac: z
+    .string()
+    .regex(/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/)
+    .optional()
+    .describe('Default: the next free one.'),
+  ip: ipv4.optional().describe('Default: the next free address.'),
+});
+export type PortSpec = z.infer<typeof portSpec>;
+
+export const portKind = defineKind({
+  group: 'network.xenolith.dev',
+  version: 'v1alpha1',
+  kind: 'Port',
+  plural: 'ports',
+  singular: 'port',
+  shortNames: ['po'],
+  categories: ['xen'],
+  namespaced: true,
+  service: 'network',
+  description: 'A connection to a network, with a MAC and an IP address that nobody else has.',
+  spec: portSpec,
+  status: z.looseObject({
+    mac: z.string(),
+    ips: z.array(z.string()),
+    host: z.string().optional(),
+    attachedTo: z.string().optional(),
+    conditions: z.array(condition),
+  }),
+  fieldSelectors: ['spec.network'],
+  columns: [
+    { name: 'Network', type: 'string', path: '.spec.network', description: 'The network.' },
+    { name: 'MAC', type: 'string', path: '.status.mac', description: 'MAC address.' },
+    { name: 'IP', type: 'string', path: '.status.ips[0]', description: 'IP address.' },
+    {
+      name: 'Attached To',
+      type: 'string',
+      path: '.status.attachedTo',
+      description: 'The virtual machine that uses it.',
+    },
+    { name: 'Age', type: 'date', path: '.metadata.creationTimestamp', description: 'Time since creation.' },
+  ],
+});
+
+/** `AttachPort` (stream: the port) ties it to a machine; `DetachPort` unties it. Refusal: `port_in_use`. The answer has `mac`, `ips`, `bridge`, `name`, `uid`. */
+export const attachPortData = z.strictObject({
+  virtualMachine: z.strictObject({ uid: z.string(), name: z.string() }),
+  host: z.string().optional(),
+});
+export const detachPortData = z.strictObject({ virtualMachine: z.strictObject({ uid: z.string() }) });

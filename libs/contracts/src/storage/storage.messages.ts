@@ -1,0 +1,149 @@
+import { z } from 'zod';
+import { condition, defineKind, quantity } from '../resource.js';
+
+export const storageDomainSpec = z.strictObject({
+  type: z
+    .enum(['local', 'nfs', 'iscsi', 'fc'])
+    .default('local')
+    .describe('How hosts reach it. `local` is a disk pool that every host has.'),
+  class: z.enum(['data', 'iso', 'backup']).default('data').describe('What it may hold.'),
+  capacity: quantity.describe('Usable capacity.'),
+  overcommit: z
+    .number()
+    .min(1)
+    .max(100)
+    .default(1)
+    .describe('How many bytes may be promised for each byte of capacity, to sparse volumes.'),
+  default: z.boolean().default(false).describe('Volumes that name no storage domain go here.'),
+});
+export type StorageDomainSpec = z.infer<typeof storageDomainSpec>;
+
+export const storageDomainKind = defineKind({
+  group: 'storage.xenolith.dev',
+  version: 'v1alpha1',
+  kind: 'StorageDomain',
+  plural: 'storagedomains',
+  singular: 'storagedomain',
+  shortNames: ['sd', 'sr'],
+  categories: ['xen'],
+  namespaced: false,
+  service: 'storage',
+  description: 'A place that holds volumes and images.',
+  spec: storageDomainSpec,
+  status: z.looseObject({
+    allocated: z.string().describe('Bytes that volumes were promised.'),
+    volumes: z.number().int(),
+    conditions: z.array(condition),
+  }),
+  columns: [
+    { name: 'Type', type: 'string', path: '.spec.type', description: 'How hosts reach it.' },
+    { name: 'Class', type: 'string', path: '.spec.class', description: 'What it may hold.' },
+    { name: 'Capacity', type: 'string', path: '.spec.capacity', description: 'Usable capacity.' },
+    { name: 'Allocated', type: 'string', path: '.status.allocated', description: 'Promised to volumes.' },
+    { name: 'Volumes', type: 'integer', path: '.status.volumes', description: 'Volumes that live here.' },
+    { name: 'Default', type: 'boolean', path: '.spec.default', description: 'Whether volumes go here by default.' },
+    { name: 'Age', type: 'date', path: '.metadata.creationTimestamp', description: 'Time since creation.' },
+  ],
+});
+
+export const imageSpec = z.strictObject({
+  size: quantity.describe('Size of a disk made from the image.'),
+  format: z.enum(['raw', 'cow']).default('cow').describe('How the image is stored.'),
+  os: z.enum(['linux', 'windows', 'other']).default('linux'),
+  description: z.string().max(1024).default(''),
+});
+export type ImageSpec = z.infer<typeof imageSpec>;
+
+export const imageKind = defineKind({
+  group: 'storage.xenolith.dev',
+  version: 'v1alpha1',
+  kind: 'Image',
+  plural: 'images',
+  singular: 'image',
+  shortNames: ['img'],
+  categories: ['xen'],
+  namespaced: false,
+  service: 'storage',
+  description: 'The content that new disks start from.',
+  spec: imageSpec,
+  status: z.looseObject({ phase: z.string(), conditions: z.array(condition) }),
+  nameRule: 'subdomain',
+  columns: [
+    { name: 'Size', type: 'string', path: '.spec.size', description: 'Size of a disk made from it.' },
+    { name: 'Format', type: 'string', path: '.spec.format', description: 'How it is stored.' },
+    { name: 'OS', type: 'string', path: '.spec.os', description: 'Guest system.' },
+    { name: 'Phase', type: 'string', path: '.status.phase', description: 'Whether it can be used.' },
+    { name: 'Age', type: 'date', path: '.metadata.creationTimestamp', description: 'Time since creation.' },
+  ],
+});
+
+export const volumeSpec = z.strictObject({
+  size: quantity.optional().describe('Size. Default: the image’s; needed where there is no image.'),
+  storageDomain: z.string().optional().describe('Where it lives. Default: the default storage domain.'),
+  source: z
+    .strictObject({ image: z.string().min(1) })
+    .optional()
+    .describe('Image that it is a copy of; absent: empty.'),
+  format: z.enum(['raw', 'cow']).default('cow'),
+  provisioning: z.enum(['sparse', 'preallocated']).default('sparse'),
+});
+export type VolumeSpec = z.infer<typeof volumeSpec>;
+
+export const volumeKind = defineKind({
+  group: 'storage.xenolith.dev',
+  version: 'v1alpha1',
+  kind: 'Volume',
+  plural: 'volumes',
+  singular: 'volume',
+  shortNames: ['vol', 'vdi'],
+  categories: ['xen'],
+  namespaced: true,
+  service: 'storage',
+  description:
+    'A disk: instance storage when a virtual machine owns it, else it outlives every machine that it is attached to.',
+  spec: volumeSpec,
+  status: z.looseObject({
+    phase: z.string().describe('Available or InUse.'),
+    size: z.string(),
+    storageDomain: z.string(),
+    attachedTo: z.string().optional().describe('Name of the virtual machine that holds the lease.'),
+    conditions: z.array(condition),
+  }),
+  fieldSelectors: ['status.phase', 'spec.storageDomain'],
+  columns: [
+    { name: 'Phase', type: 'string', path: '.status.phase', description: 'Available or InUse.' },
+    { name: 'Size', type: 'string', path: '.status.size', description: 'Size.' },
+    { name: 'Storage Domain', type: 'string', path: '.status.storageDomain', description: 'Where it lives.' },
+    {
+      name: 'Attached To',
+      type: 'string',
+      path: '.status.attachedTo',
+      description: 'The virtual machine that uses it.',
+    },
+    { name: 'Source', type: 'string', path: '.spec.source.image', description: 'The image it came from.', priority: 1 },
+    { name: 'Age', type: 'date', path: '.metadata.creationTimestamp', description: 'Time since creation.' },
+  ],
+});
+
+/**
+ * `AttachVolume` (stream: the volume) grants the one writer's lease; the answer's `fencingToken` grows with each grant and storage refuses older
+ * ones. Asking again for the same machine and incarnation answers the same token; a younger incarnation of the same machine takes the lease over.
+ * Refusals: `volume_in_use`, `not_found`.
+ */
+export const attachVolumeData = z.strictObject({
+  virtualMachine: z.strictObject({ uid: z.string(), name: z.string() }),
+  incarnation: z.number().int(),
+  readOnly: z.boolean().default(false),
+});
+export const attachVolumeAnswer = z.looseObject({
+  fencingToken: z.number().int(),
+  sizeBytes: z.number().int(),
+  name: z.string(),
+  uid: z.string(),
+});
+
+/** `DetachVolume` (stream: the volume) ends the lease of that incarnation and older ones; none is left: nothing to do. */
+export const detachVolumeData = z.strictObject({
+  virtualMachine: z.strictObject({ uid: z.string() }),
+  incarnation: z.number().int(),
+});
