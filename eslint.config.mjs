@@ -59,7 +59,7 @@ export default ts.config(
             },
             {
               sourceTag: 'layer:domain',
-              onlyDependOnLibsWithTags: ['layer:kernel', 'layer:contracts', 'layer:testing'],
+              onlyDependOnLibsWithTags: ['layer:kernel', 'layer:contracts', 'layer:engine', 'layer:testing'],
             },
             { sourceTag: 'layer:emulator', onlyDependOnLibsWithTags: ['layer:kernel'] },
             {

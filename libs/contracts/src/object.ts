@@ -9,6 +9,7 @@ import {
   type FieldCause,
   type JsonObject,
   type NewEvent,
+  type Rejection,
   type Result,
 } from '@xenolith/kernel';
 import { z } from 'zod';
@@ -111,7 +112,7 @@ export const invalid = (
   kind: KindDefinition,
   metadata: { name: string; namespace?: string | undefined },
   causes: readonly FieldCause[],
-): { readonly ok: false; readonly rejection: import('@xenolith/kernel').Rejection } =>
+): { readonly ok: false; readonly rejection: Rejection } =>
   reject(
     'object_invalid',
     `${describeObject(kind, metadata)} is invalid: ${causes.map((cause) => `${cause.field}: ${cause.message}`).join('; ')}`,
@@ -132,7 +133,7 @@ const metadataOf = (metadata: DesiredMetadata): JsonObject => ({
   labels: metadata.labels,
   annotations: metadata.annotations,
   finalizers: metadata.finalizers,
-  ownerReferences: metadata.ownerReferences as unknown as JsonObject[],
+  ownerReferences: metadata.ownerReferences,
   managedFields: metadata.managedFields as unknown as JsonObject[],
 });
 
@@ -205,7 +206,7 @@ const asObject = <Spec, Own>(state: ObjectState<Spec, Own>): PresentObject<Spec,
 export const notFound = (
   kind: KindDefinition,
   name: string,
-): { readonly ok: false; readonly rejection: import('@xenolith/kernel').Rejection } =>
+): { readonly ok: false; readonly rejection: Rejection } =>
   reject('not_found', `${kind.plural}.${kind.group} "${name}" not found`);
 
 /** Answers `Change<Kind>` and `Delete<Kind>`; null for any other command, which is the kind's own. */

@@ -16,24 +16,27 @@ export interface Command<Type extends string = string, Data = JsonObject> {
   readonly data: Data;
 }
 
-/** Events for another stream of the same service, written in the same transaction; its document follows by that category's own fold. */
-export interface AlsoWrite {
+/**
+ * A command on another stream of the same service, decided and written in the same transaction. Its refusal refuses the whole. A category's streams may
+ * be reached from another's, never in a circle (operations from machines, ledgers from placements).
+ */
+export interface AlsoCommand {
   readonly category: string;
   readonly streamId: Uuid;
-  readonly expected: 'no_stream' | 'existing' | 'any';
-  readonly events: readonly NewEvent[];
+  readonly type: string;
+  readonly data: JsonObject;
 }
 
 /** What an event brings with it, in its own transaction. */
 export interface Consequences {
   readonly claims?: readonly ClaimChange[];
-  readonly also?: readonly AlsoWrite[];
+  readonly also?: readonly AlsoCommand[];
   readonly timers?: readonly NewTimer[];
 }
 
 /**
  * One kind of stream. `decide` is pure and refuses by value; `evolve` never fails; `toResource` gives the API document (null: the
- * stream shows none). `consequences` says, as data, what an event claims, which other streams it starts and which timers it sets.
+ * stream shows none). `consequences` says, as data, what an event claims, which other streams it moves along and which timers it sets.
  */
 export interface Aggregate<State, Event extends NewEvent = NewEvent, Cmd extends Command = Command> {
   readonly category: string;

@@ -18,6 +18,8 @@ export interface CommandMessage {
   readonly at: number;
   /** The version that the user stated: never retried on conflict. */
   readonly expectedVersion?: number;
+  /** Decide and answer as if, but write nothing. */
+  readonly dryRun?: boolean;
   /** An undo names the command that it undoes: that one must have no effect if it comes later. */
   readonly undoes?: Uuid;
   /** W3C Trace Context; the transport sets it. */

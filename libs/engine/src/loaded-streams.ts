@@ -1,0 +1,83 @@
+import type { AnyAggregate, EventLog, JsonObject, StoredEvent, Uuid } from '@xenolith/kernel';
+import type { z } from 'zod';
+
+/** A stream's state at a version; version 0 is a stream that has no events. */
+export interface LoadedStream {
+  readonly state: unknown;
+  readonly version: number;
+}
+
+/** States kept in memory between commands. Right or not, an append at `exact(version)` finds out. */
+const CACHED_STREAMS = 20_000;
+
+/** Loads streams by snapshot and events, and remembers them. */
+export class LoadedStreams {
+  private readonly cache = new Map<Uuid, LoadedStream>();
+
+  constructor(
+    private readonly log: EventLog,
+    private readonly schemas: Readonly<Record<string, z.ZodType>>,
+  ) {}
+
+  async load(aggregate: AnyAggregate, streamId: Uuid): Promise<LoadedStream> {
+    const cached = this.cache.get(streamId);
+    if (cached) return cached;
+    const snapshot =
+      aggregate.snapshotEvery === undefined ? null : await this.log.snapshot(streamId, aggregate.stateVersion);
+    const events = await this.log.readStream(streamId, snapshot?.version ?? 0);
+    const start: LoadedStream = {
+      state: snapshot ? snapshot.state : aggregate.initial,
+      version: snapshot?.version ?? 0,
+    };
+    const loaded = events.reduce<LoadedStream>((stream, event) => this.fold(aggregate, stream, event), start);
+    this.remember(streamId, loaded);
+    return loaded;
+  }
+
+  remember(streamId: Uuid, stream: LoadedStream): void {
+    const known = this.cache.get(streamId);
+    if (known && known.version > stream.version) return;
+    this.cache.delete(streamId);
+    this.cache.set(streamId, stream);
+    if (this.cache.size > CACHED_STREAMS) {
+      const oldest = this.cache.keys().next();
+      if (oldest.done !== true) this.cache.delete(oldest.value);
+    }
+  }
+
+  forget(streamId: Uuid): void {
+    this.cache.delete(streamId);
+  }
+
+  /** The stream with an event of the log added, if it is kept here and the event is its next one. */
+  follow(aggregate: AnyAggregate, event: StoredEvent): void {
+    const cached = this.cache.get(event.streamId);
+    if (!cached || event.version <= cached.version) return;
+    if (event.version === cached.version + 1) this.remember(event.streamId, this.fold(aggregate, cached, event));
+    else this.forget(event.streamId);
+  }
+
+  private fold(aggregate: AnyAggregate, stream: LoadedStream, stored: StoredEvent): LoadedStream {
+    const event = this.parse(aggregate, stored);
+    const place = {
+      streamId: stored.streamId,
+      version: stored.version,
+      at: stored.metadata.at,
+      actor: stored.metadata.actor,
+    };
+    return { state: aggregate.evolve(stream.state, event, place) as unknown, version: stored.version };
+  }
+
+  /** Today's shape of a stored event, checked by its schema: what does not parse is a defect and must not be guessed at. */
+  private parse(aggregate: AnyAggregate, stored: StoredEvent): StoredEvent {
+    let { data, schemaVersion } = stored;
+    for (const upcaster of aggregate.upcasters?.[stored.type] ?? []) {
+      if (upcaster.from === schemaVersion) {
+        data = upcaster.upcast(data);
+        schemaVersion += 1;
+      }
+    }
+    const schema = this.schemas[stored.type];
+    return { ...stored, schemaVersion, data: schema ? (schema.parse(data) as JsonObject) : data };
+  }
+}

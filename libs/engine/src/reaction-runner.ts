@@ -1,0 +1,67 @@
+import {
+  BusFault,
+  type Clock,
+  type LogFeed,
+  type LoggedEvent,
+  type MessageBus,
+  type Subscription,
+} from '@xenolith/kernel';
+import { messageOf } from './process-runner.js';
+import { NO_TRACER, type Dispatch, type EngineObserver, type Reaction, type Tracer } from './service.js';
+
+/** Runs a reaction, one runner at a time: each event's commands are answered before the checkpoint passes it. */
+export class ReactionRunner {
+  private subscription: Subscription | null = null;
+
+  constructor(
+    private readonly reaction: Reaction,
+    private readonly tools: {
+      readonly feed: LogFeed;
+      readonly bus: MessageBus;
+      readonly clock: Clock;
+      readonly tracer?: Tracer;
+      readonly observer?: EngineObserver;
+    },
+  ) {}
+
+  async start(): Promise<void> {
+    this.subscription = await this.tools.feed.followLeased({
+      name: `reaction-${this.reaction.name}`,
+      onBatch: async (events) => {
+        for (const event of events) {
+          if (!this.reaction.on.includes(event.type)) continue;
+          await Promise.all(this.reaction.react(event).map((dispatch) => this.send(event, dispatch)));
+        }
+      },
+    });
+  }
+
+  async stop(): Promise<void> {
+    await this.subscription?.stop();
+  }
+
+  /** Throws a fault, upon which the feed brings the batch again; a rejection is an answer like any other. */
+  private async send(event: LoggedEvent, dispatch: Dispatch): Promise<void> {
+    const message = messageOf(dispatch, {
+      actor: `process:${this.reaction.name}`,
+      correlationId: event.metadata.correlationId,
+      causationId: event.eventId,
+      at: event.metadata.at,
+    });
+    const tracer = this.tools.tracer ?? NO_TRACER;
+    try {
+      await tracer.span(`${this.reaction.name} ${dispatch.type}`, { parent: event.metadata.traceparent }, () =>
+        this.tools.bus.request(dispatch.subject, message, { timeoutMs: dispatch.timeoutMs }),
+      );
+    } catch (error) {
+      if (error instanceof BusFault)
+        this.tools.observer?.dispatchFaulted?.({
+          process: this.reaction.name,
+          dispatch,
+          fault: error.kind,
+          message: error.message,
+        });
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,139 @@
+import type { KindDefinition, ServiceName } from '@xenolith/contracts';
+import type {
+  AnyAggregate,
+  BusFaultKind,
+  CommandMessage,
+  JsonObject,
+  LoggedEvent,
+  Reply,
+  Result,
+  StoredDocument,
+  StoredEvent,
+  Uuid,
+} from '@xenolith/kernel';
+import type { z } from 'zod';
+
+/** Everything that a service is, as data: the same definition runs in its app, over Postgres and NATS, and in the simulation. */
+export interface ServiceDefinition {
+  readonly name: ServiceName;
+  readonly kinds: readonly KindDefinition[];
+  readonly aggregates: readonly AnyAggregate[];
+  readonly routes: readonly CommandRoute[];
+  readonly indexes: readonly Index[];
+  readonly processes: readonly ProcessDefinition[];
+  readonly reactions: readonly Reaction[];
+  /** Schemas of the events that this service writes, by type; an event is parsed when it is read. */
+  readonly eventSchemas: Readonly<Record<string, z.ZodType>>;
+}
+
+/** A command that the service takes on `cmd.<service>.<type>`, and the category of the stream it is for. */
+export interface CommandRoute {
+  readonly type: string;
+  readonly category: string;
+  readonly schema: z.ZodType;
+  /**
+   * Completes the data with what pure deciding cannot know: a free address, a host that fits. Reads the service's indexes only. Runs again when
+   * the append met a taken claim, a conflict, or a refusal with a code in `retryOn`.
+   */
+  readonly prepare?: (message: CommandMessage, attempt: number) => Result<JsonObject> | Promise<Result<JsonObject>>;
+  readonly retryOn?: readonly string[];
+  /** Names the refusal when a claim is taken; absent: `already_exists` for names, `claim_taken` else. `null`: prepare again. */
+  readonly onClaimTaken?: (
+    claim: { scope: string; value: string; holder: Uuid },
+    message: CommandMessage,
+  ) => Reply | null;
+  /** What the command answers, from the stream's state after it; absent: a `CommandAnswer`. */
+  readonly answer?: (state: unknown, streamId: Uuid) => Reply;
+}
+
+/**
+ * A view of the log in memory. It starts from the documents of its categories at one position, then sees every event in order; the service's own
+ * appends reach it at once, so that the next decision knows of them. No event of a stream is shown twice.
+ */
+export interface Index {
+  readonly name: string;
+  readonly categories: readonly string[];
+  /** Called before the first event, and again (from scratch) after the log was rebuilt. */
+  load(documents: readonly StoredDocument[]): void;
+  apply(event: StoredEvent): void;
+}
+
+/** A command that a process or a reaction sends. The id makes it idempotent. */
+export interface Dispatch {
+  /** Unique among the dispatches of one process instance. */
+  readonly key: string;
+  readonly commandId: Uuid;
+  readonly subject: string;
+  readonly type: string;
+  readonly streamId: Uuid;
+  readonly data: JsonObject;
+  readonly timeoutMs: number;
+  readonly undoes?: Uuid;
+}
+
+export type DispatchOutcome =
+  | { readonly kind: 'reply'; readonly reply: Reply }
+  | { readonly kind: 'fault'; readonly fault: BusFaultKind; readonly message: string };
+
+/**
+ * An event-sourced process manager. Its streams are the instances; `due` reads, from an instance's state alone, which commands must be under way, so
+ * that it resumes anywhere. Every outcome is recorded by a command on the instance's own stream before the next step.
+ */
+export interface ProcessDefinition {
+  readonly name: string;
+  readonly category: string;
+  /** Whether an instance with this document still has work; finished ones are passed over after a restart. */
+  readonly isActive: (document: JsonObject) => boolean;
+  /** Commands to be under way now, and the moment (milliseconds since the epoch) to look again. */
+  readonly due: (
+    state: unknown,
+    place: { readonly streamId: Uuid; readonly now: number },
+  ) => { readonly dispatches: readonly Dispatch[]; readonly wakeAt: number | null };
+  /** The command on the instance's own stream that records an outcome; null: nothing to record, ask again. */
+  readonly record: (
+    dispatch: Dispatch,
+    outcome: DispatchOutcome,
+    now: number,
+  ) => { readonly type: string; readonly data: JsonObject } | null;
+  /** Instances to look at when an event of another stream is seen. */
+  readonly wakes?: (
+    event: LoggedEvent,
+  ) => readonly { readonly streamId: Uuid; readonly type: string; readonly data: JsonObject }[];
+}
+
+/** Turns single events into commands, at least once each, in the log's order. */
+export interface Reaction {
+  readonly name: string;
+  readonly on: readonly string[];
+  readonly react: (event: LoggedEvent) => readonly Dispatch[];
+}
+
+/** Spans, as the engine names them; the runtime gives OpenTelemetry's. `parent` is a W3C traceparent for work that goes on after its request. */
+export interface Tracer {
+  span<Value>(
+    name: string,
+    options: { readonly attributes?: JsonObject; readonly parent?: string | undefined },
+    action: () => Promise<Value>,
+  ): Promise<Value>;
+  /** The current span's traceparent, if there is one. */
+  current(): string | undefined;
+}
+
+export const NO_TRACER: Tracer = { span: (_name, _options, action) => action(), current: () => undefined };
+
+/** Where the engine says what it did; the runtime logs and counts it. */
+export interface EngineObserver {
+  commandHandled?(info: {
+    readonly type: string;
+    readonly outcome: 'accepted' | 'rejected' | 'known' | 'fault';
+    readonly attempts: number;
+    readonly code?: string;
+  }): void;
+  dispatchFaulted?(info: {
+    readonly process: string;
+    readonly dispatch: Dispatch;
+    readonly fault: string;
+    readonly message: string;
+  }): void;
+  defect?(error: unknown): void;
+}
