@@ -25,7 +25,8 @@ const jsonObject = z.custom<JsonObject>(
   'must be an object',
 );
 
-const commandMessage = z.object({
+// Loose: members that newer senders add pass through to the handler.
+const commandMessage = z.looseObject({
   commandId: z.string().min(1),
   type: z.string().min(1),
   streamId: z.string().min(1),
@@ -36,6 +37,7 @@ const commandMessage = z.object({
   causationId: z.string().min(1),
   at: z.number(),
   expectedVersion: z.number().int().optional(),
+  dryRun: z.boolean().optional(),
   undoes: z.string().optional(),
 });
 

@@ -1,9 +1,9 @@
 import { BusFault, ok, reject, uuidFrom, type CommandMessage, type JsonObject, type Reply } from '@xenolith/kernel';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { startNats, type NatsServer } from './nats-server.spec-fixture.js';
+import { startNats, type TestServer } from '@xenolith/testing';
 import { openMessageBus, type BusOptions, type NatsMessageBus } from './index.js';
 
-let nats: NatsServer;
+let nats: TestServer;
 const open: NatsMessageBus[] = [];
 
 const bus = async (options: Partial<BusOptions> = {}): Promise<NatsMessageBus> => {
@@ -340,6 +340,7 @@ describe('a restart of NATS', () => {
     };
     const asking = ask();
     await outage.promise;
+    await nats.kill();
     await nats.restart();
     await asking;
     const settled = await Promise.all(replies);
@@ -356,6 +357,7 @@ describe('a restart of NATS', () => {
     const message = command();
     const reply = client.request('across', message, { timeoutMs: 30_000 });
     await vi.waitFor(() => expect(effects.size).toBe(1));
+    await nats.kill();
     await nats.restart();
     release.resolve(ok({ survived: true }));
     await expect(reply).resolves.toEqual(ok({ survived: true }));
@@ -369,6 +371,7 @@ describe('a restart of NATS', () => {
       await vi.waitFor(() => expect(client.connected).toBe(false));
       expect((await faultOf(client.request('durable', command(), { timeoutMs: 200 }))).kind).toBe('disconnected');
     } finally {
+      await nats.kill();
       await nats.restart();
     }
   });

@@ -67,9 +67,10 @@ export const openMessageBus = async (options: BusOptions): Promise<NatsMessageBu
 
 /** The message bus over core NATS. */
 export class NatsMessageBus implements MessageBus {
+  readonly log: BusLog;
+  readonly onDefect: (defect: AssertionError) => void;
   readonly #served = new Set<ServedSubject>();
   readonly #settings: BusSettings;
-  readonly #log: BusLog;
   readonly #link: Link;
   readonly #requests: Requests;
   readonly #parts: ServerParts;
@@ -82,16 +83,17 @@ export class NatsMessageBus implements MessageBus {
     options: BusOptions,
   ) {
     this.#settings = { ...DEFAULT_SETTINGS, ...options.settings };
-    this.#log = options.log ?? silentLog;
-    this.#link = watchLink(connection, this.#log);
+    this.log = options.log ?? silentLog;
+    this.onDefect = options.onDefect ?? throwUncaught;
+    this.#link = watchLink(connection, this.log);
     this.#requests = new Requests(connection, this.#link, this.#settings, options.observer);
     this.#parts = {
       connection,
       replies: new Replies(connection, this.#link),
       settings: this.#settings,
-      log: this.#log,
+      log: this.log,
       observer: options.observer,
-      onDefect: options.onDefect ?? throwUncaught,
+      onDefect: this.onDefect,
     };
     this.#keepAlive = setInterval(() => {
       const now = Date.now();
@@ -133,12 +135,11 @@ export class NatsMessageBus implements MessageBus {
     const subscription = this.connection.subscribe(subject, {
       callback: (error, message) => {
         if (error) {
-          this.#log.error({ err: error, subject }, 'NATS refused the subscription');
+          this.log.error({ err: error, subject }, 'NATS refused the subscription');
           return;
         }
         const payload = parseObject(message.string());
-        if (payload === null)
-          this.#log.warn({ subject: message.subject }, 'passed over a signal that is not an object');
+        if (payload === null) this.log.warn({ subject: message.subject }, 'passed over a signal that is not an object');
         else this.#deliver(handler, payload, message.subject);
       },
     });
@@ -170,7 +171,7 @@ export class NatsMessageBus implements MessageBus {
     try {
       handler(payload, subject);
     } catch (error) {
-      this.#log.error({ err: error, subject }, 'a signal could not be handled');
+      this.log.error({ err: error, subject }, 'a signal could not be handled');
     }
   }
 

@@ -68,6 +68,33 @@ export const beginHandleSpan = (
   return { span, within: trace.setSpan(parent, span) };
 };
 
+/** Writes the current trace context into headers. */
+export const injectContext = (carrier: MsgHdrs): void => propagation.inject(context.active(), carrier, setter);
+
+/** Runs `action` in a span for a durable message, as a child of its publisher's; a throw marks the span as failed and passes on. */
+export const withConsumeSpan = async (
+  subject: string,
+  carrier: MsgHdrs | undefined,
+  action: () => Promise<void>,
+): Promise<void> => {
+  const parent = carrier ? propagation.extract(ROOT_CONTEXT, carrier, getter) : ROOT_CONTEXT;
+  const span = tracer().startSpan(
+    `consume ${subject}`,
+    {
+      kind: SpanKind.CONSUMER,
+      attributes: { 'messaging.system': 'nats', 'messaging.destination.name': subject },
+    },
+    parent,
+  );
+  try {
+    await context.with(trace.setSpan(parent, span), action);
+    endSpan(span, 'ok');
+  } catch (fault) {
+    endSpan(span, 'fault', fault);
+    throw fault;
+  }
+};
+
 /** Ends a span. A rejection is an answer, so only a fault marks the span as failed. */
 export const endSpan = (span: Span, outcome: string, fault?: unknown): void => {
   span.setAttribute('xenolith.outcome', outcome);
