@@ -203,10 +203,7 @@ const decideDelete = <Spec, Own>(
 const asObject = <Spec, Own>(state: ObjectState<Spec, Own>): PresentObject<Spec, Own> | null =>
   state.phase === 'present' ? state : null;
 
-export const notFound = (
-  kind: KindDefinition,
-  name: string,
-): { readonly ok: false; readonly rejection: Rejection } =>
+export const notFound = (kind: KindDefinition, name: string): { readonly ok: false; readonly rejection: Rejection } =>
   reject('not_found', `${kind.plural}.${kind.group} "${name}" not found`);
 
 /** Answers `Change<Kind>` and `Delete<Kind>`; null for any other command, which is the kind's own. */
