@@ -1,1 +1,5 @@
 export * from './servers.js';
+export * from './virtual-clock.js';
+export * from './memory-event-log.js';
+export * from './memory-bus.js';
+export * from './given-when-then.js';

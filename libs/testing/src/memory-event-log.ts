@@ -1,0 +1,463 @@
+import {
+  uuidFrom,
+  type AppendOutcome,
+  type AppendRequest,
+  type ClaimChange,
+  type Clock,
+  type CommandResult,
+  type EventLog,
+  type JsonObject,
+  type LogFeed,
+  type LoggedEvent,
+  type NewTimer,
+  type Snapshot,
+  type StoredDocument,
+  type StoredEvent,
+  type StreamVersion,
+  type StreamWrite,
+  type Subscription,
+  type Uuid,
+} from '@xenolith/kernel';
+
+/** How long things take, in milliseconds of the clock; drawn anew for each call. Absent: nothing takes time. */
+export interface MemoryLatency {
+  readonly append?: () => number;
+  readonly read?: () => number;
+  /** From an append to its events having positions and being shown to followers. */
+  readonly sequence?: () => number;
+}
+
+/** Guards of the store that a mutation test takes out, to see that the simulation notices. */
+export type StoreGuard = 'expected_version' | 'command_deduplication' | 'claims' | 'cancels' | 'lease_fencing';
+
+interface Stream {
+  readonly category: string;
+  readonly events: StoredEvent[];
+  ended: boolean;
+}
+
+interface Unsequenced {
+  readonly event: StoredEvent;
+  readonly document?: JsonObject | null;
+}
+
+interface Lease {
+  readonly connection: MemoryConnection;
+  readonly grant: () => void;
+}
+
+type Timer = NewTimer & { op: 'set' };
+
+/** Pause before a batch whose handler threw is shown again. */
+const RETRY_PAUSE_MS = 100;
+const BATCH_EVENTS = 256;
+
+/**
+ * The event log in memory, with the semantics of the one in Postgres. Processes reach it through connections, which can be killed as a process can: what
+ * a killed connection had asked for may have happened or not, and it never learns.
+ */
+export class MemoryEventLog {
+  private readonly streams = new Map<Uuid, Stream>();
+  private readonly commands = new Map<Uuid, CommandResult>();
+  private readonly claims = new Map<string, Uuid>();
+  private readonly snapshots = new Map<string, Snapshot>();
+  private readonly timers = new Map<Uuid, Timer>();
+  private readonly newest = new Map<Uuid, { version: number; category: string; document: JsonObject | null }>();
+  private readonly positions = new Map<string, number>();
+  private readonly unsequenced: Unsequenced[] = [];
+  private readonly followers = new Set<() => void>();
+  private readonly leases = new Map<string, Lease[]>();
+  private readonly checkpoints = new Map<string, number>();
+  readonly log: LoggedEvent[] = [];
+
+  constructor(
+    readonly clock: Clock,
+    readonly latency: MemoryLatency = {},
+    private readonly without: ReadonlySet<StoreGuard> = new Set(),
+  ) {}
+
+  connect(): MemoryConnection {
+    return new MemoryConnection(this);
+  }
+
+  /** All writes of a request happen, or none: the whole runs at one moment of the clock. */
+  append(request: AppendRequest): AppendOutcome {
+    const stored = this.commands.get(request.commandId);
+    if (stored && !(this.without.has('command_deduplication') && !stored.cancelled)) return { status: 'known', stored };
+    const refusal = this.checkWrites(request.writes) ?? this.checkClaims(request.claims);
+    if (refusal) return refusal;
+    for (const claim of request.claims) this.change(claim);
+    for (const timer of request.timers) this.keepTimer(timer);
+    const versions = request.writes.map((write) => this.write(write, request));
+    this.commands.set(request.commandId, {
+      commandId: request.commandId,
+      requestHash: request.requestHash,
+      result: request.result,
+      versions,
+      cancelled: false,
+    });
+    if (!this.without.has('cancels')) for (const cancelled of request.cancels) this.cancel(cancelled);
+    if (request.writes.length > 0) this.sequenceSoon();
+    return { status: 'appended', versions };
+  }
+
+  commandResult(commandId: Uuid): CommandResult | null {
+    return this.commands.get(commandId) ?? null;
+  }
+
+  readStream(streamId: Uuid, afterVersion: number): readonly StoredEvent[] {
+    return this.streams.get(streamId)?.events.slice(afterVersion) ?? [];
+  }
+
+  claimHolder(scope: string, value: string): Uuid | null {
+    return this.claims.get(claimKey({ scope, value })) ?? null;
+  }
+
+  snapshot(streamId: Uuid, stateVersion: number): Snapshot | null {
+    return this.snapshots.get(`${streamId}/${stateVersion}`) ?? null;
+  }
+
+  saveSnapshot(snapshot: Snapshot): void {
+    this.snapshots.set(`${snapshot.streamId}/${snapshot.stateVersion}`, snapshot);
+  }
+
+  readLog(after: number, limit: number): readonly LoggedEvent[] {
+    return this.log.slice(after, after + limit);
+  }
+
+  /** Sequences what is waiting: every append acknowledged before the call is at or below the answer. */
+  head(): number {
+    this.sequence();
+    return this.log.length;
+  }
+
+  documents(categories: readonly string[] | undefined): { position: number; documents: readonly StoredDocument[] } {
+    this.sequence();
+    const documents: StoredDocument[] = [];
+    for (const [streamId, entry] of this.newest) {
+      if (entry.document === null || (categories && !categories.includes(entry.category))) continue;
+      const position = this.positions.get(`${streamId}/${entry.version}`) ?? 0;
+      documents.push({
+        streamId,
+        category: entry.category,
+        version: entry.version,
+        position,
+        document: entry.document,
+      });
+    }
+    return { position: this.log.length, documents };
+  }
+
+  /** The living timers, for whoever runs them. */
+  dueTimers(now: number): readonly Timer[] {
+    return [...this.timers.values()]
+      .filter((timer) => timer.dueAt <= now)
+      .sort((left, right) => left.dueAt - right.dueAt || (left.id < right.id ? -1 : 1));
+  }
+
+  timerSent(id: Uuid): void {
+    this.timers.delete(id);
+  }
+
+  nextTimerAt(): number | null {
+    return this.timers.size === 0 ? null : Math.min(...[...this.timers.values()].map((timer) => timer.dueAt));
+  }
+
+  /** Names of claims and their holders, for invariants. */
+  allClaims(): ReadonlyMap<string, Uuid> {
+    return this.claims;
+  }
+
+  onSequenced(listener: () => void): () => void {
+    this.followers.add(listener);
+    return () => this.followers.delete(listener);
+  }
+
+  checkpoint(name: string): number {
+    return this.checkpoints.get(name) ?? 0;
+  }
+
+  saveCheckpoint(name: string, position: number, connection: MemoryConnection): boolean {
+    const holder = this.leases.get(name)?.[0]?.connection;
+    if (holder !== connection && !this.without.has('lease_fencing')) return false;
+    this.checkpoints.set(name, position);
+    return true;
+  }
+
+  /** Queues for a lease; `grant` runs when the connection holds it. */
+  requestLease(name: string, lease: Lease): void {
+    const queue = this.leases.get(name) ?? [];
+    queue.push(lease);
+    this.leases.set(name, queue);
+    if (queue.length === 1 || this.without.has('lease_fencing')) lease.grant();
+  }
+
+  releaseLeases(connection: MemoryConnection, name?: string): void {
+    for (const [leased, queue] of this.leases) {
+      if (name !== undefined && leased !== name) continue;
+      const held = queue[0]?.connection === connection;
+      const left = queue.filter((lease) => lease.connection !== connection);
+      this.leases.set(leased, left);
+      if (held) left[0]?.grant();
+    }
+  }
+
+  private checkWrites(writes: readonly StreamWrite[]): AppendOutcome | null {
+    for (const write of writes) {
+      const stream = this.streams.get(write.streamId);
+      const actual = stream?.events.length ?? 0;
+      if (stream?.ended === true) return { status: 'stream_ended', streamId: write.streamId };
+      if (this.without.has('expected_version')) continue;
+      const wanted = write.expected === 'any' ? actual : write.expected === 'no_stream' ? 0 : write.expected.exact;
+      if (wanted !== actual) return { status: 'conflict', streamId: write.streamId, actual };
+    }
+    return null;
+  }
+
+  private checkClaims(changes: readonly ClaimChange[]): AppendOutcome | null {
+    if (this.without.has('claims')) return null;
+    const pending = new Map<string, Uuid | null>();
+    for (const change of changes) {
+      const key = claimKey(change);
+      const holder = pending.has(key) ? (pending.get(key) ?? null) : (this.claims.get(key) ?? null);
+      if (change.op === 'claim' && holder !== null && holder !== change.holder)
+        return { status: 'claim_taken', scope: change.scope, value: change.value, holder };
+      if (change.op === 'require' && holder === null)
+        return { status: 'claim_missing', scope: change.scope, value: change.value };
+      if (change.op === 'claim') pending.set(key, change.holder);
+      if (change.op === 'release' && holder === change.holder) pending.set(key, null);
+    }
+    return null;
+  }
+
+  private change(claim: ClaimChange): void {
+    const key = claimKey(claim);
+    if (claim.op === 'claim') this.claims.set(key, claim.holder);
+    if (claim.op === 'release' && this.claims.get(key) === claim.holder) this.claims.delete(key);
+  }
+
+  private keepTimer(timer: NewTimer): void {
+    if (timer.op === 'set') this.timers.set(timer.id, timer);
+    else this.timers.delete(timer.id);
+  }
+
+  private cancel(commandId: Uuid): void {
+    if (this.commands.has(commandId)) return;
+    this.commands.set(commandId, { commandId, requestHash: '', result: {}, versions: [], cancelled: true });
+  }
+
+  private write(write: StreamWrite, request: AppendRequest): StreamVersion {
+    const stream = this.streams.get(write.streamId) ?? { category: write.category, events: [], ended: false };
+    this.streams.set(write.streamId, stream);
+    write.events.forEach((event, index) => {
+      const stored: StoredEvent = {
+        ...event,
+        eventId: uuidFrom(request.commandId, write.streamId, index),
+        streamId: write.streamId,
+        category: write.category,
+        version: stream.events.length + 1,
+        metadata: request.metadata,
+      };
+      stream.events.push(stored);
+      const shown = write.document !== null || write.ends || this.newest.has(write.streamId);
+      this.unsequenced.push(
+        index === write.events.length - 1 && shown ? { event: stored, document: write.document } : { event: stored },
+      );
+    });
+    stream.ended = write.ends;
+    const version = stream.events.length;
+    if (write.document !== null || this.newest.has(write.streamId))
+      this.newest.set(write.streamId, { version, category: write.category, document: write.document });
+    return { streamId: write.streamId, version };
+  }
+
+  private sequenceSoon(): void {
+    const delay = this.latency.sequence?.() ?? 0;
+    if (delay === 0) this.sequence();
+    else this.clock.after(delay, () => this.sequence());
+  }
+
+  private sequence(): void {
+    if (this.unsequenced.length === 0) return;
+    for (const { event, document } of this.unsequenced.splice(0)) {
+      const position = this.log.length + 1;
+      this.log.push({ ...event, position, ...(document === undefined ? {} : { document }) });
+      this.positions.set(`${event.streamId}/${event.version}`, position);
+    }
+    for (const listener of [...this.followers]) listener();
+  }
+}
+
+const claimKey = (claim: { scope: string; value: string }): string => `${claim.scope}\u0000${claim.value}`;
+
+/** A call on a connection that was killed: the process that made it is gone. */
+const never = <Value>(): Promise<Value> => new Promise(() => undefined);
+
+/** One process's access to the log. */
+export class MemoryConnection implements EventLog, LogFeed {
+  private killed = false;
+  private readonly stops = new Set<() => void>();
+
+  constructor(private readonly store: MemoryEventLog) {}
+
+  /** As SIGKILL would: nothing that was asked through it is ever answered, and its leases go to the next in line. */
+  kill(): void {
+    this.killed = true;
+    for (const stop of this.stops) stop();
+    this.store.releaseLeases(this);
+  }
+
+  append(request: AppendRequest): Promise<AppendOutcome> {
+    return this.call('append', () => this.store.append(request));
+  }
+
+  readStream(streamId: Uuid, afterVersion = 0): Promise<readonly StoredEvent[]> {
+    return this.call('read', () => this.store.readStream(streamId, afterVersion));
+  }
+
+  commandResult(commandId: Uuid): Promise<CommandResult | null> {
+    return this.call('read', () => this.store.commandResult(commandId));
+  }
+
+  claimHolder(scope: string, value: string): Promise<Uuid | null> {
+    return this.call('read', () => this.store.claimHolder(scope, value));
+  }
+
+  snapshot(streamId: Uuid, stateVersion: number): Promise<Snapshot | null> {
+    return this.call('read', () => this.store.snapshot(streamId, stateVersion));
+  }
+
+  saveSnapshot(snapshot: Snapshot): Promise<void> {
+    return this.call('read', () => this.store.saveSnapshot(snapshot));
+  }
+
+  readLog(after: number, limit: number): Promise<readonly LoggedEvent[]> {
+    return this.call('read', () => this.store.readLog(after, limit));
+  }
+
+  head(): Promise<number> {
+    return this.call('read', () => this.store.head());
+  }
+
+  documents(categories?: readonly string[]): Promise<{ position: number; documents: readonly StoredDocument[] }> {
+    return this.call('read', () => this.store.documents(categories));
+  }
+
+  follow(follower: {
+    name: string;
+    after: number;
+    onBatch: (events: readonly LoggedEvent[]) => Promise<void>;
+  }): Promise<Subscription> {
+    const cursor = new Cursor(this.store, follower.after, follower.onBatch, () => true);
+    return Promise.resolve(this.track(cursor));
+  }
+
+  followLeased(follower: {
+    name: string;
+    onBatch: (events: readonly LoggedEvent[]) => Promise<void>;
+    onLease?: (held: boolean) => Promise<void>;
+  }): Promise<Subscription> {
+    let cursor: Cursor | null = null;
+    const begin = async (): Promise<void> => {
+      await follower.onLease?.(true);
+      if (this.killed) return;
+      cursor = new Cursor(this.store, this.store.checkpoint(follower.name), follower.onBatch, (position) =>
+        this.store.saveCheckpoint(follower.name, position, this),
+      );
+      this.stops.add(cursor.halt);
+    };
+    const lease: Lease = { connection: this, grant: () => void begin() };
+    this.store.requestLease(follower.name, lease);
+    return Promise.resolve({
+      stop: async () => {
+        await cursor?.stop();
+        this.store.releaseLeases(this, follower.name);
+        await follower.onLease?.(false);
+      },
+    });
+  }
+
+  private track(cursor: Cursor): Subscription {
+    this.stops.add(cursor.halt);
+    return {
+      stop: async () => {
+        this.stops.delete(cursor.halt);
+        await cursor.stop();
+      },
+    };
+  }
+
+  /** The effect happens after half of the latency, the answer after the other half: a process may die in between. */
+  private async call<Value>(kind: 'append' | 'read', action: () => Value): Promise<Value> {
+    if (this.killed) return never();
+    const latency = this.store.latency[kind]?.() ?? 0;
+    if (latency > 0) await this.pause(latency / 2);
+    const value = action();
+    if (latency > 0) await this.pause(latency / 2);
+    return this.isKilled() ? never() : value;
+  }
+
+  private isKilled(): boolean {
+    return this.killed;
+  }
+
+  private pause(delayMs: number): Promise<void> {
+    return new Promise((resolve) => this.store.clock.after(delayMs, resolve));
+  }
+}
+
+/** Shows the log to one handler, batch by batch. */
+class Cursor {
+  private running: Promise<void> | null = null;
+  private halted = false;
+  private readonly unlisten: () => void;
+
+  constructor(
+    private readonly store: MemoryEventLog,
+    private position: number,
+    private readonly onBatch: (events: readonly LoggedEvent[]) => Promise<void>,
+    private readonly onDone: (position: number) => boolean,
+  ) {
+    this.unlisten = store.onSequenced(() => this.wake());
+    this.wake();
+  }
+
+  readonly halt = (): void => {
+    this.halted = true;
+    this.unlisten();
+  };
+
+  async stop(): Promise<void> {
+    this.halt();
+    await this.running;
+  }
+
+  private wake(): void {
+    this.running ??= this.run().finally(() => {
+      this.running = null;
+      if (!this.halted && this.position < this.store.log.length) this.wake();
+    });
+  }
+
+  private async run(): Promise<void> {
+    // A turn of the event loop's microtasks lies between an append and its followers, as a network would.
+    await Promise.resolve();
+    while (!this.halted) {
+      const events = this.store.readLog(this.position, BATCH_EVENTS);
+      const last = events.at(-1);
+      if (last === undefined) return;
+      try {
+        await this.onBatch(events);
+        if (this.isHalted()) return;
+        this.position = last.position;
+        if (!this.onDone(this.position)) this.halt();
+      } catch {
+        await new Promise<void>((resolve) => this.store.clock.after(RETRY_PAUSE_MS, resolve));
+      }
+    }
+  }
+
+  private isHalted(): boolean {
+    return this.halted;
+  }
+}
