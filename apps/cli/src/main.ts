@@ -1,1 +1,150 @@
-export {};
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { down } from './commands/down.js';
+import { kubectl } from './commands/kubectl.js';
+import { logs } from './commands/logs.js';
+import { status } from './commands/status.js';
+import { up } from './commands/up.js';
+import { messageOf, say, UserError } from './terminal.js';
+
+const integer =
+  (least: number, most: number) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < least || value > most)
+      throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
+    return value;
+  };
+
+const durationSeconds = (text: string): number => {
+  const value = Number(text);
+  if (!/^\d+(\.\d+)?$/.test(text)) throw new InvalidArgumentError('It must be a number of seconds, 0 or more.');
+  return value;
+};
+
+const url = (text: string): string => {
+  if (!URL.canParse(text)) throw new InvalidArgumentError('It must be a URL such as http://127.0.0.1:4318.');
+  return text;
+};
+
+/** Ten thousand hosts are what one machine is built to emulate; more is a slip of the finger. */
+const MAX_HOSTS = 20_000;
+const MAX_PORT = 65_535;
+const MAX_LINES = 1_000_000;
+
+const EXAMPLES = `
+Examples:
+  ./xenolith up --hosts 4 --detach         start everything in the background; comes back when it is ready
+  ./xenolith kubectl get hosts             the real kubectl, with the right configuration
+  ./xenolith status                        what runs
+  ./xenolith logs compute -f               what one process says
+  ./xenolith up --data /tmp/b --port 7444  a second platform beside the first
+  ./xenolith down                          stop; what was stored stays, the next up goes on from there
+  ./xenolith test                          run all tests
+`;
+
+const dataOption = (): Option =>
+  new Option('--data <dir>', 'folder that holds all state and the kubeconfig (default: .xenolith in the checkout)');
+
+/** Runs a command and ends the process with its answer. */
+const ending =
+  <Arguments extends readonly unknown[]>(run: (...args: Arguments) => Promise<number>) =>
+  async (...args: Arguments): Promise<void> => {
+    process.exitCode = await run(...args);
+  };
+
+const addRunning = (program: Command): void => {
+  program
+    .command('up')
+    .description('start the platform: Postgres, NATS, five services and a fleet of emulated hosts')
+    .option('--hosts <n>', 'emulated hosts (default: as before, at first 4)', integer(0, MAX_HOSTS))
+    .option('--port <n>', 'port of the API on 127.0.0.1 (default: as before, at first 7443)', integer(1, MAX_PORT))
+    .addOption(dataOption())
+    .option('--detach', 'come back when everything is ready, and leave it running')
+    .option(
+      '--boot-time <seconds>',
+      'how long an emulated guest takes to boot (default: a plausible figure)',
+      durationSeconds,
+    )
+    .option('--seed <n>', 'seed of everything random in the emulated hosts', integer(0, 2 ** 31))
+    .option('--otlp <url>', 'send traces to this OpenTelemetry collector (OTLP over HTTP)', url)
+    .addHelpText(
+      'after',
+      '\nDATABASE_URL and NATS_URL name servers of your own; without them, up starts Postgres and NATS itself.\nWithout --detach, Ctrl-C stops everything.',
+    )
+    .action(
+      ending(
+        (options: {
+          bootTime?: number;
+          hosts?: number;
+          port?: number;
+          data?: string;
+          detach?: boolean;
+          seed?: number;
+          otlp?: string;
+        }) => up({ ...options, bootTimeSeconds: options.bootTime }),
+      ),
+    );
+  program
+    .command('down')
+    .description('stop the platform; what it stored stays')
+    .addOption(dataOption())
+    .action(ending(down));
+  program
+    .command('status')
+    .description('show what runs (exit code 0: all ready, 1: not yet, 3: nothing runs)')
+    .addOption(dataOption())
+    .addOption(new Option('-o, --output <format>', 'how to print it').choices(['table', 'json']).default('table'))
+    .action(ending(status));
+  program
+    .command('logs')
+    .argument('[name]', 'gateway, compute, storage, network, scheduler, agent, nats, postgres or supervisor')
+    .description('print the logs of one process, or of all')
+    .addOption(dataOption())
+    .option('-f, --follow', 'go on printing what is written, until Ctrl-C')
+    .option('-n, --lines <n>', 'how many lines of each log', integer(0, MAX_LINES))
+    .option('--raw', 'print the JSON as it is logged')
+    .action(ending(logs));
+};
+
+const addTools = (program: Command): void => {
+  program
+    .command('kubectl')
+    .description('run the real kubectl against the platform ("--data DIR" first, if it is not the default one)')
+    .argument('[args...]')
+    .allowUnknownOption()
+    .helpOption(false)
+    .passThroughOptions()
+    .action(ending((args: readonly string[]) => kubectl(args)));
+};
+
+const buildProgram = (): Command => {
+  const program = new Command('./xenolith')
+    .description('Xenolith: an event-sourced virtualization platform on emulated Xen hosts')
+    .usage('<command> [options]')
+    .addHelpText('after', EXAMPLES)
+    .showHelpAfterError('(./xenolith help <command> says more)')
+    .showSuggestionAfterError()
+    .enablePositionalOptions()
+    .exitOverride();
+  addRunning(program);
+  addTools(program);
+  for (const command of program.commands) command.copyInheritedSettings(program);
+  return program;
+};
+
+const main = async (): Promise<void> => {
+  try {
+    await buildProgram().parseAsync();
+  } catch (thrown) {
+    if (thrown instanceof CommanderError) {
+      process.exitCode = thrown.exitCode;
+      return;
+    }
+    if (!(thrown instanceof UserError)) throw thrown;
+    say(`xenolith: ${messageOf(thrown)}`);
+    for (const line of thrown.advice) say(`  ${line}`);
+    process.exitCode = thrown.exitCode;
+  }
+};
+
+await main();

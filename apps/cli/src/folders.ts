@@ -1,0 +1,57 @@
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The root of the checkout: two folders above this workspace, whether run from `src` or from `dist`. */
+export const repositoryRoot = fileURLToPath(new URL('../../..', import.meta.url)).replace(/\/$/, '');
+
+/** Where things live inside a data folder. All state of one platform is below `root`. */
+export interface DataFolder {
+  readonly root: string;
+  /** What outlives a stop: ports, sizes, secrets. */
+  readonly settingsFile: string;
+  /** What runs now. */
+  readonly runFile: string;
+  readonly kubeconfigFile: string;
+  readonly logs: string;
+  readonly tls: string;
+  readonly tokensFile: string;
+  readonly postgres: string;
+  readonly nats: string;
+  readonly agent: string;
+}
+
+/** The data folder of `--data`, seen from the current folder; without the flag the checkout's own `.xenolith`. */
+export const dataFolder = (flag: string | undefined): DataFolder => {
+  const root = flag === undefined ? path.join(repositoryRoot, '.xenolith') : path.resolve(flag);
+  const inside = (...names: string[]): string => path.join(root, ...names);
+  return {
+    root,
+    settingsFile: inside('settings.json'),
+    runFile: inside('run.json'),
+    kubeconfigFile: inside('kubeconfig'),
+    logs: inside('logs'),
+    tls: inside('tls'),
+    tokensFile: inside('tls', 'tokens.json'),
+    postgres: inside('postgres'),
+    nats: inside('nats'),
+    agent: inside('agent'),
+  };
+};
+
+/** The folder of an installed package, as npm lays workspaces out; null when it is not installed (another platform). */
+export const packageFolder = (name: string): string | null => {
+  for (const base of [path.join(repositoryRoot, 'apps', 'cli'), repositoryRoot]) {
+    const folder = path.join(base, 'node_modules', name);
+    if (existsSync(folder)) return folder;
+  }
+  return null;
+};
+
+/** How a person calls this command in a sentence. */
+export const commandFor = (folder: DataFolder, command: string): string => {
+  const relative = path.relative(repositoryRoot, folder.root);
+  if (relative === '.xenolith') return `./xenolith ${command}`;
+  const shown = /^[\w./-]+$/.test(folder.root) ? folder.root : `'${folder.root}'`;
+  return `./xenolith ${command} --data ${shown}`;
+};

@@ -1,0 +1,32 @@
+import { z } from 'zod';
+
+/** What the supervisor tells the `up` that started it. */
+export const fromSupervisor = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('step'), text: z.string(), durationMs: z.number() }),
+  z.strictObject({ type: z.literal('waiting'), text: z.string() }),
+  z.strictObject({ type: z.literal('warning'), text: z.string() }),
+  z.strictObject({ type: z.literal('ready') }),
+  z.strictObject({ type: z.literal('stopping'), text: z.string() }),
+  z.strictObject({ type: z.literal('failed'), message: z.string(), advice: z.array(z.string()) }),
+]);
+export type FromSupervisor = z.infer<typeof fromSupervisor>;
+
+/** What `up` tells the supervisor. A channel that closes without `detach` means: stop. */
+export const toSupervisor = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('detach') }),
+  z.strictObject({ type: z.literal('stop') }),
+]);
+export type ToSupervisor = z.infer<typeof toSupervisor>;
+
+/** The supervisor's start-up order, in one JSON argument. */
+export const supervisorOrder = z.strictObject({
+  data: z.string(),
+  hosts: z.int().optional(),
+  port: z.int().optional(),
+  bootTimeSeconds: z.number().optional(),
+  seed: z.int().optional(),
+  otlpUrl: z.string().optional(),
+  databaseUrl: z.string().optional(),
+  natsUrl: z.string().optional(),
+});
+export type SupervisorOrder = z.infer<typeof supervisorOrder>;

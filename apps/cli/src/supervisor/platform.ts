@@ -1,0 +1,142 @@
+import type { DataFolder } from '../folders.js';
+import { ensureTokens, kubeconfig, type Access } from '../platform/access.js';
+import { ensureCertificates } from '../platform/certificates.js';
+import { applyInventory, readInventory, starterFolder } from '../platform/starter-inventory.js';
+import { endLeftovers, readRunState } from '../run-state.js';
+import {
+  createDataFolder,
+  mergeSettings,
+  readSettings,
+  writePrivateFile,
+  writeSettings,
+  type Settings,
+} from '../settings.js';
+import { UserError } from '../terminal.js';
+import type { FromSupervisor, SupervisorOrder } from './messages.js';
+import { natsUrl, prepareNats } from './nats.js';
+import { assignPorts, isPortFree } from './ports.js';
+import { databaseUrl, preparePostgres } from './postgres.js';
+import type { ProcessPlan } from './process-plan.js';
+import { NODE_PROCESSES, servicePlan } from './services.js';
+import type { Supervisor } from './supervisor.js';
+
+/** A slow disk may need this long for Postgres' recovery after a crash. */
+const SERVERS_TIMEOUT_MS = 120_000;
+const SERVICES_TIMEOUT_MS = 120_000;
+/** One that ends this often before it was ever ready will not become so by trying on. */
+const HOPELESS_RESTARTS = 5;
+
+export type Tell = (message: FromSupervisor) => void;
+
+/** All that is needed to start the processes. */
+export interface Preparation {
+  readonly settings: Settings;
+  readonly access: Access;
+  readonly servers: readonly ProcessPlan[];
+  readonly services: readonly ProcessPlan[];
+}
+
+const timed = async <Value>(tell: Tell, text: string, work: () => Promise<Value>): Promise<Value> => {
+  const started = performance.now();
+  tell({ type: 'waiting', text });
+  const value = await work();
+  tell({ type: 'step', text, durationMs: performance.now() - started });
+  return value;
+};
+
+const requireFreePort = async (port: number): Promise<void> => {
+  if (await isPortFree(port)) return;
+  throw new UserError(`port ${port} is taken by another program.`, [
+    `Choose another one with --port, or find out who has it with: ss -ltnp 'sport = :${port}'`,
+  ]);
+};
+
+const endOldProcesses = async (folder: DataFolder, tell: Tell): Promise<void> => {
+  const before = await readRunState(folder);
+  if (before === null) return;
+  const ended = await endLeftovers(before);
+  if (ended > 0)
+    tell({ type: 'warning', text: `the last run was cut short: ended ${ended} processes that it left behind` });
+};
+
+const variablesFrom = (environment: NodeJS.ProcessEnv): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(environment).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
+  );
+
+/** Folder, settings, ports, certificates and database files: everything before the first process. */
+export const prepare = async (folder: DataFolder, order: SupervisorOrder, tell: Tell): Promise<Preparation> => {
+  await createDataFolder(folder);
+  await endOldProcesses(folder, tell);
+  const stored = await readSettings(folder);
+  const { hosts, port, bootTimeSeconds, seed } = order;
+  const merged = mergeSettings(stored, { hosts, port, bootTimeSeconds, seed });
+  await requireFreePort(merged.port);
+  const names = ['postgres', 'nats', 'nats-monitor', ...NODE_PROCESSES];
+  const settings = { ...merged, ports: await assignPorts(names, merged.ports, [merged.port]) };
+  await writeSettings(folder, settings);
+  const portOf = (name: string): number => settings.ports[name] ?? 0;
+
+  const authority = await ensureCertificates(folder);
+  const access = { url: `https://127.0.0.1:${settings.port}`, authority, token: await ensureTokens(folder) };
+  await writePrivateFile(folder.kubeconfigFile, kubeconfig(access));
+
+  const servers: ProcessPlan[] = [];
+  if (order.databaseUrl === undefined) {
+    const text = stored === null ? 'creating the database' : 'looking at the database';
+    servers.push(await timed(tell, text, () => preparePostgres(folder, portOf('postgres'), settings.databasePassword)));
+  }
+  if (order.natsUrl === undefined)
+    servers.push(await prepareNats(folder, { clients: portOf('nats'), monitor: portOf('nats-monitor') }));
+  const context = {
+    folder,
+    settings,
+    databaseUrl: order.databaseUrl ?? databaseUrl(portOf('postgres'), settings.databasePassword),
+    natsUrl: order.natsUrl ?? natsUrl(portOf('nats')),
+    ...(order.otlpUrl === undefined ? {} : { otlpUrl: order.otlpUrl }),
+    ports: settings.ports,
+    inherited: variablesFrom(process.env),
+  };
+  return { settings, access, servers, services: NODE_PROCESSES.map((name) => servicePlan(name, context)) };
+};
+
+const bringUp = async (supervisor: Supervisor, plans: readonly ProcessPlan[], timeoutMs: number): Promise<void> => {
+  const names = plans.map(({ name }) => name);
+  await supervisor.start(plans);
+  const hopeless = (): boolean => names.some((name) => supervisor.restartsOf(name) >= HOPELESS_RESTARTS);
+  if (await supervisor.waitForReady(names, { timeoutMs, giveUp: hopeless })) return;
+  const missing = [...supervisor.notReady()].filter(([name]) => names.includes(name));
+  throw new UserError(
+    `not everything became ready: ${missing.map(([name, why]) => `${name} (${why})`).join(', ')}.`,
+    missing.map(([name]) => `logs:${name}`),
+  );
+};
+
+const loadStarterInventory = async (folder: DataFolder, preparation: Preparation, tell: Tell): Promise<void> => {
+  const inventory = await readInventory(starterFolder);
+  if (preparation.settings.starterInventory === inventory.hash) return;
+  const refusals = await timed(tell, 'loading the starter inventory', () =>
+    applyInventory(preparation.access, inventory),
+  );
+  for (const refusal of refusals)
+    tell({ type: 'warning', text: `the starter inventory was not loaded whole: ${refusal}` });
+  if (refusals.length === 0) await writeSettings(folder, { ...preparation.settings, starterInventory: inventory.hash });
+};
+
+/** Starts everything and settles when it is ready to use. */
+export const startPlatform = async (
+  folder: DataFolder,
+  preparation: Preparation,
+  supervisor: Supervisor,
+  tell: Tell,
+): Promise<void> => {
+  const { servers, services } = preparation;
+  if (servers.length > 0) {
+    const names = servers.map(({ name }) => name).join(' and ');
+    await timed(tell, `starting ${names}`, () => bringUp(supervisor, servers, SERVERS_TIMEOUT_MS));
+  }
+  const names = services.map(({ name }) => name).join(', ');
+  await timed(tell, `starting ${names}`, () => bringUp(supervisor, services, SERVICES_TIMEOUT_MS));
+  await loadStarterInventory(folder, preparation, tell);
+  await supervisor.watch();
+};
