@@ -76,7 +76,7 @@ export default ts.config(
             },
             {
               sourceTag: 'layer:testing',
-              onlyDependOnLibsWithTags: ['layer:kernel', 'layer:contracts', 'layer:engine'],
+              onlyDependOnLibsWithTags: ['layer:kernel', 'layer:contracts'],
             },
             {
               sourceTag: 'layer:app',

@@ -25,6 +25,8 @@ interface Jar {
   readonly sweets: number;
 }
 
+const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');
+
 /** A jar of sweets: enough of a domain to need claims, other streams and refusals. */
 const jar: Aggregate<Jar> = {
   category: 'jar',
@@ -50,14 +52,14 @@ const jar: Aggregate<Jar> = {
   consequences: (event, _before, command) => ({
     ...(event.data['label'] === undefined
       ? {}
-      : { claims: [{ op: 'claim', scope: 'label', value: String(event.data['label']), holder: command.streamId }] }),
+      : { claims: [{ op: 'claim', scope: 'label', value: textOf(event.data['label']), holder: command.streamId }] }),
     ...(event.data['into'] === undefined
       ? {}
       : {
           also: [
             {
               category: 'jar',
-              streamId: String(event.data['into']),
+              streamId: textOf(event.data['into']),
               type: 'AddSweets',
               data: { amount: Number(event.data['amount']) },
             },
@@ -80,7 +82,7 @@ const errand: Aggregate<Errand> = {
   evolve: (state, event) => {
     switch (event.type) {
       case 'AskErrand':
-        return { ...state, phase: 'asked', jar: String(event.data['jar']) };
+        return { ...state, phase: 'asked', jar: textOf(event.data['jar']) };
       case 'EndErrand':
         return { ...state, phase: event.data['ok'] === true ? 'done' : 'failed' };
       default:
