@@ -12,6 +12,7 @@ const PURE = [
   'libs/scheduling',
   'libs/tenancy',
   'libs/xen',
+  'libs/agent',
 ];
 
 export default ts.config(
@@ -63,7 +64,12 @@ export default ts.config(
               sourceTag: 'layer:domain',
               onlyDependOnLibsWithTags: ['layer:kernel', 'layer:contracts', 'layer:engine', 'layer:testing'],
             },
-            { sourceTag: 'layer:emulator', onlyDependOnLibsWithTags: ['layer:kernel'] },
+            { sourceTag: 'layer:emulator', onlyDependOnLibsWithTags: ['layer:kernel', 'layer:testing'] },
+            // The agent is where the emulated hypervisor meets the contracts.
+            {
+              sourceTag: 'layer:agent',
+              onlyDependOnLibsWithTags: ['layer:kernel', 'layer:contracts', 'layer:emulator', 'layer:testing'],
+            },
             {
               sourceTag: 'layer:infrastructure',
               onlyDependOnLibsWithTags: [
@@ -86,6 +92,7 @@ export default ts.config(
                 'layer:engine',
                 'layer:domain',
                 'layer:emulator',
+                'layer:agent',
                 'layer:infrastructure',
                 'layer:testing',
               ],
@@ -98,6 +105,7 @@ export default ts.config(
                 'layer:engine',
                 'layer:domain',
                 'layer:emulator',
+                'layer:agent',
                 'layer:infrastructure',
                 'layer:testing',
               ],
