@@ -14,6 +14,10 @@ export const REJECTION_CODES = [
   'claim_taken',
   'object_in_use',
   'verb_not_supported',
+  // Requests
+  'request_malformed',
+  'apply_conflict',
+  'not_acceptable',
   // Commands
   'command_malformed',
   'command_cancelled',

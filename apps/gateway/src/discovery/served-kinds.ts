@@ -1,0 +1,58 @@
+import { KINDS, type KindDefinition } from '@xenolith/contracts';
+import { EVENT_KINDS } from './event-kinds.js';
+import { OPERATION_REFERENCE, type ServedKind, type Subresource, type Verb } from './served-kind.js';
+
+export type { ServedColumn, ServedKind, Subresource, Verb } from './served-kind.js';
+
+const READ_VERBS: readonly Verb[] = ['get', 'list', 'watch'];
+
+const verbsOf = (kind: KindDefinition): readonly Verb[] => {
+  const allowed = kind.verbs ?? ['create', 'update', 'delete'];
+  return [
+    ...(allowed.includes('create') ? (['create'] as const) : []),
+    ...(allowed.includes('delete') ? (['delete', 'deletecollection'] as const) : []),
+    ...READ_VERBS,
+    ...(allowed.includes('update') ? (['patch', 'update'] as const) : []),
+  ];
+};
+
+const subresourcesOf = (kind: KindDefinition): readonly Subresource[] => [
+  { name: 'status', group: kind.group, version: kind.version, kind: kind.kind, verbs: ['get'] },
+  ...(kind.actions ?? []).map((action): Subresource => ({
+    name: action,
+    ...OPERATION_REFERENCE,
+    verbs: ['create'],
+    action,
+  })),
+];
+
+const METADATA_FIELD_SELECTORS = ['metadata.name', 'metadata.namespace', 'metadata.uid'];
+
+const servedFrom = (kind: KindDefinition): ServedKind => ({
+  group: kind.group,
+  version: kind.version,
+  kind: kind.kind,
+  plural: kind.plural,
+  singular: kind.singular,
+  shortNames: kind.shortNames,
+  categories: kind.categories,
+  namespaced: kind.namespaced,
+  description: kind.description,
+  verbs: verbsOf(kind),
+  subresources: subresourcesOf(kind),
+  columns: [
+    { name: 'Name', type: 'string', format: 'name', path: '.metadata.name', description: 'Name of the object.' },
+    ...kind.columns,
+  ],
+  fieldSelectors: [...METADATA_FIELD_SELECTORS, ...(kind.fieldSelectors ?? [])],
+  definition: kind,
+});
+
+/** Every kind that the API serves, in the order of discovery: those of the contracts, and events in both their forms. */
+export const SERVED_KINDS: readonly ServedKind[] = [...KINDS.map(servedFrom), ...EVENT_KINDS];
+
+const byPath = new Map(SERVED_KINDS.map((kind) => [`${kind.group}/${kind.version}/${kind.plural}`, kind]));
+
+/** The kind behind `/apis/<group>/<version>/<plural>` (group `''` for `/api/v1`). */
+export const findServedKind = (group: string, version: string, plural: string): ServedKind | undefined =>
+  byPath.get(`${group}/${version}/${plural}`);
