@@ -1,0 +1,77 @@
+import { hostname } from 'node:os';
+import type { Result } from '@xenolith/kernel';
+import { ok, reject } from '@xenolith/kernel';
+import { z } from 'zod';
+import type { ProcessHandle } from './lifecycle.js';
+
+/** sysexits.h's EX_CONFIG: supervisors need not try again, as nothing changes by itself. */
+export const EXIT_CONFIG = 78;
+
+/** An empty variable counts as none: that is how shells and charts unset one. */
+const optional = <Schema extends z.ZodType>(schema: Schema) =>
+  z.preprocess((value) => (value === '' ? undefined : value), schema);
+
+/** What every process is told by its environment. Apps extend it: `processConfig.extend({ AGENT_HOSTS: … })`. */
+export const processConfig = z.object({
+  NATS_URL: z.url({ protocol: /^(nats|tls)$/ }).describe('where NATS listens, such as nats://127.0.0.1:4222'),
+  HTTP_HOST: optional(z.string().default('127.0.0.1')).describe('address of the port for /livez, /readyz and /metrics'),
+  HTTP_PORT: optional(z.coerce.number().int().min(0).max(65_535).default(0)).describe(
+    'port for /livez, /readyz and /metrics; 0 takes a free one',
+  ),
+  LOG_LEVEL: optional(z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info')).describe(
+    'the least level that is logged',
+  ),
+  OTEL_EXPORTER_OTLP_ENDPOINT: optional(z.url({ protocol: /^https?$/ }).optional()).describe(
+    'where spans go by OTLP over HTTP, such as http://127.0.0.1:4318; none are recorded without it',
+  ),
+  INSTANCE: optional(z.string().default(`${hostname()}-${process.pid}`)).describe('names this instance of the process'),
+});
+export type ProcessConfig = z.infer<typeof processConfig>;
+
+/** What every process is told that owns a part of the log. */
+export const serviceConfig = processConfig.extend({
+  DATABASE_URL: z
+    .url({ protocol: /^postgres(ql)?$/ })
+    .describe('the PostgreSQL database of the log, such as postgresql://user@127.0.0.1:5432/xenolith'),
+});
+export type ServiceConfig = z.infer<typeof serviceConfig>;
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** One sentence for a wrong variable. Values are not shown, as URLs hold passwords. */
+const sentence = (schema: z.ZodObject, issue: z.core.$ZodIssue, environment: Environment): string => {
+  const name = String(issue.path[0] ?? 'the environment');
+  const field = schema.shape[name] as z.ZodType | undefined;
+  const meaning = field?.description === undefined ? '' : ` (${field.description})`;
+  const given = environment[name];
+  return given === undefined || given === ''
+    ? `${name} is not set${meaning}.`
+    : `${name} is wrong: ${issue.message}${meaning}.`;
+};
+
+/** Parses the environment; the rejection's causes name every wrong variable. */
+export const parseConfig = <Schema extends z.ZodObject>(
+  schema: Schema,
+  environment: Environment,
+): Result<z.infer<Schema>> => {
+  const parsed = schema.safeParse(environment);
+  if (parsed.success) return ok(parsed.data);
+  const causes = parsed.error.issues.map((issue) => ({
+    field: String(issue.path[0] ?? ''),
+    reason: 'FieldValueInvalid',
+    message: sentence(schema, issue, environment),
+  }));
+  return reject('configuration_invalid', 'the environment does not hold what this process needs', { causes });
+};
+
+/** Reads the environment once. Wrong variables are printed, one sentence each, and the process ends with code 78. */
+export const readConfig = <Schema extends z.ZodObject>(
+  schema: Schema,
+  handle: Pick<ProcessHandle, 'env' | 'stderr' | 'exit'> = process,
+): z.infer<Schema> => {
+  const parsed = parseConfig(schema, handle.env);
+  if (parsed.ok) return parsed.value;
+  const sentences = (parsed.rejection.causes ?? []).map((cause) => `  ${cause.message}`);
+  handle.stderr.write(`${parsed.rejection.message}:\n${sentences.join('\n')}\n`);
+  return handle.exit(EXIT_CONFIG);
+};
