@@ -55,7 +55,7 @@ export default ts.config(
           allow: [],
           depConstraints: [
             { sourceTag: 'layer:kernel', onlyDependOnLibsWithTags: ['layer:kernel'] },
-            { sourceTag: 'layer:contracts', onlyDependOnLibsWithTags: ['layer:kernel'] },
+            { sourceTag: 'layer:contracts', onlyDependOnLibsWithTags: ['layer:kernel', 'layer:testing'] },
             {
               sourceTag: 'layer:engine',
               onlyDependOnLibsWithTags: ['layer:kernel', 'layer:contracts', 'layer:testing'],
@@ -82,7 +82,7 @@ export default ts.config(
             },
             {
               sourceTag: 'layer:testing',
-              onlyDependOnLibsWithTags: ['layer:kernel', 'layer:contracts'],
+              onlyDependOnLibsWithTags: ['layer:kernel'],
             },
             {
               sourceTag: 'layer:app',
