@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { condition, defineKind } from '../resource.js';
+import { condition, defineKind, ownerReference } from '../resource.js';
 
 const ipv4Cidr = z.string().regex(/^(\d{1,3}\.){3}\d{1,3}\/\d{1,2}$/, 'must be an IPv4 network such as 10.20.0.0/16');
 const ipv4 = z.string().regex(/^(\d{1,3}\.){3}\d{1,3}$/, 'must be an IPv4 address');
@@ -91,3 +91,36 @@ export const attachPortData = z.strictObject({
   host: z.string().optional(),
 });
 export const detachPortData = z.strictObject({ virtualMachine: z.strictObject({ uid: z.string() }) });
+
+export const attachPortAnswer = z.looseObject({
+  mac: z.string(),
+  ips: z.array(z.string()),
+  bridge: z.string(),
+  name: z.string(),
+  uid: z.string(),
+});
+
+/**
+ * `ProvisionPort` (stream: the port, whose uid the sender derives from the machine's and the interface's name) makes a machine's port unless it exists, and
+ * attaches it, in one append. Answer: `attachPortAnswer`. Refusals: those of creating a port and of `AttachPort`.
+ */
+export const provisionPortData = z.strictObject({
+  name: z.string(),
+  namespace: z.string(),
+  owner: ownerReference,
+  spec: portSpec,
+  virtualMachine: z.strictObject({ uid: z.string(), name: z.string() }),
+  incarnation: z.number().int(),
+});
+export type ProvisionPortData = z.infer<typeof provisionPortData>;
+
+/**
+ * `DeprovisionPort` (stream: the port), the undo of `ProvisionPort`: unties it and, with `delete`, removes it and gives its addresses back. Gone already,
+ * never made, or tied to a younger incarnation: nothing to do.
+ */
+export const deprovisionPortData = z.strictObject({
+  virtualMachine: z.strictObject({ uid: z.string() }),
+  incarnation: z.number().int(),
+  delete: z.boolean(),
+});
+export type DeprovisionPortData = z.infer<typeof deprovisionPortData>;

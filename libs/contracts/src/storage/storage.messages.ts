@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { condition, defineKind, quantity } from '../resource.js';
+import { condition, defineKind, ownerReference, quantity } from '../resource.js';
 
 export const storageDomainSpec = z.strictObject({
   type: z
@@ -147,3 +147,29 @@ export const detachVolumeData = z.strictObject({
   virtualMachine: z.strictObject({ uid: z.string() }),
   incarnation: z.number().int(),
 });
+
+/**
+ * `ProvisionVolume` (stream: the volume, whose uid the sender derives from the machine's and the disk's name) makes a machine's own disk unless it
+ * exists, and attaches it, in one append. Answer: `attachVolumeAnswer`. Refusals: those of creating a volume and of `AttachVolume`.
+ */
+export const provisionVolumeData = z.strictObject({
+  name: z.string(),
+  namespace: z.string(),
+  owner: ownerReference,
+  spec: volumeSpec,
+  virtualMachine: z.strictObject({ uid: z.string(), name: z.string() }),
+  incarnation: z.number().int(),
+  readOnly: z.boolean().default(false),
+});
+export type ProvisionVolumeData = z.infer<typeof provisionVolumeData>;
+
+/**
+ * `DeprovisionVolume` (stream: the volume), the undo of `ProvisionVolume`: ends the lease of that incarnation and older ones and, with `delete`, removes the
+ * volume at once whatever its finalizers say of its own teardown. Gone already, or never made: nothing to do.
+ */
+export const deprovisionVolumeData = z.strictObject({
+  virtualMachine: z.strictObject({ uid: z.string() }),
+  incarnation: z.number().int(),
+  delete: z.boolean(),
+});
+export type DeprovisionVolumeData = z.infer<typeof deprovisionVolumeData>;
