@@ -17,7 +17,7 @@ const shared = {
   oxc: false as const,
   // Workspaces are read from their sources, so that no test needs a build.
   resolve: { conditions: ['@xenolith/source'] },
-  ssr: { resolve: { conditions: ['@xenolith/source', 'node', 'import', 'module', 'default'] } },
+  ssr: { resolve: { conditions: ['@xenolith/source', 'node'] } },
 };
 
 export default defineConfig({

@@ -1,1 +1,16 @@
-export {};
+export { EventStoreFault } from './append-batcher.js';
+export type { DocumentShapes } from './append-batch.js';
+export { APPENDED_SUBJECT } from './announcer.js';
+export { openEventStore, type EventStore, type EventStoreOptions } from './event-store.js';
+export { migrateEventStore } from './migrations.js';
+export { runSequencer, type Sequencer, type SequencerOptions, type SequencerState } from './sequencer.js';
+export { checkpointIn, LeaseLost } from './checkpoints.js';
+export {
+  openLogFeed,
+  type LeasedFollower,
+  type LogFeedOptions,
+  type RunnerLease,
+  type StoreLogFeed,
+} from './log-feed.js';
+export type { SqlRunner } from './connection.js';
+export { SimulatedCrash, type Failpoint, type Report } from './reporting.js';

@@ -1,0 +1,91 @@
+import type { AppendOutcome, AppendRequest, EventLog, Snapshot, StoredDocument, Uuid } from '@xenolith/kernel';
+import type { NatsConnection } from '@nats-io/transport-node';
+import type pg from 'pg';
+import { AppendBatcher } from './append-batcher.js';
+import type { DocumentShapes } from './append-batch.js';
+import { openPool, READ_LIMIT_MS, WRITE_LIMIT_MS } from './connection.js';
+import { announcer } from './announcer.js';
+import * as reads from './reads.js';
+
+/** Calls of the group commit at once. Measured on two cores: beyond it the server's processes only take turns. */
+const DEFAULT_WRITERS = 4;
+const READERS = 4;
+
+export interface EventStoreOptions {
+  readonly databaseUrl: string;
+  /** Of this process, as `pg_stat_activity` shows it. */
+  readonly name: string;
+  /** Group commits in flight at once; 4 unless told. */
+  readonly poolSize?: number;
+  /** Wakes the sequencer after each commit. Without it positions come by the sequencer's poll. */
+  readonly nats?: NatsConnection;
+  readonly documentShapes?: DocumentShapes;
+}
+
+/** The log in PostgreSQL. Its schema must be there: `migrateEventStore`. */
+export interface EventStore extends EventLog {
+  readonly databaseUrl: string;
+  readonly name: string;
+  /** For reads that the port does not have; writes go through `append`. */
+  readonly pool: pg.Pool;
+  /** The newest documents page by page, for caches that hold them in another form; answers the position they are exact as of. */
+  scanDocuments(
+    categories: readonly string[] | undefined,
+    onPage: (documents: readonly StoredDocument[]) => void | Promise<void>,
+  ): Promise<number>;
+  /** Answers appends in hand, then closes all connections. */
+  close(): Promise<void>;
+}
+
+export const openEventStore = async (options: EventStoreOptions): Promise<EventStore> => {
+  const { databaseUrl, name } = options;
+  const writers = options.poolSize ?? DEFAULT_WRITERS;
+  const writePool = openPool(databaseUrl, writers, {
+    applicationName: `${name} append`,
+    statementTimeoutMs: WRITE_LIMIT_MS,
+  });
+  const pool = openPool(databaseUrl, READERS, { applicationName: `${name} read`, statementTimeoutMs: READ_LIMIT_MS });
+  const announce = announcer(options.nats);
+  const batcher = new AppendBatcher({
+    pool: writePool,
+    concurrency: writers,
+    shapes: options.documentShapes ?? {},
+    onCommit: announce,
+  });
+  // A wrong URL or a missing schema shows here and not at the first append.
+  await pool.query('select position from es.seq_head where id = 1');
+  let asked: Promise<number> | undefined;
+  const store: EventStore = {
+    databaseUrl,
+    name,
+    pool,
+    append: async (request: AppendRequest): Promise<AppendOutcome> => batcher.append(request),
+    readStream: (streamId: Uuid, afterVersion = 0) => reads.readStream(pool, streamId, afterVersion),
+    commandResult: (commandId) => reads.commandResult(pool, commandId),
+    claimHolder: (scope, value) => reads.claimHolder(pool, scope, value),
+    snapshot: (streamId, stateVersion) => reads.readSnapshot(pool, streamId, stateVersion),
+    saveSnapshot: (snapshot: Snapshot) => reads.saveSnapshot(pool, snapshot),
+    readLog: (after, limit) => reads.readLog(pool, after, limit),
+    head: async () => {
+      // Calls that arrive before the question is sent share its answer; later ones ask their own.
+      asked ??= Promise.resolve().then(() => {
+        asked = undefined;
+        return reads.settledHead(pool, announce);
+      });
+      return asked;
+    },
+    documents: async (categories) => {
+      const documents: StoredDocument[] = [];
+      const position = await reads.scanDocuments(pool, categories, (page) => {
+        for (const document of page) documents.push(document);
+      });
+      return { position, documents };
+    },
+    scanDocuments: (categories, onPage) => reads.scanDocuments(pool, categories, onPage),
+    close: async () => {
+      await batcher.close();
+      await Promise.all([writePool.end(), pool.end()]);
+    },
+  };
+  return store;
+};

@@ -1,0 +1,43 @@
+import type pg from 'pg';
+import { WRITE_LIMIT_MS } from './connection.js';
+import type { Report } from './reporting.js';
+
+const OLD_WRITERS = `select a.pid, a.datname, a.application_name, a.state, left(a.query, 200) as query,
+    round(extract(epoch from clock_timestamp() - a.xact_start) * 1000)::int as age_ms,
+    pg_terminate_backend(a.pid) as ended
+  from pg_stat_activity a
+  where a.backend_xid is not null and a.backend_type = 'client backend' and not a.pid = any ($1)
+    and a.xact_start < clock_timestamp() - make_interval(secs => $2)`;
+
+const OLD_PREPARED = `select gid, database, owner from pg_prepared_xacts where prepared < clock_timestamp() - make_interval(secs => $1)`;
+
+interface Offender {
+  readonly pid: number;
+  readonly ended: boolean;
+}
+
+/**
+ * Ends write transactions that are older than a second, in any database of the cluster: while one is open, no event that committed after its
+ * start reaches a reader. `spared` are our own backends. A prepared transaction can't be ended from here: it is reported.
+ */
+export const endOffenders = async (pool: pg.Pool, spared: readonly number[], report: Report): Promise<number> => {
+  const seconds = WRITE_LIMIT_MS / 1000;
+  const { rows } = await pool.query<Offender>(OLD_WRITERS, [spared, seconds]);
+  for (const offender of rows) {
+    report(
+      offender.ended ? 'warn' : 'error',
+      `a write transaction was open for more than ${WRITE_LIMIT_MS} ms and held back every reader of the log: ` +
+        (offender.ended ? 'its connection was ended' : 'its connection could not be ended'),
+      { ...offender },
+    );
+  }
+  const prepared = await pool.query<Record<string, unknown>>(OLD_PREPARED, [seconds]);
+  for (const transaction of prepared.rows) {
+    report(
+      'error',
+      'a prepared transaction holds back every reader of the log: roll it back or commit it',
+      transaction,
+    );
+  }
+  return rows.length;
+};

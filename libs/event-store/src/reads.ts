@@ -1,0 +1,237 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import type {
+  CommandResult,
+  EventMetadata,
+  JsonObject,
+  LoggedEvent,
+  Snapshot,
+  StoredDocument,
+  StoredEvent,
+  StreamVersion,
+  Uuid,
+} from '@xenolith/kernel';
+import type pg from 'pg';
+import { EventStoreFault } from './append-batcher.js';
+
+/** The newest shape that is active for a category is read; a document that has not got it yet is read as it is. */
+const documentOf = (event: string): string => `lateral (
+  select d.body, d.version from es.documents d where d.stream_id = ${event}.stream_id and d.version = ${event}.version
+  order by d.shape = coalesce((select a.shape from es.document_shapes a where a.category = d.category), 1) desc, d.shape desc
+  limit 1)`;
+
+const EVENT_COLUMNS = `e.stream_id, e.version, e.event_id, e.category, e.type, e.schema_version, e.data, e.meta`;
+
+const READ_STREAM = `select ${EVENT_COLUMNS} from es.events e where e.stream_id = $1 and e.version > $2 order by e.version`;
+
+// The limit inside keeps the plan a walk along three indexes, whatever the statistics say.
+const READ_LOG = `select l.position, ${EVENT_COLUMNS}, d.body, d.version is not null as documented
+  from (select * from es.event_log where position > $1 order by position limit $2) l
+  join es.events e on e.txid = l.txid and e.seq = l.seq
+  left join ${documentOf('e')} d on true
+  order by l.position`;
+
+interface EventRow {
+  readonly stream_id: Uuid;
+  readonly version: string;
+  readonly event_id: Uuid;
+  readonly category: string;
+  readonly type: string;
+  readonly schema_version: number;
+  readonly data: JsonObject;
+  readonly meta: EventMetadata;
+}
+
+interface LogRow extends EventRow {
+  readonly position: string;
+  readonly body: JsonObject | null;
+  readonly documented: boolean;
+}
+
+const storedEvent = (row: EventRow): StoredEvent => ({
+  eventId: row.event_id,
+  streamId: row.stream_id,
+  category: row.category,
+  version: Number(row.version),
+  type: row.type,
+  schemaVersion: row.schema_version,
+  data: row.data,
+  metadata: row.meta,
+});
+
+const loggedEvent = (row: LogRow): LoggedEvent => ({
+  ...storedEvent(row),
+  position: Number(row.position),
+  ...(row.documented ? { document: row.body } : {}),
+});
+
+export const readStream = async (pool: pg.Pool, streamId: Uuid, after: number): Promise<readonly StoredEvent[]> => {
+  const { rows } = await pool.query<EventRow>({ name: 'es_read_stream', text: READ_STREAM, values: [streamId, after] });
+  return rows.map(storedEvent);
+};
+
+export const readLog = async (
+  pool: pg.Pool | pg.ClientBase,
+  after: number,
+  limit: number,
+): Promise<readonly LoggedEvent[]> => {
+  const { rows } = await pool.query<LogRow>({ name: 'es_read_log', text: READ_LOG, values: [after, limit] });
+  return rows.map(loggedEvent);
+};
+
+interface CommandRow {
+  readonly request_hash: string;
+  readonly result: JsonObject;
+  readonly versions: readonly StreamVersion[];
+  readonly cancelled: boolean;
+}
+
+export const commandResult = async (pool: pg.Pool, commandId: Uuid): Promise<CommandResult | null> => {
+  const { rows } = await pool.query<CommandRow>({
+    name: 'es_command',
+    text: 'select request_hash, result, versions, cancelled from es.commands where command_id = $1',
+    values: [commandId],
+  });
+  const [row] = rows;
+  if (!row) return null;
+  const { request_hash: requestHash, result, versions, cancelled } = row;
+  return { commandId, requestHash, result, versions, cancelled };
+};
+
+export const claimHolder = async (pool: pg.Pool, scope: string, value: string): Promise<Uuid | null> => {
+  const { rows } = await pool.query<{ holder: Uuid }>({
+    name: 'es_claim',
+    text: 'select holder from es.claims where scope = $1 and value = $2',
+    values: [scope, value],
+  });
+  return rows[0]?.holder ?? null;
+};
+
+export const readSnapshot = async (pool: pg.Pool, streamId: Uuid, stateVersion: number): Promise<Snapshot | null> => {
+  const { rows } = await pool.query<{ version: string; state: JsonObject }>({
+    name: 'es_snapshot',
+    text: 'select version, state from es.snapshots where stream_id = $1 and state_version = $2',
+    values: [streamId, stateVersion],
+  });
+  const [row] = rows;
+  return row ? { streamId, stateVersion, version: Number(row.version), state: row.state } : null;
+};
+
+/** Keeps the newer of two snapshots. */
+export const saveSnapshot = async (pool: pg.Pool, snapshot: Snapshot): Promise<void> => {
+  await pool.query({
+    name: 'es_save_snapshot',
+    text: `insert into es.snapshots as s (stream_id, state_version, version, state) values ($1, $2, $3, $4)
+      on conflict (stream_id, state_version) do update set version = excluded.version, state = excluded.state
+      where s.version < excluded.version`,
+    values: [snapshot.streamId, snapshot.stateVersion, snapshot.version, JSON.stringify(snapshot.state)],
+  });
+};
+
+/** An idle sequencer needs about a millisecond; the pauses grow in case it is being replaced. */
+const FIRST_PAUSE_MS = 1;
+const LONGEST_PAUSE_MS = 50;
+/** A new sequencer takes over within a second of the old one's death; without any the log stands still. */
+const SETTLE_LIMIT_MS = 10_000;
+
+/** The newest position, once all that had committed before the call has one. `ask` wakes the sequencer. */
+export const settledHead = async (pool: pg.Pool, ask: () => void): Promise<number> => {
+  const limit = Date.now() + SETTLE_LIMIT_MS;
+  const { rows } = await pool.query<{ horizon: string }>(
+    'select pg_snapshot_xmax(pg_current_snapshot())::text as horizon',
+  );
+  const values = [rows[0]?.horizon];
+  for (let wait = FIRST_PAUSE_MS; ; wait = Math.min(LONGEST_PAUSE_MS, wait * 2)) {
+    const answer = await pool.query<{ settled: boolean; position: string }>({
+      name: 'es_head',
+      text: 'select es.settled($1) as settled, position from es.seq_head where id = 1',
+      values,
+    });
+    const [head] = answer.rows;
+    if (head?.settled === true) return Number(head.position);
+    if (Date.now() > limit) throw new EventStoreFault('committed events got no position: no sequencer runs');
+    ask();
+    await pause(wait);
+  }
+};
+
+/** One page of the newest documents; a hundred thousand of them must not be in memory twice. */
+const DOCUMENT_PAGE = 5000;
+
+/**
+ * Streams that show a document now, and those whose tombstone has no position yet: as of the position they still show their last document. For each
+ * the newest document whose event has a position.
+ */
+const DOCUMENTS = `
+  with head as (select next_txid from es.seq_head where id = 1),
+  shown as (
+    select s.stream_id from es.streams s where s.has_document and ($1::text[] is null or s.category = any ($1))
+    union
+    select e.stream_id from es.events e, head h
+      where e.txid >= h.next_txid and ($1::text[] is null or e.category = any ($1))
+        and not exists (select from es.event_log l where l.seq = e.seq))
+  select s.stream_id, d.version, d.category, d.body, d.position from shown s
+  cross join lateral (
+    select c.version, c.category, c.body, l.position from es.documents c
+      join es.events e on e.stream_id = c.stream_id and e.version = c.version
+      join es.event_log l on l.seq = e.seq
+      where c.stream_id = s.stream_id
+      order by c.version desc,
+        c.shape = coalesce((select a.shape from es.document_shapes a where a.category = c.category), 1) desc, c.shape desc
+      limit 1) d
+  where d.body is not null`;
+
+interface DocumentRow {
+  readonly stream_id: Uuid;
+  readonly version: string;
+  readonly category: string;
+  readonly body: JsonObject;
+  readonly position: string;
+}
+
+const storedDocument = (row: DocumentRow): StoredDocument => ({
+  streamId: row.stream_id,
+  category: row.category,
+  version: Number(row.version),
+  position: Number(row.position),
+  document: row.body,
+});
+
+/**
+ * Hands over the newest documents page by page, all as of one position, from one snapshot of the database; answers that position. Reading takes no
+ * transaction id, so that a slow reader holds no subscriber back.
+ */
+export const scanDocuments = async (
+  pool: pg.Pool,
+  categories: readonly string[] | undefined,
+  onPage: (documents: readonly StoredDocument[]) => void | Promise<void>,
+): Promise<number> => {
+  const client = await pool.connect();
+  try {
+    await client.query('begin isolation level repeatable read, read only');
+    await client.query('set local idle_in_transaction_session_timeout = 60000');
+    const head = await client.query<{ position: string }>('select position from es.seq_head where id = 1');
+    await client.query(
+      `declare documents no scroll cursor for ${DOCUMENTS}`.replaceAll('$1', categoriesLiteral(categories)),
+    );
+    for (;;) {
+      const { rows } = await client.query<DocumentRow>(`fetch ${DOCUMENT_PAGE} from documents`);
+      if (rows.length > 0) await onPage(rows.map(storedDocument));
+      if (rows.length < DOCUMENT_PAGE) break;
+    }
+    await client.query('commit');
+    client.release();
+    return Number(head.rows[0]?.position);
+  } catch (fault) {
+    client.release(true);
+    throw fault;
+  }
+};
+
+/** A cursor's query takes no parameters. Categories are our own words; anything else is refused. */
+const categoriesLiteral = (categories: readonly string[] | undefined): string => {
+  if (categories === undefined) return 'null';
+  for (const category of categories) {
+    if (!/^[A-Za-z0-9_.-]+$/.test(category)) throw new EventStoreFault(`"${category}" is not a category`);
+  }
+  return `'{${categories.join(',')}}'::text[]`;
+};

@@ -1,0 +1,256 @@
+import type { NatsConnection } from '@nats-io/transport-node';
+import type { Subscription as NatsSubscription } from '@nats-io/transport-node';
+import type pg from 'pg';
+import { APPENDED_SUBJECT } from './announcer.js';
+import { closeSession, lockKey, openPool, openSession, READ_LIMIT_MS, sqlState, WRITE_LIMIT_MS } from './connection.js';
+import { endOffenders } from './offenders.js';
+import { Relay, type RelayStep } from './relay.js';
+import type { Failpoint, Report } from './reporting.js';
+import { Signal } from './signal.js';
+
+export const SEQUENCER_LOCK = lockKey('xenolith/sequencer');
+
+/** A look without work is one statement of 0.1 ms: twenty a second cost nothing, and without NATS a follower is this late at most. */
+const POLL_MS = 50;
+/** How often a candidate tries to become the holder: what a take-over adds to the time the log stands still. */
+const CANDIDATE_MS = 100;
+const OFFENDER_LOOK_MS = 250;
+/** A transaction that numbers as many takes about 0.2 s. */
+const WINDOW_EVENTS = 20_000;
+/** Enough to get past any real set of events that wait for an open transaction. */
+const WIDEST_WINDOW = 100 * WINDOW_EVENTS;
+/** A feed that was dropped while nothing happened is noticed by then. */
+const RELAY_LOOK_MS = 1000;
+const QUERY_CANCELED = '57014';
+
+export type SequencerStep = 'lease-taken' | 'epoch-begun' | 'before-sequence' | 'sequenced' | RelayStep;
+
+export interface SequencerOptions {
+  readonly databaseUrl: string;
+  /** Without it there is no feed: followers poll Postgres. */
+  readonly nats?: NatsConnection;
+  readonly name?: string;
+  readonly report?: Report;
+  readonly failpoint?: Failpoint<SequencerStep>;
+}
+
+export interface SequencerState {
+  readonly role: 'candidate' | 'holder' | 'stopped';
+  readonly epoch: number;
+  /** The newest position that this process gave. */
+  readonly head: number;
+  /** The newest position in the feed, as far as this process knows. */
+  readonly relayed: number;
+}
+
+export interface Sequencer {
+  stop(): Promise<void>;
+  state(): SequencerState;
+}
+
+/** One time of holding the lock; over when its connection is. */
+interface Term {
+  over: boolean;
+}
+
+/** Somebody else began a later epoch. */
+class Fenced extends Error {
+  override readonly name = 'Fenced';
+}
+
+class Candidate {
+  readonly #options: SequencerOptions;
+  readonly #report: Report;
+  readonly #pool: pg.Pool;
+  readonly #work = new Signal();
+  readonly #relayWork = new Signal();
+  readonly #relay: Relay | undefined;
+  #pings: NatsSubscription | undefined;
+  #stopped = false;
+  #role: SequencerState['role'] = 'candidate';
+  #epoch = 0;
+  #head = 0;
+
+  constructor(options: SequencerOptions) {
+    this.#options = options;
+    this.#report = options.report ?? ((): void => undefined);
+    this.#pool = openPool(options.databaseUrl, 2, {
+      applicationName: `${options.name ?? 'xenolith'} relay`,
+      statementTimeoutMs: READ_LIMIT_MS,
+    });
+    this.#relay = options.nats
+      ? new Relay({ nats: options.nats, pool: this.#pool, report: this.#report, failpoint: options.failpoint })
+      : undefined;
+  }
+
+  state(): SequencerState {
+    return { role: this.#role, epoch: this.#epoch, head: this.#head, relayed: this.#relay?.position ?? 0 };
+  }
+
+  async run(): Promise<void> {
+    this.#pings = this.#options.nats?.subscribe(APPENDED_SUBJECT, { callback: () => this.#work.wake() });
+    while (!this.#isStopped()) {
+      try {
+        await this.#campaign();
+      } catch (fault) {
+        this.#report(fault instanceof Fenced ? 'info' : 'warn', 'the sequencer stops here and tries again', { fault });
+      }
+      this.#role = 'candidate';
+      if (!this.#isStopped()) await this.#work.wait(CANDIDATE_MS);
+    }
+  }
+
+  async stop(finished: Promise<void>): Promise<void> {
+    this.#stopped = true;
+    this.#pings?.unsubscribe();
+    this.#work.wake();
+    this.#relayWork.wake();
+    await finished;
+    this.#role = 'stopped';
+    await this.#pool.end();
+  }
+
+  /** Waits for the lock, then works until something breaks. The lock goes with the connection. */
+  async #campaign(): Promise<void> {
+    const term: Term = { over: false };
+    const session = await openSession(
+      this.#options.databaseUrl,
+      { applicationName: `${this.#options.name ?? 'xenolith'} sequencer`, statementTimeoutMs: READ_LIMIT_MS },
+      () => {
+        term.over = true;
+        this.#work.wake();
+      },
+    );
+    try {
+      while (!(await this.#tryLock(session))) {
+        await this.#work.wait(CANDIDATE_MS);
+        if (this.#isOver(term)) return;
+      }
+      await this.#options.failpoint?.('lease-taken');
+      await this.#hold(session, term);
+    } finally {
+      await closeSession(session);
+    }
+  }
+
+  #isStopped(): boolean {
+    return this.#stopped;
+  }
+
+  #isOver(term: Term): boolean {
+    return this.#stopped || term.over;
+  }
+
+  async #tryLock(session: pg.Client): Promise<boolean> {
+    const { rows } = await session.query<{ held: boolean }>('select pg_try_advisory_lock($1) as held', [
+      SEQUENCER_LOCK,
+    ]);
+    return rows[0]?.held === true;
+  }
+
+  async #hold(session: pg.Client, term: Term): Promise<void> {
+    const { rows } = await session.query<{ epoch: string; new_era: boolean }>(
+      'select epoch, new_era from es.begin_epoch()',
+    );
+    this.#epoch = Number(rows[0]?.epoch);
+    // Only the beginning of an era may take longer: then nothing else runs yet.
+    await session.query(`set statement_timeout = ${WRITE_LIMIT_MS}`);
+    await this.#options.failpoint?.('epoch-begun');
+    this.#role = 'holder';
+    this.#report('info', 'this process sequences the log now', { epoch: this.#epoch, newEra: rows[0]?.new_era });
+    const relaying = this.#relayLoop(term);
+    const offenders = setInterval(() => void this.#lookForOffenders(session), OFFENDER_LOOK_MS);
+    try {
+      await this.#sequenceLoop(session, term);
+    } finally {
+      clearInterval(offenders);
+      term.over = true;
+      this.#relayWork.wake();
+      await relaying;
+    }
+  }
+
+  async #lookForOffenders(session: pg.Client): Promise<void> {
+    // The backend's id is part of pg's client, but not of its types.
+    const own = (session as unknown as { readonly processID: number }).processID;
+    await endOffenders(this.#pool, [own], this.#report).catch((fault: unknown) => {
+      this.#report('warn', 'long write transactions could not be looked for', { fault });
+    });
+  }
+
+  async #sequenceLoop(session: pg.Client, term: Term): Promise<void> {
+    let limit = WINDOW_EVENTS;
+    while (!this.#isOver(term)) {
+      if (!(await this.#hasWork(session))) {
+        await this.#work.wait(POLL_MS);
+        continue;
+      }
+      await this.#options.failpoint?.('before-sequence');
+      const { state, numbered } = await this.#sequence(session, limit);
+      if (state === 'fenced') throw new Fenced(`epoch ${this.#epoch} is over`);
+      await this.#options.failpoint?.('sequenced');
+      if (numbered > 0) this.#relayWork.wake();
+      if (state === 'timeout') limit = Math.max(1, Math.floor(limit / 4));
+      else if (state === 'more') limit = numbered > 0 ? WINDOW_EVENTS : Math.min(WIDEST_WINDOW, limit * 4);
+      else limit = WINDOW_EVENTS;
+      // All that is left waits for an open transaction; its end brings a ping.
+      if (state === 'done' && numbered === 0) await this.#work.wait(POLL_MS);
+    }
+  }
+
+  /** Takes no transaction id, so that an idle log costs none. */
+  async #hasWork(session: pg.Client): Promise<boolean> {
+    const { rows } = await session.query<{ idle: boolean }>({
+      name: 'es_idle',
+      text: 'select es.settled(pg_snapshot_xmin(pg_current_snapshot())) as idle',
+    });
+    return rows[0]?.idle !== true;
+  }
+
+  async #sequence(
+    session: pg.Client,
+    limit: number,
+  ): Promise<{ readonly state: 'done' | 'more' | 'fenced' | 'timeout'; readonly numbered: number }> {
+    try {
+      const { rows } = await session.query<{ state: 'done' | 'more' | 'fenced'; head: string; numbered: string }>({
+        name: 'es_sequence',
+        text: 'select state, head, numbered from es.sequence($1, $2)',
+        values: [this.#epoch, limit],
+      });
+      const [row] = rows;
+      if (!row) throw new Error('es.sequence answered no row');
+      this.#head = Number(row.head);
+      return { state: row.state, numbered: Number(row.numbered) };
+    } catch (fault) {
+      if (sqlState(fault) === QUERY_CANCELED) return { state: 'timeout', numbered: 0 };
+      throw fault;
+    }
+  }
+
+  /** Runs beside the sequencing: while NATS is away, positions are given all the same. */
+  async #relayLoop(term: Term): Promise<void> {
+    if (!this.#relay) return;
+    let broken = false;
+    while (!this.#isOver(term)) {
+      try {
+        await this.#relay.run();
+        if (broken) this.#report('info', 'the feed is filled again');
+        broken = false;
+      } catch (fault) {
+        if (!broken) this.#report('warn', 'the feed can not be filled; followers poll Postgres meanwhile', { fault });
+        broken = true;
+      }
+      await this.#relayWork.wait(broken ? CANDIDATE_MS : RELAY_LOOK_MS);
+    }
+  }
+}
+
+/**
+ * Makes this process a candidate for the one that gives events their positions and fills the feed. Whoever holds the advisory lock does it; when
+ * its connection dies the next one begins a new epoch, from which on the old one's transactions are refused.
+ */
+export const runSequencer = async (options: SequencerOptions): Promise<Sequencer> => {
+  const candidate = new Candidate(options);
+  const finished = candidate.run();
+  return Promise.resolve({ stop: () => candidate.stop(finished), state: () => candidate.state() });
+};
