@@ -19,14 +19,13 @@ import {
   type NewTimer,
   type Reply,
   type Result,
-  type StoredEvent,
   type StreamVersion,
   type StreamWrite,
   type Uuid,
 } from '@xenolith/kernel';
 import { KeyLock } from './key-lock.js';
 import { LoadedStreams, type LoadedStream } from './loaded-streams.js';
-import type { CommandRoute, EngineObserver, ServiceDefinition } from './service.js';
+import type { CommandRoute, EngineObserver, IndexedEvent, ServiceDefinition } from './service.js';
 
 /** A command meets a conflict only when another process writes the same stream; each round one of them gets through. */
 const MAX_ATTEMPTS = 12;
@@ -291,7 +290,7 @@ export class CommandHandler {
 
 /** Where own appends are shown before the feed brings them. */
 export interface IndexFeed {
-  applyOwn(events: readonly StoredEvent[]): void;
+  applyOwn(events: readonly IndexedEvent[]): void;
 }
 
 const evolveTouched = (stream: Touched, event: NewEvent, command: Command): void => {
@@ -327,7 +326,7 @@ const writeOf = (stream: Touched): StreamWrite => ({
   ends: stream.aggregate.ended?.(stream.state) ?? false,
 });
 
-const storedEvents = (request: AppendRequest, stream: Touched): StoredEvent[] =>
+const storedEvents = (request: AppendRequest, stream: Touched): IndexedEvent[] =>
   stream.events.map((event, index) => ({
     ...event,
     eventId: uuidFrom(request.commandId, stream.streamId, index),
@@ -335,6 +334,7 @@ const storedEvents = (request: AppendRequest, stream: Touched): StoredEvent[] =>
     category: stream.aggregate.category,
     version: stream.before.version + index + 1,
     metadata: request.metadata,
+    ...(index === stream.events.length - 1 ? { document: stream.aggregate.toResource(stream.state) } : {}),
   }));
 
 const answerOf = (route: CommandRoute, message: CommandMessage, decided: Decided): Reply => {
@@ -376,7 +376,8 @@ const staleVersion = (message: CommandMessage, actual: number): Reply & { ok: fa
     `the object was changed meanwhile: version ${message.expectedVersion ?? 0} was stated, ${actual} is there; read it again and apply your change to that`,
   );
 
-const takenName = (claim: { scope: string; value: string; holder: Uuid }): Reply & { ok: false } => {
+/** The refusal of a taken claim where the route names none: `already_exists` for names, `claim_taken` else. */
+export const takenName = (claim: { scope: string; value: string; holder: Uuid }): Reply & { ok: false } => {
   const [family, group, kind, namespace] = claim.scope.split('/');
   if (family !== 'name')
     return reject('claim_taken', `${claim.scope} "${claim.value}" is held by ${claim.holder}`, {

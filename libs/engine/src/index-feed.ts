@@ -1,12 +1,15 @@
-import type { EventLog, LogFeed, LoggedEvent, StoredEvent, Subscription, Uuid } from '@xenolith/kernel';
+import type { EventLog, LogFeed, LoggedEvent, Subscription, Uuid } from '@xenolith/kernel';
 import type { IndexFeed } from './command-handler.js';
-import type { Index } from './service.js';
+import type { Index, IndexedEvent } from './service.js';
 
 /** Keeps a service's indexes: loads their documents, follows the log, and shows own appends early, each event once. */
 export class Indexes implements IndexFeed {
   private readonly seen = new Map<Uuid, number>();
   private readonly categories: ReadonlySet<string>;
   private subscription: Subscription | null = null;
+  /** The log's position up to which every index has seen everything. */
+  private position = 0;
+  private waiting: { readonly position: number; readonly resolve: () => void }[] = [];
 
   constructor(private readonly indexes: readonly Index[]) {
     this.categories = new Set(indexes.flatMap((index) => index.categories));
@@ -16,6 +19,7 @@ export class Indexes implements IndexFeed {
   async start(service: string, log: EventLog, feed: LogFeed): Promise<void> {
     if (this.indexes.length === 0) return;
     const { position, documents } = await log.documents([...this.categories]);
+    this.position = position;
     for (const document of documents) this.seen.set(document.streamId, document.version);
     for (const index of this.indexes)
       index.load(documents.filter((document) => index.categories.includes(document.category)));
@@ -24,6 +28,7 @@ export class Indexes implements IndexFeed {
       after: position,
       onBatch: (events) => {
         for (const event of events) this.applyLogged(event);
+        this.reach(events.at(-1)?.position ?? this.position);
         return Promise.resolve();
       },
     });
@@ -31,10 +36,25 @@ export class Indexes implements IndexFeed {
 
   async stop(): Promise<void> {
     await this.subscription?.stop();
+    this.reach(Number.POSITIVE_INFINITY);
+  }
+
+  /** Settles when the indexes have seen the log up to `position`; at once when there are none, or when they are stopped. */
+  caughtUp(position: number): Promise<void> {
+    if (this.indexes.length === 0 || this.position >= position) return Promise.resolve();
+    return new Promise((resolve) => this.waiting.push({ position, resolve }));
+  }
+
+  private reach(position: number): void {
+    this.position = Math.max(this.position, position);
+    const reached = this.waiting.filter((waiter) => waiter.position <= this.position);
+    if (reached.length === 0) return;
+    this.waiting = this.waiting.filter((waiter) => waiter.position > this.position);
+    for (const waiter of reached) waiter.resolve();
   }
 
   /** An own event is shown early only when nothing of its stream is missing; else the log brings it in its turn. */
-  applyOwn(events: readonly StoredEvent[]): void {
+  applyOwn(events: readonly IndexedEvent[]): void {
     for (const event of events) {
       if (event.version === (this.seen.get(event.streamId) ?? 0) + 1) this.apply(event);
     }
@@ -44,7 +64,7 @@ export class Indexes implements IndexFeed {
     if (event.version > (this.seen.get(event.streamId) ?? 0)) this.apply(event);
   }
 
-  private apply(event: StoredEvent): void {
+  private apply(event: IndexedEvent): void {
     if (!this.categories.has(event.category)) return;
     this.seen.set(event.streamId, event.version);
     for (const index of this.indexes) if (index.categories.includes(event.category)) index.apply(event);

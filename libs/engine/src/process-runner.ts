@@ -278,4 +278,5 @@ export const messageOf = (
   causationId: origin.causationId ?? dispatch.commandId,
   at: origin.at,
   ...(dispatch.undoes === undefined ? {} : { undoes: dispatch.undoes }),
+  ...(dispatch.expectedVersion === undefined ? {} : { expectedVersion: dispatch.expectedVersion }),
 });

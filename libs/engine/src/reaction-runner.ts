@@ -17,6 +17,7 @@ export class ReactionRunner {
     private readonly reaction: Reaction,
     private readonly tools: {
       readonly feed: LogFeed;
+      readonly indexes: { caughtUp(position: number): Promise<void> };
       readonly bus: MessageBus;
       readonly clock: Clock;
       readonly tracer?: Tracer;
@@ -29,7 +30,8 @@ export class ReactionRunner {
       name: `reaction-${this.reaction.name}`,
       onBatch: async (events) => {
         for (const event of events) {
-          if (!this.reaction.on.includes(event.type)) continue;
+          if (this.reaction.on !== 'every' && !this.reaction.on.includes(event.type)) continue;
+          await this.tools.indexes.caughtUp(event.position);
           await Promise.all(this.reaction.react(event).map((dispatch) => this.send(event, dispatch)));
         }
       },

@@ -35,7 +35,7 @@ export class ServiceEngine {
     this.processes = definition.processes.map(
       (process) => new ProcessRunner(process, { ...ports, handler: this.handler }),
     );
-    this.reactions = definition.reactions.map((reaction) => new ReactionRunner(reaction, ports));
+    this.reactions = definition.reactions.map((reaction) => new ReactionRunner(reaction, { ...ports, indexes: this.indexes }));
   }
 
   /** Settles when commands are taken. `serve: false` leaves the subjects to the caller's transport, which calls `handle`. */

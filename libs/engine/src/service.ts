@@ -46,6 +46,9 @@ export interface CommandRoute {
   readonly answer?: (state: unknown, streamId: Uuid) => Reply;
 }
 
+/** An event as an index sees it: the last one of each write carries the document that the write left, `null` once the object is gone. */
+export type IndexedEvent = StoredEvent & { readonly document?: JsonObject | null };
+
 /**
  * A view of the log in memory. It starts from the documents of its categories at one position, then sees every event in order; the service's own
  * appends reach it at once, so that the next decision knows of them. No event of a stream is shown twice.
@@ -55,7 +58,7 @@ export interface Index {
   readonly categories: readonly string[];
   /** Called before the first event, and again (from scratch) after the log was rebuilt. */
   load(documents: readonly StoredDocument[]): void;
-  apply(event: StoredEvent): void;
+  apply(event: IndexedEvent): void;
 }
 
 /** A command that a process or a reaction sends. The id makes it idempotent. */
@@ -69,6 +72,8 @@ export interface Dispatch {
   readonly data: JsonObject;
   readonly timeoutMs: number;
   readonly undoes?: Uuid;
+  /** The version that the stream must have: else the command is refused with `version_conflict`. */
+  readonly expectedVersion?: number;
 }
 
 export type DispatchOutcome =
@@ -101,10 +106,14 @@ export interface ProcessDefinition {
   ) => readonly { readonly streamId: Uuid; readonly type: string; readonly data: JsonObject }[];
 }
 
-/** Turns single events into commands, at least once each, in the log's order. */
+/**
+ * Turns single events into commands, at least once each, in the log's order. The service's indexes have seen the event before `react` does, so that it may
+ * read them.
+ */
 export interface Reaction {
   readonly name: string;
-  readonly on: readonly string[];
+  /** Types of the events. */
+  readonly on: readonly string[] | 'every';
   readonly react: (event: LoggedEvent) => readonly Dispatch[];
 }
 
