@@ -2,8 +2,6 @@ import { KINDS, type KindDefinition } from '@xenolith/contracts';
 import { EVENT_KINDS } from './event-kinds.js';
 import { OPERATION_REFERENCE, type ServedKind, type Subresource, type Verb } from './served-kind.js';
 
-export type { ServedColumn, ServedKind, Subresource, Verb } from './served-kind.js';
-
 const READ_VERBS: readonly Verb[] = ['get', 'list', 'watch'];
 
 const verbsOf = (kind: KindDefinition): readonly Verb[] => {
