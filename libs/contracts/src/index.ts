@@ -8,6 +8,7 @@ export * from './kinds.js';
 export * from './messages.js';
 export * from './network/network.messages.js';
 export * from './object.js';
+export * from './object-events.js';
 export * from './rejections.js';
 export * from './resource.js';
 export * from './scheduling/placement.messages.js';

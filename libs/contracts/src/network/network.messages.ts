@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import type { EventOf } from '../messages.js';
+import { createdEvent, objectEvents } from '../object-events.js';
 import { condition, defineKind, ownerReference } from '../resource.js';
 
 const ipv4Cidr = z.string().regex(/^(\d{1,3}\.){3}\d{1,3}\/\d{1,2}$/, 'must be an IPv4 network such as 10.20.0.0/16');
@@ -124,3 +126,33 @@ export const deprovisionPortData = z.strictObject({
   delete: z.boolean(),
 });
 export type DeprovisionPortData = z.infer<typeof deprovisionPortData>;
+
+export const networkEvents = objectEvents('Network');
+
+/** The addresses that a port was given and the network that they are of; settled when it is made. */
+export const portAddresses = z.strictObject({
+  networkUid: z.string(),
+  network: z.string(),
+  cidr: z.string(),
+  bridge: z.string(),
+  mac: z.string(),
+  ip: z.string(),
+});
+export type PortAddresses = z.infer<typeof portAddresses>;
+
+export const portAttachment = z.strictObject({
+  virtualMachine: z.strictObject({ uid: z.string(), name: z.string() }),
+  /** 0 where the sender named none. */
+  incarnation: z.number().int(),
+  host: z.string().optional(),
+});
+export type PortAttachment = z.infer<typeof portAttachment>;
+
+export const portOwnEvents = {
+  /** A port that is made for a machine is born attached. */
+  PortCreated: z.object({ ...createdEvent, addresses: portAddresses, attachment: portAttachment.optional() }),
+  PortAttached: z.object({ attachment: portAttachment }),
+  PortDetached: z.object({ virtualMachine: z.string(), incarnation: z.number().int() }),
+} as const;
+export type PortOwnEvent = EventOf<typeof portOwnEvents>;
+export const portEvents = { ...objectEvents('Port'), ...portOwnEvents };

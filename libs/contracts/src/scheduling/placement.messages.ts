@@ -38,8 +38,10 @@ export const placementKind = defineKind({
   description: 'Where a virtual machine was put and why, or why it could not be.',
   spec: z.looseObject({ request: placementRequest }),
   status: z.looseObject({
-    phase: z.enum(['Pending', 'Placed', 'Released']),
+    phase: z.enum(['Pending', 'Placed']),
     host: z.string().optional(),
+    hostUid: z.string().optional(),
+    message: z.string().describe('Why it is where it is, or nowhere.'),
     explanation: placementExplanation.optional(),
     conditions: z.array(condition),
   }),
@@ -47,7 +49,7 @@ export const placementKind = defineKind({
   fieldSelectors: ['status.phase', 'status.host'],
   columns: [
     { name: 'VM', type: 'string', path: '.spec.request.virtualMachine.name', description: 'The virtual machine.' },
-    { name: 'Phase', type: 'string', path: '.status.phase', description: 'Pending, Placed or Released.' },
+    { name: 'Phase', type: 'string', path: '.status.phase', description: 'Pending or Placed.' },
     { name: 'Host', type: 'string', path: '.status.host', description: 'The host.' },
     { name: 'Message', type: 'string', path: '.status.message', description: 'Why.', priority: 1 },
     { name: 'Age', type: 'date', path: '.metadata.creationTimestamp', description: 'Time since the request.' },
@@ -61,20 +63,48 @@ export const placementKind = defineKind({
 export const placeVirtualMachineData = z.strictObject({ request: placementRequest });
 export const placeVirtualMachineAnswer = z.looseObject({ host: z.string(), hostUid: z.string() });
 
-/** `ReleasePlacement` (stream: the placement) gives the capacity back; released or unknown: nothing to do. */
+/** `ReleasePlacement` (stream: the placement) gives the capacity back and removes the placement; released or unknown: nothing to do. */
 export const releasePlacementData = z.strictObject({ reason: z.string().default('') });
 
+/**
+ * `ReconsiderPlacement` (stream: the placement) tries a pending one again; sent by the scheduler itself when something changed. Placed or gone: nothing to do.
+ */
+export const reconsiderPlacementData = z.strictObject({});
+
+const requestedPlacement = z.object({ name: z.string(), request: placementRequest });
+
 export const placementEvents = {
-  PlacementRequested: z.object({ name: z.string(), request: placementRequest }),
+  /** Asked for, and nothing fits now. */
+  PlacementRequested: requestedPlacement,
   /** Nothing fits now. */
   PlacementDeferred: z.object({ explanation: placementExplanation, message: z.string() }),
-  PlacementDecided: z.object({ host: z.string(), hostUid: z.string(), explanation: placementExplanation }),
-  PlacementReleased: z.object({ reason: z.string() }),
+  /** `requested` is there when the first try found a host: then this is the placement’s first event. */
+  PlacementDecided: z.object({
+    host: z.string(),
+    hostUid: z.string(),
+    explanation: placementExplanation,
+    requested: requestedPlacement.optional(),
+  }),
+  /** The capacity is given back and the placement is gone. `hostUid`: the host that has more room now. */
+  PlacementReleased: z.object({ reason: z.string(), hostUid: z.string().optional() }),
 } as const;
 export type PlacementEvent = EventOf<typeof placementEvents>;
 
+/** What a host has in all; `revision` is the version of the host’s stream that said so, so that older news is known as such. */
+export const hostCapacity = z.strictObject({
+  memoryBytes: z.number().int().nonnegative(),
+  vcpus: z
+    .number()
+    .int()
+    .nonnegative()
+    .describe('Virtual CPUs that may be placed: hardware threads × over-commitment.'),
+  revision: z.number().int(),
+});
+export type HostCapacity = z.infer<typeof hostCapacity>;
+
 /** One stream per host, appended at its exact version: its id is `uuidFrom('hostledger', hostUid)`. It shows no document. */
 export const hostLedgerEvents = {
+  HostCapacityDeclared: z.object({ host: z.string(), hostUid: z.string(), capacity: hostCapacity }),
   HostCapacityReserved: z.object({
     placement: z.string(),
     virtualMachine: z.string(),
@@ -84,3 +114,16 @@ export const hostLedgerEvents = {
   HostCapacityReleased: z.object({ placement: z.string() }),
 } as const;
 export type HostLedgerEvent = EventOf<typeof hostLedgerEvents>;
+
+/** Sent along with a placement’s own events, never over the bus. Refusal: `host_ledger_full`. */
+export const reserveHostCapacityData = z.strictObject({
+  host: z.string(),
+  hostUid: z.string(),
+  capacity: hostCapacity,
+  placement: z.string(),
+  virtualMachine: z.string(),
+  vcpus: z.number().int(),
+  memoryBytes: z.number().int(),
+});
+export type ReserveHostCapacityData = z.infer<typeof reserveHostCapacityData>;
+export const releaseHostCapacityData = z.strictObject({ placement: z.string() });

@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import type { EventOf } from '../messages.js';
+import { createdEvent, objectEvents } from '../object-events.js';
 import { condition, defineKind, ownerReference, quantity } from '../resource.js';
 
 export const storageDomainSpec = z.strictObject({
@@ -173,3 +175,52 @@ export const deprovisionVolumeData = z.strictObject({
   delete: z.boolean(),
 });
 export type DeprovisionVolumeData = z.infer<typeof deprovisionVolumeData>;
+
+const provisioning = z.enum(['sparse', 'preallocated']);
+
+/** Where a volume lives and what it takes there; settled when it is made. */
+export const volumeAllocation = z.strictObject({
+  storageDomain: z.string(),
+  storageDomainUid: z.string(),
+  sizeBytes: z.number().int().nonnegative(),
+  provisioning,
+});
+export type VolumeAllocation = z.infer<typeof volumeAllocation>;
+
+export const volumeLease = z.strictObject({
+  virtualMachine: z.strictObject({ uid: z.string(), name: z.string() }),
+  incarnation: z.number().int(),
+  readOnly: z.boolean(),
+  fencingToken: z.number().int(),
+});
+export type VolumeLease = z.infer<typeof volumeLease>;
+
+export const volumeOwnEvents = {
+  /** A volume that is made for a machine is born with its lease. */
+  VolumeCreated: z.object({ ...createdEvent, allocation: volumeAllocation, lease: volumeLease.optional() }),
+  VolumeGrown: z.object({ fromBytes: z.number().int(), toBytes: z.number().int() }),
+  VolumeAttached: z.object({ lease: volumeLease }),
+  VolumeDetached: z.object({ virtualMachine: z.string(), incarnation: z.number().int() }),
+} as const;
+export type VolumeOwnEvent = EventOf<typeof volumeOwnEvents>;
+export const volumeEvents = { ...objectEvents('Volume'), ...volumeOwnEvents };
+
+export const imageEvents = objectEvents('Image');
+
+/** What volumes were promised, kept on the storage domain’s own stream so that it is exact. */
+export const storageDomainOwnEvents = {
+  StorageReserved: z.object({
+    volume: z.string(),
+    bytes: z.number().int(),
+    provisioning,
+    /** 1 for a new volume, 0 for one that grew. */
+    volumes: z.number().int(),
+  }),
+  StorageReleased: z.object({ volume: z.string(), bytes: z.number().int(), provisioning }),
+} as const;
+export type StorageDomainOwnEvent = EventOf<typeof storageDomainOwnEvents>;
+export const storageDomainEvents = { ...objectEvents('StorageDomain'), ...storageDomainOwnEvents };
+
+/** Sent along with a volume’s own events, never over the bus. */
+export const reserveStorageData = storageDomainOwnEvents.StorageReserved;
+export const releaseStorageData = storageDomainOwnEvents.StorageReleased;

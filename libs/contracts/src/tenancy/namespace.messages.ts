@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { objectEvents } from '../object-events.js';
 import { defineKind } from '../resource.js';
 
 export const namespaceSpec = z.strictObject({ finalizers: z.array(z.string()).default([]) });
@@ -24,3 +25,5 @@ export const namespaceKind = defineKind({
 
 /** Namespaces that exist from the start and cannot be deleted. */
 export const PROTECTED_NAMESPACES = ['default'] as const;
+
+export const namespaceEvents = objectEvents('Namespace');
