@@ -74,7 +74,12 @@ export const agentCommands = {
 } as const;
 export type AgentCommandType = keyof typeof agentCommands;
 
-export const startDomainAnswer = z.looseObject({ domid: z.number().int(), state: z.enum(['running', 'paused']) });
+/** `bootId`: the boot that the domain belongs to, so that a start which a crash of the host overtook is found out. */
+export const startDomainAnswer = z.looseObject({
+  domid: z.number().int(),
+  state: z.enum(['running', 'paused']),
+  bootId: z.string().optional(),
+});
 export const inventoryAnswer = z.looseObject({ bootId: z.string(), domains: z.array(domainReport) });
 
 /**

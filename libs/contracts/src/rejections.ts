@@ -29,6 +29,7 @@ export const REJECTION_CODES = [
   'operation_unknown',
   'operation_not_cancellable',
   'operation_finished',
+  'operation_timed_out',
   'bad_power_state',
   'virtual_machine_stale_incarnation',
   // Hosts and agents

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { EventOf } from '../messages.js';
 import { defineKind } from '../resource.js';
 
 export const clusterSpec = z.strictObject({
@@ -44,3 +45,19 @@ export const clusterKind = defineKind({
     { name: 'Age', type: 'date', path: '.metadata.creationTimestamp', description: 'Time since creation.' },
   ],
 });
+
+/** Counted by the platform whenever a host comes, goes or changes its readiness. */
+const hostCounts = z.strictObject({ hosts: z.number().int(), readyHosts: z.number().int() });
+
+/** Commands on a cluster's stream beside `ChangeCluster` and `DeleteCluster`. */
+export const clusterCommands = { RecordClusterHosts: hostCounts } as const;
+
+export const clusterEvents = {
+  ClusterCreated: z.object({ metadata: z.looseObject({}), spec: z.looseObject({}) }),
+  ClusterMetadataChanged: z.looseObject({}),
+  ClusterSpecChanged: z.object({ spec: z.looseObject({}) }),
+  ClusterDeletionRequested: z.looseObject({}),
+  ClusterDeleted: z.object({}),
+  ClusterHostsCounted: hostCounts,
+} as const;
+export type ClusterEvent = EventOf<typeof clusterEvents>;

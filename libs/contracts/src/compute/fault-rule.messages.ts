@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { EventOf } from '../messages.js';
 import { condition, defineKind } from '../resource.js';
 
 export const faultRuleSpec = z.strictObject({
@@ -65,3 +66,14 @@ export const faultRuleKind = defineKind({
     { name: 'Age', type: 'date', path: '.metadata.creationTimestamp', description: 'Time since creation.' },
   ],
 });
+
+export const faultRuleEvents = {
+  FaultRuleCreated: z.object({ metadata: z.looseObject({}), spec: z.looseObject({}) }),
+  FaultRuleMetadataChanged: z.looseObject({}),
+  FaultRuleSpecChanged: z.object({ spec: z.looseObject({}) }),
+  FaultRuleDeletionRequested: z.looseObject({}),
+  FaultRuleDeleted: z.object({}),
+  /** `fired`: how often it has struck in all, as far as the agent that reports it knows. */
+  FaultRuleFired: z.object({ host: z.string(), command: z.string(), fired: z.number().int().positive() }),
+} as const;
+export type FaultRuleEvent = EventOf<typeof faultRuleEvents>;

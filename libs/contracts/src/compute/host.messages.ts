@@ -118,6 +118,19 @@ export const registerHostData = z.strictObject({
 });
 export type RegisterHostData = z.infer<typeof registerHostData>;
 
+const runOfMachine = z.strictObject({ virtualMachine: z.string(), incarnation: z.number().int() });
+
+/** Commands on a host's stream beside `ChangeHost` and `DeleteHost`. */
+export const hostCommands = {
+  RegisterHost: registerHostData,
+  /** From the heartbeat monitor; only transitions enter the log. */
+  RecordHostUnreachable: z.strictObject({ lastHeartbeatAt: z.number() }),
+  RecordHostReady: z.strictObject({ bootId: z.string() }),
+  /** What a machine said of a domain that the platform does not expect on the host, and that the domain is gone. */
+  RecordStrayDomainExamined: runOfMachine.extend({ stray: z.boolean() }),
+  RecordStrayDomainDestroyed: runOfMachine,
+} as const;
+
 export const hostEvents = {
   HostCreated: z.object({ metadata: z.looseObject({}), spec: z.looseObject({}) }),
   HostMetadataChanged: z.looseObject({}),
@@ -131,6 +144,16 @@ export const hostEvents = {
   HostBecameUnreachable: z.object({ lastHeartbeatAt: z.number() }),
   /** The host came back with another boot id: everything that ran there is gone. */
   HostCrashed: z.object({ previousBootId: z.string(), bootId: z.string() }),
+  /** The inventory is not what the machines' streams say: domains that should be there are not, or the other way round. */
+  HostInventoryDiffered: z.object({
+    bootId: z.string(),
+    rebooted: z.boolean(),
+    missing: z.array(runOfMachine),
+    strays: z.array(runOfMachine),
+  }),
+  HostStrayDomainConfirmed: runOfMachine,
+  /** The domain is known after all, or has been destroyed. */
+  HostStrayDomainSettled: runOfMachine.extend({ destroyed: z.boolean() }),
 } as const;
 export type HostEvent = EventOf<typeof hostEvents>;
 

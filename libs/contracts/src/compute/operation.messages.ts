@@ -67,7 +67,8 @@ export const operationKind = defineKind({
 });
 
 /**
- * One step of a plan, as data. Steps of one stage run side by side; a stage begins when the one before is done. `data` may hold references of the form
+ * One step of a plan, as data. Steps of one stage run side by side; a stage begins when the one before is done. The last stage of a plan may be commands to the
+ * operation's own target (`to.service` is `compute`): they are decided in the append that ends the operation, and are never sent. `data` may hold references of the form
  * `{ "$from": "<step name>", "path": "a.b" }` to the answers of earlier steps.
  */
 export const planStep = z.strictObject({
@@ -76,8 +77,10 @@ export const planStep = z.strictObject({
   /** `service` sends to `cmd.<service>.<type>`; `agent` to `agent.<host>.<type>`, where `host` may be a reference too. */
   to: z.union([z.strictObject({ service: z.string() }), z.strictObject({ agentOfHost: z.unknown() })]),
   type: z.string(),
+  /** `volume:<namespace>/<name>` stands for the volume of that name, looked up each time that the step is sent. */
   streamId: z.string(),
   data: z.record(z.string(), z.unknown()),
+  /** From the moment an attempt may begin; faults ask again under the same command id until then. */
   timeoutMs: z.number().int().positive(),
   /** How the step's effect is taken back; absent: it has none, or lies behind the point of no return. */
   undo: z.strictObject({ type: z.string(), streamId: z.string(), data: z.record(z.string(), z.unknown()) }).optional(),
@@ -91,8 +94,37 @@ export const planStep = z.strictObject({
 export type PlanStep = z.infer<typeof planStep>;
 
 const rejection = z.strictObject({ code: z.string(), message: z.string() });
+const stepSuccess = z.strictObject({ name: z.string(), attempt: z.number().int(), answer: z.looseObject({}) });
+
+/** Commands on an operation's stream beside `ChangeOperation` and `DeleteOperation`. */
+export const operationCommands = {
+  /** From the target's stream, in the append that starts the operation there. */
+  BeginOperation: z.strictObject({
+    name: z.string(),
+    namespace: z.string().optional(),
+    spec: operationSpec,
+    plan: z.array(planStep),
+    cancellable: z.boolean(),
+  }),
+  RecordStepSucceeded: stepSuccess,
+  RecordStepRefused: z.strictObject({ name: z.string(), attempt: z.number().int(), rejection }),
+  RecordStepUndone: z.strictObject({ name: z.string(), attempt: z.number().int() }),
+  RecordUndoRefused: z.strictObject({ name: z.string(), attempt: z.number().int(), rejection }),
+  /** Something happened on the stream that a step waits for. */
+  WakeOperation: z.strictObject({ streamId: z.string() }),
+  /** Refusals: `operation_finished`, `operation_not_cancellable`. */
+  CancelOperation: z.strictObject({ because: z.string() }),
+  /** The operator's choices. Refusal: `operation_not_allowed` unless the operation needs an operator and offers the choice. */
+  RetryOperation: z.strictObject({}),
+  UndoOperation: z.strictObject({}),
+  AbandonOperation: z.strictObject({}),
+  /** Takes a finished operation away once its time to live is over. */
+  RemoveOperation: z.strictObject({}),
+} as const;
 
 export const operationEvents = {
+  /** Somebody made the object; its target's stream answers with the plan in the same append. */
+  OperationRequested: z.object({ metadata: z.looseObject({}), spec: z.looseObject({}) }),
   /** The plan is the recorded intent: every step of a stage that may have run is undone when the operation fails. */
   OperationStarted: z.object({
     metadata: z.looseObject({}),
@@ -106,7 +138,7 @@ export const operationEvents = {
   OperationDeleted: z.object({}),
   /** Answers of steps; several that came together are one event. */
   OperationStepsSucceeded: z.object({
-    steps: z.array(z.strictObject({ name: z.string(), attempt: z.number().int(), answer: z.looseObject({}) })),
+    steps: z.array(stepSuccess),
   }),
   OperationStepRefused: z.object({ name: z.string(), attempt: z.number().int(), rejection }),
   /** The step was told "not yet"; it is tried again at or before `retryAt` (milliseconds since the epoch). */
@@ -114,10 +146,13 @@ export const operationEvents = {
   OperationCancelRequested: z.object({ by: z.string() }),
   OperationCompensationStarted: z.object({ because: z.string() }),
   OperationStepsUndone: z.object({ names: z.array(z.string()) }),
+  /** An undo was refused, or found nobody in time; it is tried again at `retryAt` (milliseconds since the epoch). */
+  OperationUndoFailed: z.object({ name: z.string(), attempt: z.number().int(), rejection, retryAt: z.number() }),
   /** A compensation, or a step that must succeed, kept failing. */
   OperationNeededOperator: z.object({ name: z.string(), attempts: z.number().int(), message: z.string() }),
   OperationOperatorChose: z.object({ choice: z.enum(['retry', 'undo', 'abandon']), by: z.string() }),
-  OperationSucceeded: z.object({}),
+  /** `steps`: the last answers, which completed the plan. */
+  OperationSucceeded: z.object({ steps: z.array(stepSuccess).default([]) }),
   OperationFailed: z.object({ message: z.string() }),
   OperationCancelled: z.object({ message: z.string() }),
 } as const;

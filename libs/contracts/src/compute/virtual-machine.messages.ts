@@ -208,6 +208,71 @@ const attachedDisk = z.strictObject({
 export type AttachedNic = z.infer<typeof attachedNic>;
 export type AttachedDisk = z.infer<typeof attachedDisk>;
 
+const ofOperation = { operation: z.string() };
+
+/**
+ * Commands on a machine's stream beside `ChangeVirtualMachine`, `DeleteVirtualMachine` and the agents' `ReportDomainStopped`. Those named `Record…` state what has
+ * happened and are never refused: what no longer applies changes nothing.
+ */
+export const virtualMachineCommands = {
+  /**
+   * Starts an action of `VIRTUAL_MACHINE_ACTIONS`. Refusals: `operation_unknown`, `operation_not_allowed`, `operation_in_progress`, with XAPI's error in
+   * `details.xapi`.
+   */
+  StartOperation: z.strictObject({
+    operationId: z.string().optional().describe('UID of the operation; default: derived from the command.'),
+    name: z.string().optional(),
+    action: z.string(),
+    parameters: z.record(z.string(), z.unknown()).default({}),
+  }),
+  RecordVirtualMachineStarted: z.strictObject({
+    ...ofOperation,
+    incarnation: z.number().int(),
+    host: z.string(),
+    hostUid: z.string(),
+    bootId: z.string().optional(),
+    domid: z.number().int(),
+    paused: z.boolean(),
+    disks: z.array(attachedDisk),
+    nics: z.array(attachedNic),
+  }),
+  RecordVirtualMachinePaused: z.strictObject(ofOperation),
+  RecordVirtualMachineUnpaused: z.strictObject(ofOperation),
+  RecordVirtualMachineRebooted: z.strictObject({ ...ofOperation, domid: z.number().int() }),
+  RecordVirtualMachineHalted: z.strictObject({
+    ...ofOperation,
+    incarnation: z.number().int(),
+    reason: haltReason,
+    message: z.string(),
+  }),
+  /** Everything that the machine held has been given back. */
+  RecordVirtualMachineTornDown: z.strictObject(ofOperation),
+  RecordVirtualMachineUnschedulable: z.strictObject({ ...ofOperation, message: z.string() }),
+  RecordOperationEnded: z.strictObject({
+    ...ofOperation,
+    outcome: z.enum(['succeeded', 'failed', 'cancelled']),
+    message: z.string(),
+  }),
+  /** The host's inventory lacks the domain. */
+  RecordVirtualMachineStopped: z.strictObject({
+    incarnation: z.number().int(),
+    host: z.string(),
+    reason: z.enum(['host_crash', 'vanished']),
+    message: z.string(),
+  }),
+  RecordHostLost: z.strictObject({ host: z.string() }),
+  RecordHostRegained: z.strictObject({ host: z.string() }),
+  /** Asks what the machine says of a domain that a host has; changes nothing. Answer: `examineDomainAnswer`. */
+  ExamineDomain: z.strictObject({ incarnation: z.number().int(), host: z.string() }),
+} as const;
+
+/** The youngest run that may exist, and the host that it is known to be on; `incarnation` 0: none may exist. */
+export const examineDomainAnswer = z.strictObject({
+  incarnation: z.number().int(),
+  host: z.string().nullable(),
+  starting: z.boolean(),
+});
+
 export const virtualMachineEvents = {
   VirtualMachineCreated: z.object({ metadata: z.looseObject({}), spec: z.looseObject({}) }),
   VirtualMachineMetadataChanged: z.looseObject({}),
@@ -219,6 +284,7 @@ export const virtualMachineEvents = {
     operation: z.string().describe('UID of the operation.'),
     name: z.string(),
     action: z.string(),
+    parameters: z.record(z.string(), z.unknown()).default({}),
     /** The run that this operation starts, when it starts one. */
     incarnation: z.number().int().optional(),
     /** The wish that comes with the action, set in the same append. */
@@ -232,13 +298,15 @@ export const virtualMachineEvents = {
   }),
   /** No host fits now: the scheduler's words, host group by host group. */
   VirtualMachineUnschedulable: z.object({ operation: z.string(), message: z.string() }),
-  /** Volumes and ports exist; their names and addresses are copied here. */
-  VirtualMachineDevicesPrepared: z.object({ disks: z.array(attachedDisk), nics: z.array(attachedNic) }),
+  /** Something stronger came (a deletion, a wish to be halted): the operation is cancelled. */
+  VirtualMachineOperationSuperseded: z.object({ operation: z.string(), by: z.string() }),
   VirtualMachineStarted: z.object({
     operation: z.string(),
     incarnation: z.number().int(),
     host: z.string(),
     hostUid: z.string(),
+    /** The boot of the host that the domain belongs to, as far as the agent said it. */
+    bootId: z.string().optional(),
     domid: z.number().int(),
     paused: z.boolean(),
     disks: z.array(attachedDisk),
@@ -252,6 +320,8 @@ export const virtualMachineEvents = {
     incarnation: z.number().int(),
     reason: haltReason,
     message: z.string(),
+    /** The wish, where the end of the guest sets it. */
+    powerState: powerState.optional(),
   }),
   /** The host stopped answering: the machine may still run there. */
   VirtualMachineHostLost: z.object({ host: z.string() }),
