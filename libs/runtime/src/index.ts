@@ -8,3 +8,4 @@ export { runProcess, systemClock, type ProcessContext, type ProcessDefinition } 
 export { openSidePort, type SidePort } from './side-port.js';
 export { engineTracer, startTracing, type Tracing } from './tracing.js';
 export { causeChain, waitFor } from './wait-for.js';
+export { runService, SERVICE_CONTEXT, type LogContext, type ServiceContext, type ServiceProgram } from './service.js';

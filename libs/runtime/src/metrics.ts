@@ -1,5 +1,6 @@
 import type { EngineObserver } from '@xenolith/engine';
-import type { LogFeed, LoggedEvent } from '@xenolith/kernel';
+import type { StoreLogFeed } from '@xenolith/event-store';
+import type { LoggedEvent } from '@xenolith/kernel';
 import type { BusObserver } from '@xenolith/messaging';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 
@@ -13,9 +14,11 @@ export interface Metrics {
   readonly bus: BusObserver;
   readonly engine: EngineObserver;
   /** The same feed, with each follower's position and delay measured. */
-  measured(feed: LogFeed): LogFeed;
+  measured(feed: StoreLogFeed): StoreLogFeed;
   /** Lets each scrape ask for the newest position of the log. */
   watchHead(head: () => Promise<number>): void;
+  /** Lets each scrape ask whether this process holds the sequencer. */
+  watchSequencer(holds: () => boolean): void;
 }
 
 export const createMetrics = (labels: { readonly service: string; readonly instance: string }): Metrics => {
@@ -27,7 +30,17 @@ export const createMetrics = (labels: { readonly service: string; readonly insta
     bus: busMetrics(registry),
     engine: engineMetrics(registry),
     ...feedMetrics(registry),
+    watchSequencer: (holds) => watchSequencer(registry, holds),
   };
+};
+
+const watchSequencer = (registry: Registry, holds: () => boolean): void => {
+  const held: Gauge = new Gauge({
+    name: 'xenolith_sequencer_held',
+    help: '1 in the process that gives events their positions.',
+    registers: [registry],
+    collect: (): void => held.set(holds() ? 1 : 0),
+  });
 };
 
 const busMetrics = (registry: Registry): BusObserver => {
@@ -110,33 +123,56 @@ const feedMetrics = (registry: Registry): Pick<Metrics, 'measured' | 'watchHead'
       for (const [follower, seen] of positions) lag.set({ follower }, Math.max(0, position - seen));
     },
   });
-  const measuring =
-    (name: string, onBatch: (events: readonly LoggedEvent[]) => Promise<void>) =>
-    async (events: readonly LoggedEvent[]): Promise<void> => {
-      await onBatch(events);
-      const last = events.at(-1);
-      if (!last) return;
-      positions.set(name, last.position);
-      delay.observe({ follower: name }, Math.max(0, Date.now() - last.metadata.at) / 1_000);
-    };
+  const seen = (name: string, events: readonly LoggedEvent[]): void => {
+    const last = events.at(-1);
+    if (!last) return;
+    positions.set(name, last.position);
+    delay.observe({ follower: name }, Math.max(0, Date.now() - last.metadata.at) / 1_000);
+  };
   return {
     watchHead: (ask) => {
       head = ask;
     },
-    measured: (feed) => ({
-      follow: (follower) => {
-        positions.set(follower.name, follower.after);
-        return feed.follow({ ...follower, onBatch: measuring(follower.name, follower.onBatch) });
-      },
-      followLeased: (follower) =>
-        feed.followLeased({
-          ...follower,
-          onBatch: measuring(follower.name, follower.onBatch),
-          onLease: async (held) => {
-            if (!held) positions.delete(follower.name);
-            await follower.onLease?.(held);
-          },
-        }),
-    }),
+    measured: (feed) =>
+      measuredFeed(feed, {
+        seen,
+        begins: (name, after) => void positions.set(name, after),
+        ends: (name) => void positions.delete(name),
+      }),
   };
 };
+
+interface FeedEars {
+  seen(follower: string, events: readonly LoggedEvent[]): void;
+  begins(follower: string, after: number): void;
+  ends(follower: string): void;
+}
+
+const measuredFeed = (feed: StoreLogFeed, ears: FeedEars): StoreLogFeed => ({
+  head: () => feed.head(),
+  leaseBackendId: () => feed.leaseBackendId(),
+  close: () => feed.close(),
+  follow: (follower) => {
+    ears.begins(follower.name, follower.after);
+    return feed.follow({
+      ...follower,
+      onBatch: async (events) => {
+        await follower.onBatch(events);
+        ears.seen(follower.name, events);
+      },
+    });
+  },
+  followLeased: (follower) =>
+    feed.followLeased({
+      ...follower,
+      onBatch: async (events, lease) => {
+        await follower.onBatch(events, lease);
+        ears.seen(follower.name, events);
+      },
+      onLease: async (held) => {
+        // Another process runs the follower now, and its figures are there.
+        if (!held) ears.ends(follower.name);
+        await follower.onLease?.(held);
+      },
+    }),
+});

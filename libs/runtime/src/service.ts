@@ -1,0 +1,158 @@
+import type { ServiceName } from '@xenolith/contracts';
+import { ServiceEngine, type ServiceDefinition } from '@xenolith/engine';
+import {
+  migrateEventStore,
+  openEventStore,
+  openLogFeed,
+  runSequencer,
+  type EventStore,
+  type Report,
+  type StoreLogFeed,
+} from '@xenolith/event-store';
+import type { CommandMessage } from '@xenolith/kernel';
+import { FaultFilter, NatsTransport } from '@xenolith/messaging';
+import { Module, type DynamicModule, type Type } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import type { MicroserviceOptions } from '@nestjs/microservices';
+import type { z } from 'zod';
+import type { ServiceConfig } from './config.js';
+import type { ProcessHandle } from './lifecycle.js';
+import { NestLog, type Log } from './log.js';
+import { runProcess, type ProcessContext } from './process.js';
+import { engineTracer } from './tracing.js';
+import { waitFor } from './wait-for.js';
+
+/** What a service has beside what every process has: its part in the log. */
+export interface LogContext<Config extends ServiceConfig = ServiceConfig> extends ProcessContext<Config> {
+  readonly store: EventStore;
+  /** Measured: each follower's lag and delay show in the metrics. */
+  readonly feed: StoreLogFeed;
+}
+
+export interface ServiceContext<Config extends ServiceConfig = ServiceConfig> extends LogContext<Config> {
+  readonly engine: ServiceEngine;
+}
+
+/** Injects the `ServiceContext` into what a service's own Nest modules hold. */
+export const SERVICE_CONTEXT = Symbol('service context');
+
+export interface ServiceProgram<Schema extends z.ZodObject> {
+  readonly name: ServiceName;
+  /** `serviceConfig` or an extension of it. */
+  readonly config: Schema;
+  /** The service as data; called once the log can be read. */
+  readonly define: (
+    context: LogContext<z.infer<Schema> & ServiceConfig>,
+  ) => ServiceDefinition | Promise<ServiceDefinition>;
+  /** Nest modules of the service's own: controllers with message and event patterns, and what they inject. */
+  readonly modules?: readonly (Type | DynamicModule)[];
+  /** What the service does besides; runs when its commands are served. What it opens, it gives to `lifecycle.onStop`. */
+  readonly start?: (context: ServiceContext<z.infer<Schema> & ServiceConfig>) => Promise<void>;
+}
+
+@Module({})
+class ServiceModule {}
+
+/**
+ * Runs a service: everything that `runProcess` does, then the log (migrated, followed, a candidate for its sequencer and its timers), then the engine with
+ * the definition's indexes, processes and reactions, and its commands behind Nest's transport. It ends in the reverse order: commands are drained first.
+ */
+export const runService = <Schema extends z.ZodObject>(
+  program: ServiceProgram<Schema>,
+  handle: ProcessHandle = process,
+): Promise<void> =>
+  runProcess(
+    {
+      name: program.name,
+      config: program.config,
+      start: async (base) => {
+        const context = await openLog(base as unknown as ProcessContext<z.infer<Schema> & ServiceConfig>);
+        const definition = await program.define(context);
+        const engine = await startEngine(context, definition);
+        const service = { ...context, engine };
+        await serveCommands(service, program.modules ?? []);
+        await program.start?.(service);
+      },
+    },
+    handle,
+  );
+
+const reportTo =
+  (log: Log): Report =>
+  (level, message, fields) => {
+    log[level]({ ...fields }, message);
+  };
+
+const openLog = async <Config extends ServiceConfig>(context: ProcessContext<Config>): Promise<LogContext<Config>> => {
+  const { bus, config, lifecycle, log, metrics, readiness } = context;
+  const { connection: nats } = bus;
+  const databaseUrl = config.DATABASE_URL;
+  readiness.set('postgres', () => 'not connected yet');
+  const open = async (): Promise<EventStore> => {
+    await migrateEventStore(databaseUrl);
+    return openEventStore({ databaseUrl, name: context.name, nats });
+  };
+  const store = await waitFor('PostgreSQL', open, { log, signal: lifecycle.stopping });
+  lifecycle.onStop('event store', () => store.close());
+  readiness.set('postgres', async () => {
+    await store.pool.query('select 1');
+    return undefined;
+  });
+  metrics.watchHead(() => store.head());
+
+  const report = reportTo(log);
+  const sequencer = await runSequencer({ databaseUrl, nats, name: context.name, report });
+  lifecycle.onStop('sequencer', () => sequencer.stop());
+  metrics.watchSequencer(() => sequencer.state().role === 'holder');
+  const feed = await openLogFeed({ store, nats, report });
+  lifecycle.onStop('log feed', () => feed.close());
+  return { ...context, store, feed: metrics.measured(feed) };
+};
+
+const startEngine = async (context: LogContext, definition: ServiceDefinition): Promise<ServiceEngine> => {
+  const { store, feed, bus, clock, metrics, lifecycle, log } = context;
+  const engine = new ServiceEngine(definition, {
+    log: store,
+    feed,
+    bus,
+    clock,
+    tracer: engineTracer(),
+    observer: {
+      ...metrics.engine,
+      dispatchFaulted: (info) => {
+        metrics.engine.dispatchFaulted?.(info);
+        log.warn(
+          { process: info.process, key: info.dispatch.key, commandId: info.dispatch.commandId, fault: info.fault },
+          `a step could not be sent: ${info.message}`,
+        );
+      },
+      defect: (error) => log.error({ err: error }, 'a part of the engine failed; it tries again'),
+    },
+  });
+  // The transport serves the commands, so that Nest drains them with everything else that it serves.
+  await engine.start({ serve: false });
+  lifecycle.onStop('engine', () => engine.stop());
+  return engine;
+};
+
+const serveCommands = async (context: ServiceContext, modules: readonly (Type | DynamicModule)[]): Promise<void> => {
+  const { bus, engine, lifecycle, log } = context;
+  const transport = new NatsTransport({ bus });
+  for (const subject of engine.subjects())
+    transport.addHandler(subject, (message: CommandMessage) => engine.handle(message));
+  const root: DynamicModule = {
+    module: ServiceModule,
+    global: true,
+    imports: [...modules],
+    providers: [{ provide: SERVICE_CONTEXT, useValue: context }],
+    exports: [SERVICE_CONTEXT],
+  };
+  const app = await NestFactory.createMicroservice<MicroserviceOptions>(
+    root,
+    // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- Nest types its options as a class and takes plain objects
+    { strategy: transport, logger: new NestLog(log), abortOnError: false },
+  );
+  app.useGlobalFilters(new FaultFilter());
+  await app.listen();
+  lifecycle.onStop('commands', () => app.close());
+};
