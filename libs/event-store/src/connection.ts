@@ -7,6 +7,7 @@ export const WRITE_LIMIT_MS = 1000;
 export const READ_LIMIT_MS = 60_000;
 /** A server that does not answer a connection attempt by then is down. */
 const CONNECT_LIMIT_MS = 5000;
+const IDLE_CONNECTION_MS = 60_000;
 
 export interface ConnectionGuards {
   /** Shown in `pg_stat_activity`. */
@@ -47,6 +48,8 @@ export const openPool = (databaseUrl: string, size: number, guards: ConnectionGu
   const pool = new pg.Pool({
     ...clientConfig(databaseUrl, guards),
     max: size,
+    // Opening a connection costs a server process; an idle one costs a few MiB.
+    idleTimeoutMillis: IDLE_CONNECTION_MS,
     // eslint-disable-next-line @typescript-eslint/no-misused-promises -- pg-pool waits for the promise; its types don't say so
     onConnect: (client) => boundTransaction(client, guards),
   });

@@ -73,13 +73,26 @@ export class LeaseKeeper {
     this.#work.wake();
   }
 
-  /** Gives the lease back so that another may take it; `forGood` withdraws the wish, too. */
-  async release(name: string, forGood: boolean): Promise<void> {
+  /** Gives the lease back so that another may take it; this process tries for it again. Does nothing when it is over already. */
+  async release(lease: Lease): Promise<void> {
+    const wish = this.#wishes.get(lease.name);
+    if (!wish?.held || wish.held !== lease) return;
+    wish.held.end();
+    wish.held = undefined;
+    await this.#unlock(lease.name);
+  }
+
+  /** Gives the lease back and does not want it any more. */
+  async withdraw(name: string): Promise<void> {
     const wish = this.#wishes.get(name);
-    if (forGood) this.#wishes.delete(name);
+    this.#wishes.delete(name);
     if (!wish?.held) return;
     wish.held.end();
     wish.held = undefined;
+    await this.#unlock(name);
+  }
+
+  async #unlock(name: string): Promise<void> {
     await this.#session
       ?.query('select pg_advisory_unlock($1)', [lockKey(`xenolith/lease/${name}`)])
       .catch(() => undefined);
@@ -137,7 +150,7 @@ export class LeaseKeeper {
       const wish = wishes[Number(place) - 1];
       if (!wish) continue;
       if (this.#session !== session || this.#wishes.get(wish.name) !== wish) {
-        await session.query('select pg_advisory_unlock($1)', [lockKey(`xenolith/lease/${wish.name}`)]);
+        await this.#unlock(wish.name);
         continue;
       }
       const lease = new HeldLease(wish.name);

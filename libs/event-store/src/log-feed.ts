@@ -2,7 +2,7 @@ import type { NatsConnection } from '@nats-io/transport-node';
 import type { LogFeed, LoggedEvent, Subscription } from '@xenolith/kernel';
 import type pg from 'pg';
 import { beginEpoch, checkpointIn, LeaseLost } from './checkpoints.js';
-import { openPool, READ_LIMIT_MS, type SqlRunner, WRITE_LIMIT_MS } from './connection.js';
+import { openPool, type SqlRunner, WRITE_LIMIT_MS } from './connection.js';
 import type { EventStore } from './event-store.js';
 import { FeedTail } from './feed-tail.js';
 import { LeaseKeeper, type Lease } from './lease-keeper.js';
@@ -73,7 +73,7 @@ class Feed implements StoreLogFeed {
     const { databaseUrl, name } = options.store;
     this.#options = options;
     this.#report = options.report ?? ((): void => undefined);
-    this.#pool = openPool(databaseUrl, 2, { applicationName: `${name} feed`, statementTimeoutMs: READ_LIMIT_MS });
+    this.#pool = options.store.pool;
     this.#checkpoints = openPool(databaseUrl, 2, {
       applicationName: `${name} checkpoints`,
       statementTimeoutMs: WRITE_LIMIT_MS,
@@ -119,7 +119,7 @@ class Feed implements StoreLogFeed {
     });
     return Promise.resolve(
       this.#subscription(async () => {
-        await this.#leases.release(follower.name, true);
+        await this.#leases.withdraw(follower.name);
         await running;
       }),
     );
@@ -129,7 +129,7 @@ class Feed implements StoreLogFeed {
     await Promise.all([...this.#subscriptions].map((subscription) => subscription.stop()));
     await this.#leases.stop();
     await this.#tail.stop();
-    await Promise.all([this.#pool.end(), this.#checkpoints.end()]);
+    await this.#checkpoints.end();
   }
 
   #subscription(stop: () => Promise<void>): Subscription {
@@ -157,7 +157,7 @@ class Feed implements StoreLogFeed {
     await follower.onLease?.(false).catch((fault: unknown) => {
       this.#report('warn', `${follower.name} could not be told that it stopped`, { fault });
     });
-    if (!lease.over) await this.#leases.release(follower.name, false);
+    await this.#leases.release(lease);
   }
 
   async #walkLeased(
@@ -194,17 +194,13 @@ class Feed implements StoreLogFeed {
   }
 
   async #walk(walk: Walk): Promise<void> {
-    let position = walk.after;
     const unlisten = this.#tail.listen(() => walk.wake.wake());
     try {
+      let position = walk.after;
       while (!walk.isOver()) {
         const events = await this.#next(walk, position);
-        if (events.length === 0) {
-          await walk.wake.wait(IDLE_MS);
-          continue;
-        }
-        if (!(await this.#deliver(walk, events))) return;
-        position = events.at(-1)?.position ?? position;
+        if (events.length === 0) await walk.wake.wait(IDLE_MS);
+        else if (await this.#deliver(walk, events)) position = events.at(-1)?.position ?? position;
       }
     } finally {
       unlisten();

@@ -3,3 +3,4 @@ export * from './virtual-clock.js';
 export * from './memory-event-log.js';
 export * from './memory-bus.js';
 export * from './given-when-then.js';
+export * from './event-log.conformance.js';

@@ -259,7 +259,8 @@ export class MemoryEventLog {
         metadata: request.metadata,
       };
       stream.events.push(stored);
-      const shown = write.document !== null || write.ends || this.newest.has(write.streamId);
+      // A tombstone follows a document, once.
+      const shown = write.document !== null || (this.newest.get(write.streamId)?.document ?? null) !== null;
       this.unsequenced.push(
         index === write.events.length - 1 && shown ? { event: stored, document: write.document } : { event: stored },
       );
