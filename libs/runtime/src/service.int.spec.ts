@@ -1,6 +1,15 @@
 import { EventEmitter } from 'node:events';
 import type { ServiceDefinition } from '@xenolith/engine';
-import { ok, reject, uuidFrom, type Aggregate, type CommandMessage, type NewEvent } from '@xenolith/kernel';
+import {
+  ok,
+  reject,
+  uuidFrom,
+  type Aggregate,
+  type Command,
+  type CommandMessage,
+  type JsonObject,
+  type NewEvent,
+} from '@xenolith/kernel';
 import { openMessageBus, type NatsMessageBus } from '@xenolith/messaging';
 import { freePort, startNats, startPostgres, type TestPostgres, type TestServer } from '@xenolith/testing';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -25,6 +34,20 @@ interface Tally {
 }
 const raised = (by: number): NewEvent => ({ type: 'TallyRaised', schemaVersion: 1, data: { by } });
 
+const evener = (command: Command): { readonly subject: string; readonly command: JsonObject } => {
+  const { commandId: cause, streamId } = command;
+  const commandId = uuidFrom(cause, 'even');
+  const ids = { commandId, streamId, correlationId: cause, causationId: cause };
+  const message: CommandMessage = {
+    ...ids,
+    type: 'RaiseTally',
+    actor: 'system:timer',
+    at: command.at,
+    data: { by: 1 },
+  };
+  return { subject: 'cmd.storage.RaiseTally', command: { ...message } };
+};
+
 /** The smallest service there is: a number that may be raised. */
 const tally: Aggregate<Tally> = {
   category: 'tally',
@@ -35,6 +58,11 @@ const tally: Aggregate<Tally> = {
       : reject('tally_not_raised', 'a tally only goes up'),
   evolve: (state, event) => ({ count: state.count + Number(event.data['by']) }),
   toResource: (state) => ({ kind: 'Tally', status: { count: state.count } }),
+  // An odd step is made even by a timer that is due at once.
+  consequences: (event, _, command) =>
+    Number(event.data['by']) % 2 === 0 || command.actor === 'system:timer'
+      ? {}
+      : { timers: [{ op: 'set', id: uuidFrom(command.commandId, 'timer'), dueAt: 0, ...evener(command) }] },
   stateVersion: 1,
 };
 
@@ -129,13 +157,13 @@ describe('a service', () => {
     await ready(port);
 
     await expect(ask(raise(1, 2))).resolves.toMatchObject({ ok: true, value: { version: 1 } });
-    await expect(ask(raise(2, 3))).resolves.toMatchObject({
+    await expect(ask(raise(2, 4))).resolves.toMatchObject({
       ok: true,
-      value: { version: 2, document: { status: { count: 5 } } },
+      value: { version: 2, document: { status: { count: 6 } } },
     });
     await expect(ask(raise(3, -1))).resolves.toMatchObject({ ok: false, rejection: { code: 'tally_not_raised' } });
     // The same command again: the stored answer, and no third event.
-    await expect(ask(raise(2, 3))).resolves.toMatchObject({ ok: true, value: { version: 2 } });
+    await expect(ask(raise(2, 4))).resolves.toMatchObject({ ok: true, value: { version: 2 } });
     await vi.waitFor(() => expect(seen).toEqual([1, 2]), { timeout: 10_000 });
     await vi.waitFor(
       async () => {
@@ -154,16 +182,17 @@ describe('a service', () => {
     const second = begin(databaseUrl, secondPort, secondSeen);
     await ready(secondPort);
     // Commands keep coming while the first process leaves; the second takes over, the sequencer too.
-    const burst = Array.from({ length: 60 }, (_, n) => ask(raise(100 + n, 1)));
+    const burst = Array.from({ length: 60 }, (_, n) => ask(raise(100 + n, 2)));
     first.emit('SIGTERM');
     const replies = await Promise.all(burst);
     expect(replies.every((reply) => reply.ok)).toBe(true);
     await vi.waitFor(() => expect(first.codes).toEqual([0]), { timeout: 20_000 });
-    await expect(ask(raise(200, 1))).resolves.toMatchObject({
+    await expect(ask(raise(200, 3))).resolves.toMatchObject({
       ok: true,
-      value: { version: 63, document: { status: { count: 66 } } },
+      value: { version: 63, document: { status: { count: 129 } } },
     });
-    await vi.waitFor(() => expect(secondSeen).toEqual(Array.from({ length: 63 }, (_, n) => n + 1)), {
+    // The timer's command is the last event.
+    await vi.waitFor(() => expect(secondSeen).toEqual(Array.from({ length: 64 }, (_, n) => n + 1)), {
       timeout: 20_000,
     });
     second.emit('SIGTERM');

@@ -5,11 +5,12 @@ import {
   openEventStore,
   openLogFeed,
   runSequencer,
+  runTimers,
   type EventStore,
   type Report,
   type StoreLogFeed,
 } from '@xenolith/event-store';
-import type { CommandMessage } from '@xenolith/kernel';
+import type { CommandMessage, JsonObject } from '@xenolith/kernel';
 import { FaultFilter, NatsTransport } from '@xenolith/messaging';
 import { Module, type DynamicModule, type Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -21,6 +22,9 @@ import { NestLog, type Log } from './log.js';
 import { runProcess, type ProcessContext } from './process.js';
 import { engineTracer } from './tracing.js';
 import { waitFor } from './wait-for.js';
+
+/** A timer's command may wait this long for its service to return; after that the timer is due again. */
+const TIMER_TIMEOUT_MS = 10_000;
 
 /** What a service has beside what every process has: its part in the log. */
 export interface LogContext<Config extends ServiceConfig = ServiceConfig> extends ProcessContext<Config> {
@@ -106,7 +110,22 @@ const openLog = async <Config extends ServiceConfig>(context: ProcessContext<Con
   metrics.watchSequencer(() => sequencer.state().role === 'holder');
   const feed = await openLogFeed({ store, nats, report });
   lifecycle.onStop('log feed', () => feed.close());
+  const send = (subject: string, command: JsonObject): Promise<void> => sendTimer(context, subject, command);
+  const timers = await runTimers({ store, send, report });
+  lifecycle.onStop('timers', () => timers.stop());
   return { ...context, store, feed: metrics.measured(feed) };
+};
+
+/** Any reply will do: a refused timer has been heard too. A fault throws, and the timer stays due. */
+const sendTimer = async (context: ProcessContext, subject: string, command: JsonObject): Promise<void> => {
+  // Timers hold whole commands, as the events' consequences made them.
+  const message = command as unknown as CommandMessage;
+  const reply = await context.bus.request(subject, message, { timeoutMs: TIMER_TIMEOUT_MS });
+  if (!reply.ok)
+    context.log.warn(
+      { subject, commandId: message.commandId, code: reply.rejection.code },
+      "a timer's command was refused",
+    );
 };
 
 const startEngine = async (context: LogContext, definition: ServiceDefinition): Promise<ServiceEngine> => {
