@@ -48,3 +48,13 @@ export const formatBytes = (bytes: number): string => {
   }
   return `${value}${BINARY_UNITS[unit] ?? ''}`;
 };
+
+/** `bytes` for people, with at most one decimal: 9770000000 gives `9.1Gi`. For messages only, as it rounds. */
+export const approximateBytes = (bytes: number): string => {
+  let [value, unit] = [bytes, 0];
+  while (Math.abs(value) >= 1024 && unit < BINARY_UNITS.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${Math.round(value * 10) / 10}${BINARY_UNITS[unit] ?? ''}`;
+};

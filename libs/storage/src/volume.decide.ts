@@ -1,0 +1,210 @@
+import {
+  attachVolumeData,
+  changeData,
+  decideObject,
+  deleteData,
+  deprovisionVolumeData,
+  desiredMetadata,
+  detachVolumeData,
+  eventOf,
+  finalizerRemoved,
+  notFound,
+  provisionVolumeData,
+  volumeKind,
+  type DesiredMetadata,
+  type ProvisionVolumeData,
+  type VolumeAllocation,
+  type VolumeLease,
+  type VolumeSpec,
+} from '@xenolith/contracts';
+import {
+  ok,
+  reject,
+  type Command,
+  type JsonObject,
+  type NewEvent,
+  type Rejection,
+  type Result,
+} from '@xenolith/kernel';
+import { keepSettled } from './volume-changes.js';
+import { volumeRules, type Volume, type VolumeState } from './volume.js';
+
+type Events = Result<readonly NewEvent[]>;
+
+/** What `prepare` found for a volume that would be made now: an allocation with the spec it settles, or why there is none. */
+export type ResolvedVolume = Result<{ readonly allocation: VolumeAllocation; readonly spec: VolumeSpec }>;
+
+/** Keeps a volume that was asked to go while its machine still holds the lease; the lease's end takes it off. */
+export const LEASE_FINALIZER = 'storage.xenolith.dev/lease';
+
+type Machine = VolumeLease['virtualMachine'];
+
+interface Run {
+  readonly virtualMachine: Machine;
+  readonly incarnation: number;
+  readonly readOnly: boolean;
+}
+
+/** Answers every command on a volume. */
+export const decideVolume = (command: Command, state: VolumeState): Events => {
+  switch (command.type) {
+    case 'ChangeVolume':
+      return change(command, state);
+    case 'DeleteVolume':
+      return remove(command, state);
+    case 'ProvisionVolume':
+      return provision(command, state);
+    case 'DeprovisionVolume':
+      return deprovision(command, state);
+    case 'AttachVolume':
+      return state.phase === 'present'
+        ? attach(state, attachVolumeData.parse(command.data))
+        : notFound(volumeKind, command.streamId);
+    case 'DetachVolume': {
+      const data = detachVolumeData.parse(command.data);
+      return ok(state.phase === 'present' ? detach(state, data.virtualMachine.uid, data.incarnation) : []);
+    }
+    default:
+      return reject('command_unknown', `a volume knows no command ${command.type}`);
+  }
+};
+
+/** Takes what `prepare` added off the command's data. */
+const splitResolved = (command: Command): { readonly resolved: ResolvedVolume; readonly data: JsonObject } => {
+  const { resolved, ...data } = command.data;
+  const found = resolved as unknown as ResolvedVolume | undefined;
+  return {
+    resolved: found ?? reject('storage_domain_not_found', 'no storage domain was looked for'),
+    data: data,
+  };
+};
+
+const change = (command: Command, state: VolumeState): Events => {
+  const { resolved, data } = splitResolved(command);
+  const wished = changeData.parse(data);
+  if (wished.intent === 'create' && state.phase === 'absent') {
+    if (!resolved.ok) return resolved;
+    return made(command, { metadata: wished.metadata, resolved: resolved.value });
+  }
+  if (state.phase !== 'present') return decideShared({ ...command, data }, state);
+  const held = state.meta.finalizers.filter(
+    (finalizer) => finalizer === LEASE_FINALIZER && !wished.metadata.finalizers.includes(finalizer),
+  );
+  const metadata = { ...wished.metadata, finalizers: [...wished.metadata.finalizers, ...held] };
+  const spec = keepSettled(wished.spec as VolumeSpec, state.spec);
+  return decideShared({ ...command, data: { ...data, metadata, spec } as JsonObject }, state);
+};
+
+const decideShared = (command: Command, state: VolumeState): Events =>
+  decideObject(volumeRules, command, state) ?? reject('command_unknown', `a volume knows no command ${command.type}`);
+
+/** The creation as the shared rules have it, with the allocation and, for a machine's own disk, its first lease. */
+const made = (
+  command: Command,
+  wished: {
+    readonly metadata: DesiredMetadata;
+    readonly resolved: { readonly allocation: VolumeAllocation; readonly spec: VolumeSpec };
+    readonly lease?: VolumeLease;
+  },
+): Events => {
+  const data = { intent: 'create', metadata: wished.metadata, spec: wished.resolved.spec } as unknown as JsonObject;
+  const decided = decideShared({ ...command, type: 'ChangeVolume', data }, { phase: 'absent' });
+  if (!decided.ok) return decided;
+  const extra = { allocation: wished.resolved.allocation, ...(wished.lease ? { lease: wished.lease } : {}) };
+  return ok(
+    decided.value.map((event) =>
+      event.type === 'VolumeCreated' ? { ...event, data: { ...event.data, ...extra } } : event,
+    ),
+  );
+};
+
+const provision = (command: Command, state: VolumeState): Events => {
+  const { resolved, data } = splitResolved(command);
+  const wished: ProvisionVolumeData = provisionVolumeData.parse(data);
+  const run: Run = {
+    virtualMachine: wished.virtualMachine,
+    incarnation: wished.incarnation,
+    readOnly: wished.readOnly,
+  };
+  if (state.phase === 'present') return attach(state, run);
+  if (!resolved.ok) return resolved;
+  const metadata = desiredMetadata.parse({
+    name: wished.name,
+    namespace: wished.namespace,
+    ownerReferences: [wished.owner],
+  });
+  const lastToken = state.phase === 'absent' ? 0 : state.own.fencingToken;
+  return made(command, { metadata, resolved: resolved.value, lease: leaseOf(run, lastToken) });
+};
+
+const leaseOf = (run: Run, lastToken: number): VolumeLease => ({
+  virtualMachine: run.virtualMachine,
+  incarnation: run.incarnation,
+  readOnly: run.readOnly,
+  fencingToken: lastToken + 1,
+});
+
+const stale = (volume: Volume, run: Run, newer: number): { ok: false; rejection: Rejection } =>
+  reject(
+    'virtual_machine_stale_incarnation',
+    `volume "${volume.meta.name}": run ${run.incarnation} of virtual machine "${run.virtualMachine.name}" asks for the lease, but run ${newer} of it had it already`,
+  );
+
+const attach = (volume: Volume, run: Run): Events => {
+  const { lease, lastRun, fencingToken } = volume.own;
+  const { uid } = run.virtualMachine;
+  if (volume.meta.deletionTimestamp !== undefined)
+    return reject('volume_not_available', `volume "${volume.meta.name}" is being deleted`);
+  if (lease && lease.virtualMachine.uid !== uid)
+    return reject(
+      'volume_in_use',
+      `volume "${volume.meta.name}" is attached to virtual machine "${lease.virtualMachine.name}"; detach it there first`,
+      { details: { attachedTo: lease.virtualMachine } },
+    );
+  if (lease && lease.incarnation > run.incarnation) return stale(volume, run, lease.incarnation);
+  if (lastRun && lastRun.virtualMachine === uid && lastRun.incarnation > run.incarnation)
+    return stale(volume, run, lastRun.incarnation);
+  if (lease?.incarnation === run.incarnation) return ok([]);
+  return ok([eventOf('VolumeAttached', { lease: leaseOf(run, fencingToken) })]);
+};
+
+/** Ends the lease of that run or an older one, and the volume with it when only the lease kept it. */
+const detach = (volume: Volume, virtualMachine: string, incarnation: number): readonly NewEvent[] => {
+  const { lease } = volume.own;
+  if (lease?.virtualMachine.uid !== virtualMachine || lease.incarnation > incarnation) return [];
+  return [
+    eventOf('VolumeDetached', { virtualMachine, incarnation }),
+    ...finalizerRemoved(volumeKind, volume, LEASE_FINALIZER),
+  ];
+};
+
+/** Undoes a provisioning; with `delete` a disk that the machine owns goes, once no run of the machine holds it. */
+const deprovision = (command: Command, state: VolumeState): Events => {
+  const data = deprovisionVolumeData.parse(command.data);
+  if (state.phase !== 'present') return ok([]);
+  const { uid } = data.virtualMachine;
+  const detached = detach(state, uid, data.incarnation);
+  const owned = state.meta.ownerReferences.some((owner) => owner.uid === uid);
+  const held = state.own.lease !== null && detached.length === 0;
+  if (!data.delete || !owned || held) return ok(detached);
+  if (state.meta.deletionTimestamp !== undefined) return ok(detached);
+  const removed = decideShared({ ...command, type: 'DeleteVolume', data: {} }, state);
+  return removed.ok ? ok([...detached, ...removed.value]) : removed;
+};
+
+const remove = (command: Command, state: VolumeState): Events => {
+  if (state.phase !== 'present' || state.own.lease === null) return decideShared(command, state);
+  const { virtualMachine } = state.own.lease;
+  const owned = state.meta.ownerReferences.some((owner) => owner.uid === virtualMachine.uid);
+  // The collector removes a machine's own disks when the machine goes: they wait for its lease to end.
+  if (owned && !command.actor.startsWith('user:')) {
+    const data = deleteData.parse(command.data) as JsonObject;
+    const finalizers = [...new Set([...state.meta.finalizers, LEASE_FINALIZER])];
+    return decideShared({ ...command, data }, { ...state, meta: { ...state.meta, finalizers } });
+  }
+  return reject(
+    'volume_in_use',
+    `volume "${state.meta.name}" is attached to virtual machine "${virtualMachine.name}"${owned ? ', which owns it: delete the virtual machine instead' : '; shut that down or remove the disk from it first'}`,
+    { details: { attachedTo: virtualMachine } },
+  );
+};

@@ -1,0 +1,140 @@
+import {
+  categoryOf,
+  evolveObject,
+  objectConsequences,
+  timestamp,
+  volumeKind,
+  type ObjectRules,
+  type ObjectState,
+  type PresentObject,
+  type VolumeAllocation,
+  type VolumeLease,
+  type VolumeOwnEvent,
+  type VolumeSpec,
+} from '@xenolith/contracts';
+import {
+  formatBytes,
+  type AlsoCommand,
+  type Command,
+  type Consequences,
+  type EventPlace,
+  type JsonObject,
+  type NewEvent,
+} from '@xenolith/kernel';
+import { STORAGE_DOMAIN_CATEGORY } from './storage-domain.js';
+import { onVolumeSpecChange } from './volume-changes.js';
+
+export interface VolumeOwn {
+  readonly allocation: VolumeAllocation;
+  readonly lease: VolumeLease | null;
+  /** The newest token that was granted; the next is one more, for ever. */
+  readonly fencingToken: number;
+  /** The run whose lease ended last: older runs of that machine get none any more. */
+  readonly lastRun: { readonly virtualMachine: string; readonly incarnation: number } | null;
+  /** When the lease began or ended last. */
+  readonly leaseChangedAt: string;
+}
+
+export type VolumeState = ObjectState<VolumeSpec, VolumeOwn>;
+export type Volume = PresentObject<VolumeSpec, VolumeOwn>;
+
+export const VOLUME_CATEGORY = categoryOf(volumeKind);
+
+const NO_ALLOCATION: VolumeAllocation = {
+  storageDomain: '',
+  storageDomainUid: '',
+  sizeBytes: 0,
+  provisioning: 'sparse',
+};
+
+export const volumeRules: ObjectRules<VolumeSpec, VolumeOwn> = {
+  kind: volumeKind,
+  // The creation's event carries the allocation; `evolve` sets it from there.
+  initialOwn: () => ({ allocation: NO_ALLOCATION, lease: null, fencingToken: 0, lastRun: null, leaseChangedAt: '' }),
+  onSpecChange: onVolumeSpecChange,
+  status: ({ meta, own }) => ({
+    phase: meta.deletionTimestamp !== undefined ? 'Deleting' : own.lease ? 'InUse' : 'Available',
+    size: formatBytes(own.allocation.sizeBytes),
+    storageDomain: own.allocation.storageDomain,
+    attachedTo: own.lease?.virtualMachine.name,
+    fencingToken: own.fencingToken,
+    conditions: [
+      { type: 'Ready', status: 'True', reason: 'Allocated', message: '', lastTransitionTime: meta.creationTimestamp },
+      {
+        type: 'Attached',
+        status: own.lease ? 'True' : 'False',
+        reason: own.lease ? 'LeaseGranted' : 'NoLease',
+        message: own.lease ? `virtual machine "${own.lease.virtualMachine.name}" holds the lease` : '',
+        lastTransitionTime: own.leaseChangedAt,
+      },
+    ],
+  }),
+};
+
+const withLease = (own: VolumeOwn, lease: VolumeLease, at: number): VolumeOwn => ({
+  ...own,
+  lease,
+  fencingToken: lease.fencingToken,
+  leaseChangedAt: timestamp(at),
+});
+
+const evolveOwn = (own: VolumeOwn, event: VolumeOwnEvent, at: number): VolumeOwn => {
+  switch (event.type) {
+    case 'VolumeCreated': {
+      const made: VolumeOwn = { ...own, allocation: event.data.allocation, leaseChangedAt: timestamp(at) };
+      return event.data.lease ? withLease(made, event.data.lease, at) : made;
+    }
+    case 'VolumeGrown':
+      return { ...own, allocation: { ...own.allocation, sizeBytes: event.data.toBytes } };
+    case 'VolumeAttached':
+      return withLease(own, event.data.lease, at);
+    case 'VolumeDetached':
+      return {
+        ...own,
+        lease: null,
+        lastRun: { virtualMachine: event.data.virtualMachine, incarnation: event.data.incarnation },
+        leaseChangedAt: timestamp(at),
+      };
+  }
+};
+
+export const evolveVolume = (state: VolumeState, event: NewEvent, place: EventPlace): VolumeState => {
+  const shared = evolveObject(volumeRules, state, event, place);
+  if (shared && event.type !== 'VolumeCreated') return shared;
+  const object = shared ?? state;
+  if (object.phase === 'absent') return state;
+  const own = evolveOwn(object.own, event as unknown as VolumeOwnEvent, place.at);
+  // A machine's volume that is made again under the same uid never grants a token twice.
+  const before = state.phase === 'absent' ? 0 : state.own.fencingToken;
+  return { ...object, own: { ...own, fencingToken: Math.max(own.fencingToken, before) } };
+};
+
+const toDomain = (allocation: VolumeAllocation, type: string, data: JsonObject): AlsoCommand => ({
+  category: STORAGE_DOMAIN_CATEGORY,
+  streamId: allocation.storageDomainUid,
+  type,
+  data: { ...data, provisioning: allocation.provisioning },
+});
+
+/** The storage domain's ledger moves in the append that makes, grows or removes the volume. */
+const ledgerMoves = (event: NewEvent, before: VolumeState, command: Command): readonly AlsoCommand[] => {
+  const volume = command.streamId;
+  if (event.type === 'VolumeCreated') {
+    const { allocation } = event.data as unknown as { allocation: VolumeAllocation };
+    return [toDomain(allocation, 'ReserveStorage', { volume, bytes: allocation.sizeBytes, volumes: 1 })];
+  }
+  if (before.phase === 'absent') return [];
+  const { allocation } = before.own;
+  if (event.type === 'VolumeGrown') {
+    const { fromBytes, toBytes } = event.data as unknown as { fromBytes: number; toBytes: number };
+    return [toDomain(allocation, 'ReserveStorage', { volume, bytes: toBytes - fromBytes, volumes: 0 })];
+  }
+  if (event.type === 'VolumeDeleted')
+    return [toDomain(allocation, 'ReleaseStorage', { volume, bytes: allocation.sizeBytes })];
+  return [];
+};
+
+export const volumeConsequences = (event: NewEvent, before: VolumeState, command: Command): Consequences => ({
+  ...objectConsequences(volumeRules, event, before, command),
+  also: ledgerMoves(event, before, command),
+});
