@@ -1,1 +1,19 @@
-export {};
+import { benchLog } from './log-bench.js';
+import { printRows, saveRows, type Row } from './report.js';
+
+/** Every group of rows, by the name that `--only` takes. */
+const GROUPS: Readonly<Record<string, () => Promise<readonly Row[]>>> = { log: benchLog };
+
+const chosen = (): readonly string[] => {
+  const at = process.argv.indexOf('--only');
+  const names = at < 0 ? Object.keys(GROUPS) : (process.argv[at + 1] ?? '').split(',');
+  const wrong = names.filter((name) => !(name in GROUPS));
+  if (wrong.length === 0) return names;
+  console.error(`bench: no group "${wrong.join(', ')}"; there are: ${Object.keys(GROUPS).join(', ')}`);
+  process.exit(64);
+};
+
+const rows: Row[] = [];
+for (const name of chosen()) rows.push(...((await GROUPS[name]?.()) ?? []));
+printRows(rows);
+console.log(`saved as ${await saveRows(rows)}`);
