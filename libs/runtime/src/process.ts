@@ -52,7 +52,7 @@ export const runProcess = async <Schema extends z.ZodObject>(
   const log = openLog({ service: definition.name, instance: config.INSTANCE, level: config.LOG_LEVEL });
   const lifecycle = takeCharge(log, handle);
   const labels = { service: definition.name, instance: config.INSTANCE };
-  const tracing = startTracing({ ...labels, endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT });
+  const tracing = await startTracing({ ...labels, endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT });
   lifecycle.onStop('tracing', () =>
     tracing.stop().catch((error: unknown) => log.warn({ err: error }, 'spans were lost')),
   );

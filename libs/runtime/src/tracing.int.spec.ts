@@ -52,7 +52,7 @@ afterAll(async () => {
 });
 
 it('makes one trace of an HTTP request, a bus request, the engine and a query, and writes its id into the log', async () => {
-  const tracing = startTracing({ service: 'test', instance: 'one', endpoint: receiver.url });
+  const tracing = await startTracing({ service: 'test', instance: 'one', endpoint: receiver.url });
   const lines: { trace_id?: string; span_id?: string }[] = [];
   const log = openLog({
     service: 'test',

@@ -35,7 +35,8 @@ export const waitFor = async <Value>(
       options.onTrouble?.(why);
       if (why !== told.why || Date.now() - told.at > TELL_AGAIN_MS) {
         told = { why, at: Date.now() };
-        options.log.warn({ err: error }, `waiting for ${what}: ${why}`);
+        options.log.warn(`waiting for ${what}: ${why}`);
+        options.log.debug({ err: error }, `${what} could not be reached`);
       }
     }
     await pause(pauseMs, options.signal);

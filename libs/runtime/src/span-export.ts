@@ -1,0 +1,65 @@
+import { createRequire, syncBuiltinESMExports } from 'node:module';
+import type { TracerProvider as Provider } from '@opentelemetry/api';
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
+import { registerInstrumentations } from '@opentelemetry/instrumentation';
+import { HttpInstrumentation } from '@opentelemetry/instrumentation-http';
+import { PgInstrumentation } from '@opentelemetry/instrumentation-pg';
+import { resourceFromAttributes } from '@opentelemetry/resources';
+import { AlwaysOnSampler, BatchSpanProcessor, ParentBasedSampler, TracerProvider } from '@opentelemetry/sdk-trace';
+
+/** Spans that wait for their export; more are dropped, as tracing must not fill the memory of a busy service. */
+const SPAN_QUEUE = 8_192;
+const SPAN_BATCH = 512;
+const EXPORT_EVERY_MS = 1_000;
+const EXPORT_TIMEOUT_MS = 5_000;
+
+/** Probes and scrapes come every few seconds and say nothing about what users asked for. */
+const isProbe = (url: string | undefined): boolean => /^\/(livez|readyz|healthz|metrics)\b/.test(url ?? '');
+
+/** A provider whose spans go to `endpoint` by OTLP over HTTP. `shutdown` sends what is not sent yet. */
+export const exportingProvider = (options: {
+  readonly service: string;
+  readonly instance: string;
+  readonly endpoint: string;
+}): Provider & { shutdown(): Promise<void> } => {
+  const exporter = new OTLPTraceExporter({
+    url: `${options.endpoint.replace(/\/$/, '')}/v1/traces`,
+    timeoutMillis: EXPORT_TIMEOUT_MS,
+  });
+  return new TracerProvider({
+    resource: resourceFromAttributes({
+      'service.name': options.service,
+      'service.namespace': 'xenolith',
+      'service.instance.id': options.instance,
+    }),
+    sampler: new ParentBasedSampler({ root: new AlwaysOnSampler() }),
+    spanProcessors: [
+      new BatchSpanProcessor({
+        exporter,
+        maxQueueSize: SPAN_QUEUE,
+        maxExportBatchSize: SPAN_BATCH,
+        scheduledDelayMillis: EXPORT_EVERY_MS,
+        exportTimeoutMillis: EXPORT_TIMEOUT_MS,
+      }),
+    ],
+  });
+};
+
+/**
+ * Instruments what is shared by every importer. The instrumentations act when CommonJS `require` loads a module, and ES modules that import `pg` or
+ * `node:http` pass them by; yet what they change is the module's one prototype or export, so that requiring it here once reaches all of them, whichever
+ * was loaded first.
+ */
+export const instrument = (): void => {
+  registerInstrumentations({
+    instrumentations: [
+      new HttpInstrumentation({ ignoreIncomingRequestHook: (request) => isProbe(request.url) }),
+      // A query outside a request is a poll: it belongs to no trace.
+      new PgInstrumentation({ requireParentSpan: true }),
+    ],
+  });
+  const require = createRequire(import.meta.url);
+  for (const name of ['http', 'https', 'pg']) require(name);
+  createRequire(require.resolve('pg'))('pg-pool');
+  syncBuiltinESMExports();
+};
