@@ -3,7 +3,9 @@ import { down } from './commands/down.js';
 import { kubectl } from './commands/kubectl.js';
 import { logs } from './commands/logs.js';
 import { status } from './commands/status.js';
+import { test } from './commands/test.js';
 import { up } from './commands/up.js';
+import { SUITES } from './test-run/suites.js';
 import { messageOf, say, UserError } from './terminal.js';
 
 const integer =
@@ -107,6 +109,11 @@ const addRunning = (program: Command): void => {
 };
 
 const addTools = (program: Command): void => {
+  program
+    .command('test')
+    .description('run all checks and tests; the last line counts them')
+    .option('--only <suites>', `some of them, such as unit,lint (${SUITES.map(({ name }) => name).join(', ')})`)
+    .action(ending(test));
   program
     .command('kubectl')
     .description('run the real kubectl against the platform ("--data DIR" first, if it is not the default one)')

