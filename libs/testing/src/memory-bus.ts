@@ -122,9 +122,20 @@ export class MemoryBus {
   }
 
   private pick(subject: string): Server | undefined {
-    const servers = this.servers.get(subject) ?? [];
+    const servers = this.servers.get(subject) ?? this.serversByPattern(subject);
     this.turn += 1;
     return servers[this.turn % Math.max(1, servers.length)];
+  }
+
+  private serversByPattern(subject: string): readonly Server[] {
+    for (const [pattern, servers] of this.servers)
+      if (pattern.includes('*') && servers.length > 0 && matches(pattern, subject)) return servers;
+    return [];
+  }
+
+  private wildServers(subject: string): readonly Server[] {
+    for (const [pattern, servers] of this.servers) if (matches(pattern, subject)) return servers;
+    return [];
   }
 
   private later(delay: number, action: () => void): void {
