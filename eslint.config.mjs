@@ -128,7 +128,7 @@ export default ts.config(
     },
   },
   {
-    files: ['**/*.spec.ts', 'test/**/*.ts', 'libs/testing/**/*.ts', 'bench/**/*.ts'],
+    files: ['**/*.spec.ts', '**/*.conformance.ts', 'test/**/*.ts', 'libs/testing/**/*.ts', 'bench/**/*.ts'],
     rules: { 'max-lines-per-function': 'off', 'max-lines': 'off' },
   },
   { files: ['apps/cli/**/*.ts', 'test/simulation/**/*.ts', 'bench/**/*.ts'], rules: { 'no-console': 'off' } },

@@ -133,11 +133,6 @@ export class MemoryBus {
     return [];
   }
 
-  private wildServers(subject: string): readonly Server[] {
-    for (const [pattern, servers] of this.servers) if (matches(pattern, subject)) return servers;
-    return [];
-  }
-
   private later(delay: number, action: () => void): void {
     if (delay > 0) this.clock.after(delay, action);
     else queueMicrotask(action);

@@ -1,0 +1,409 @@
+import { agentCommands, agentSubject, commandSubject, type AgentCommandType } from '@xenolith/contracts';
+import {
+  ok,
+  randomFrom,
+  reject,
+  uuidFrom,
+  type Clock,
+  type CommandMessage,
+  type JsonObject,
+  type MessageBus,
+  type Reply,
+  type ServeContext,
+  type Subscription,
+  type Uuid,
+} from '@xenolith/kernel';
+import type { GuestEnd, HostEvent, ProfileName } from '@xenolith/xen';
+import { CommandDesk } from './command-desk.js';
+import { FaultRules } from './fault-rules.js';
+import { Fleet, type HostSlot } from './fleet.js';
+import { Heartbeats } from './heartbeats.js';
+import type { EntryOf, Journal, JournalEntry, Report, RuleList } from './journal.js';
+import { inventoryOf, messageFrom, registrationOf } from './messages.js';
+import type { AgentObserver } from './observer.js';
+import { Outbox } from './outbox.js';
+import { TimerQueue } from './timer-queue.js';
+
+/** Pause before a registration that compute refused is tried again: a rule said no, and only people change rules. */
+const REFUSED_PAUSE_MS = 30_000;
+const SWEEP_MS = 10_000;
+/** A snapshot is worth its writing once the journal is this long, and several times longer than the snapshot. */
+const COMPACT_AT_LEAST = 20_000;
+const COMPACT_RATIO = 4;
+/** More than a host has domains, so that long work never keeps a short command waiting. */
+const COMMANDS_PER_HOST = 1_024;
+/** Subscriptions made side by side when a fleet starts. */
+const SERVED_AT_ONCE = 256;
+
+export interface AgentOptions {
+  /** Names of the hosts that this agent is. */
+  readonly hosts: readonly string[];
+  readonly seed: string;
+  readonly profile: ProfileName;
+  readonly bootTimeMs: number;
+  readonly agentVersion: string;
+}
+
+export interface AgentPorts {
+  readonly bus: MessageBus;
+  readonly clock: Clock;
+  readonly journal: Journal;
+  readonly observer?: AgentObserver;
+}
+
+/** Names of a fleet: host-0001, host-0002, … */
+export const hostNames = (count: number): string[] =>
+  Array.from({ length: count }, (_, index) => `host-${String(index + 1).padStart(4, '0')}`);
+
+/** The agent of a fleet of emulated hosts. */
+export class Agent {
+  private readonly timers: TimerQueue;
+  private readonly fleet: Fleet;
+  private readonly faults = new FaultRules();
+  private readonly desk: CommandDesk;
+  private readonly outbox: Outbox;
+  private readonly observer: AgentObserver;
+  private readonly reports = new Map<Uuid, Report>();
+  private readonly reported = new Set<Uuid>();
+  private readonly registeredBoots = new Map<string, Uuid>();
+  private readonly served: Subscription[] = [];
+  private heartbeats: Heartbeats | null = null;
+  private origin: EntryOf<'born'> | null = null;
+  private registrations = 0;
+  private lines = 0;
+  private compacting = false;
+  private live = false;
+
+  constructor(
+    private readonly options: AgentOptions,
+    private readonly ports: AgentPorts,
+  ) {
+    this.observer = ports.observer ?? {};
+    this.timers = new TimerQueue(ports.clock);
+    this.fleet = new Fleet({ clock: ports.clock, timers: this.timers }, (slot, event) => this.onHostEvent(slot, event));
+    this.desk = new CommandDesk({
+      fleet: this.fleet,
+      faults: this.faults,
+      timers: this.timers,
+      observer: this.observer,
+      keep: (entry) => this.keep(entry),
+      onFired: (rule) => this.reportFired(rule),
+    });
+    this.outbox = new Outbox({
+      bus: ports.bus,
+      timers: this.timers,
+      random: randomFrom(`${options.seed}/outbox`),
+      observer: this.observer,
+    });
+  }
+
+  /** Reads the journal, goes on where it stopped, serves commands, registers every host. Settles when commands are taken. */
+  async start(): Promise<void> {
+    await this.recover();
+    const slots = this.options.hosts.map((name) => this.fleet.slot(name));
+    this.live = true;
+    this.fleet.goLive();
+    this.desk.goLive();
+    this.reported.clear();
+    await this.serve(slots);
+    for (const report of this.reports.values()) this.post(report);
+    for (const slot of slots) this.register(slot);
+    this.outbox.start();
+    this.heartbeats = new Heartbeats(slots, this.fleet, this.ports);
+    this.heartbeats.start();
+    this.sweepLater();
+  }
+
+  /** Stops answering. What is under way goes on, in the journal, until the next start. */
+  async stop(): Promise<void> {
+    this.heartbeats?.stop();
+    this.outbox.stop();
+    this.desk.close();
+    await Promise.all(this.served.splice(0).map((subscription) => subscription.stop()));
+    this.timers.clear();
+  }
+
+  /** The bus is back after a break: compute may have missed what happened, so every host says again what it runs. */
+  reconnected(): void {
+    this.registeredBoots.clear();
+    for (const name of this.options.hosts) this.register(this.fleet.slot(name));
+  }
+
+  /** Hosts whose registration compute has answered since they booted or the bus came back. */
+  get registered(): number {
+    return this.registeredBoots.size;
+  }
+
+  get hosts(): number {
+    return this.options.hosts.length;
+  }
+
+  /** Things said that nobody has answered yet. */
+  get unanswered(): number {
+    return this.outbox.size;
+  }
+
+  /** Power loss of a host. */
+  crashHost(name: string): void {
+    const at = this.fleet.now();
+    void this.keep({ k: 'crashed', at, host: name });
+    this.fleet.apply(this.fleet.slot(name), { do: 'crash' }, at);
+  }
+
+  /** A guest ends by itself. Nothing happens when it does not run. */
+  endGuest(name: string, uid: Uuid, reason: GuestEnd): void {
+    const at = this.fleet.now();
+    void this.keep({ k: 'guest', at, host: name, uid, reason });
+    this.fleet.apply(this.fleet.slot(name), { do: 'guestEnds', uid, reason }, at);
+  }
+
+  private async serve(slots: readonly HostSlot[]): Promise<void> {
+    for (let first = 0; first < slots.length; first += SERVED_AT_ONCE) {
+      const some = slots.slice(first, first + SERVED_AT_ONCE).map((slot) =>
+        this.ports.bus.serve(agentSubject(slot.name, '*'), (message, context) => this.handle(slot, message, context), {
+          concurrency: COMMANDS_PER_HOST,
+        }),
+      );
+      this.served.push(...(await Promise.all(some)));
+    }
+  }
+
+  private async handle(slot: HostSlot, message: CommandMessage, context: ServeContext): Promise<Reply> {
+    if (!Object.hasOwn(agentCommands, message.type))
+      return reject('command_unknown', `the agent of ${slot.name} knows no command ${message.type}`);
+    const type = message.type as AgentCommandType;
+    const parsed = agentCommands[type].safeParse(message.data);
+    if (!parsed.success) {
+      const issues = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
+      return reject('command_malformed', `${type}: ${issues.join('; ')}`);
+    }
+    switch (type) {
+      case 'SetFaultRules':
+        return this.setFaultRules(slot, (parsed.data as unknown as { rules: RuleList }).rules);
+      case 'GetInventory':
+        return ok(inventoryOf(this.fleet, slot) as unknown as JsonObject);
+      case 'StartDomain':
+      case 'ShutdownDomain':
+      case 'RebootDomain':
+      case 'PauseDomain':
+      case 'UnpauseDomain':
+      case 'DestroyDomain':
+        return this.desk.handle(slot, { ...message, data: parsed.data as unknown as JsonObject }, context);
+    }
+  }
+
+  private async setFaultRules(slot: HostSlot, rules: RuleList): Promise<Reply> {
+    const entry = this.faults.set(slot.name, rules);
+    if (entry) await this.keep(entry);
+    return ok({});
+  }
+
+  private onHostEvent(slot: HostSlot, event: HostEvent): void {
+    switch (event.type) {
+      case 'answered':
+        this.desk.hostAnswered(event.ticket, event.result);
+        return;
+      case 'guestEnded':
+        this.guestEnded(slot, event);
+        return;
+      case 'crashed':
+        if (this.live) this.observer.crashed?.(slot.name);
+        return;
+      case 'booted':
+        if (this.live) this.register(slot);
+        return;
+    }
+  }
+
+  private guestEnded(slot: HostSlot, event: HostEvent & { type: 'guestEnded' }): void {
+    const { uid, incarnation, reason, domid, at } = event;
+    const id = uuidFrom('ReportDomainStopped', slot.uid, uid, incarnation, reason, at);
+    if (this.reported.has(id)) return;
+    const data = { incarnation, host: slot.name, reason, ...(domid === undefined ? {} : { domid }) };
+    const report = { id, type: 'ReportDomainStopped', uid, data, at, host: slot.name };
+    this.reports.set(id, report);
+    if (this.live) this.post(report);
+  }
+
+  private post(report: Report): void {
+    const { id, type, uid, data, at, host } = report;
+    this.outbox.post({
+      key: id,
+      subject: commandSubject('compute', type),
+      message: () => messageFrom({ name: host }, { id, type, streamId: uid, data, at }),
+      answered: () => {
+        this.reports.delete(id);
+        void this.keep({ k: 'reported', id });
+        return null;
+      },
+    });
+  }
+
+  private reportFired(rule: Uuid): void {
+    const said = { count: 0 };
+    this.outbox.post({
+      key: `fired/${rule}`,
+      subject: commandSubject('compute', 'RecordFaultFired'),
+      message: () => {
+        const fired = this.faults.fired(rule);
+        said.count = fired.count;
+        return messageFrom(
+          { name: fired.host },
+          {
+            id: uuidFrom('RecordFaultFired', rule, this.origin?.at ?? 0, fired.count),
+            type: 'RecordFaultFired',
+            streamId: rule,
+            data: { host: fired.host, command: fired.command, fired: fired.count },
+            at: this.fleet.now(),
+          },
+        );
+      },
+      answered: () => (this.faults.fired(rule).count > said.count ? 0 : null),
+    });
+  }
+
+  private register(slot: HostSlot): void {
+    if (!this.options.hosts.includes(slot.name)) return;
+    const said = { bootId: '' };
+    this.outbox.post({
+      key: `register/${slot.name}`,
+      subject: commandSubject('compute', 'RegisterHost'),
+      message: () => {
+        if (!this.fleet.isUp(slot)) return null;
+        const data = registrationOf(this.fleet, slot, this.options.agentVersion);
+        said.bootId = data.bootId;
+        this.registrations += 1;
+        // Each attempt is a command of its own, as its inventory is of its own moment.
+        const id = uuidFrom('RegisterHost', slot.uid, data.bootId, this.fleet.now(), this.registrations);
+        return messageFrom(slot, {
+          id,
+          type: 'RegisterHost',
+          streamId: slot.uid,
+          data: data,
+          at: this.fleet.now(),
+        });
+      },
+      answered: (reply) => {
+        if (!reply.ok) return REFUSED_PAUSE_MS;
+        this.registeredBoots.set(slot.name, said.bootId);
+        this.observer.registered?.(slot.name);
+        return null;
+      },
+    });
+  }
+
+  private keep(entry: JournalEntry): Promise<void> {
+    this.lines += 1;
+    const kept = this.ports.journal.append(entry);
+    kept.catch((error: unknown) => this.observer.defect?.(error));
+    return kept;
+  }
+
+  private sweepLater(): void {
+    this.timers.after(SWEEP_MS, () => {
+      this.desk.book.sweep(this.fleet.now());
+      const worth = Math.max(COMPACT_AT_LEAST, COMPACT_RATIO * (this.desk.book.size + this.hosts));
+      if (this.lines > worth) void this.compact();
+      this.sweepLater();
+    });
+  }
+
+  private async compact(): Promise<void> {
+    if (this.compacting) return;
+    this.compacting = true;
+    this.lines = 0;
+    try {
+      await this.ports.journal.compact(this.snapshot());
+    } catch (error) {
+      this.observer.defect?.(error);
+    }
+    this.compacting = false;
+  }
+
+  /** The lines that bring back this moment. Everything they hold is immutable, so that they may be written later. */
+  private snapshot(): JournalEntry[] {
+    const hosts = [...this.fleet.all()].filter((slot) => !slot.pristine);
+    return [
+      ...(this.origin ? [this.origin] : []),
+      { k: 'opened', at: this.fleet.now(), bootTimeMs: this.options.bootTimeMs },
+      ...hosts.map((slot): JournalEntry => ({ k: 'host', name: slot.name, state: slot.state })),
+      ...this.faults.snapshot(),
+      ...this.desk.book.snapshot(),
+      ...[...this.reports.values()].map((report): JournalEntry => ({ k: 'report', report })),
+    ];
+  }
+
+  private async recover(): Promise<void> {
+    for await (const entry of this.ports.journal.read()) {
+      this.lines += 1;
+      this.recoverEntry(entry);
+    }
+    const at = this.fleet.now();
+    if (!this.origin) {
+      const { seed, profile } = this.options;
+      this.origin = { k: 'born', at, seed, profile };
+      this.fleet.born(this.origin);
+      void this.keep(this.origin);
+    }
+    this.fleet.setBootTime(this.options.bootTimeMs, at);
+    await this.keep({ k: 'opened', at, bootTimeMs: this.options.bootTimeMs });
+  }
+
+  private recoverEntry(entry: JournalEntry): void {
+    switch (entry.k) {
+      case 'born':
+        this.origin = entry;
+        this.fleet.born(entry);
+        return;
+      case 'opened':
+        this.fleet.setBootTime(entry.bootTimeMs, entry.at);
+        return;
+      case 'accepted':
+        this.fleet.moveTo(entry.at);
+        this.desk.recover(entry);
+        return;
+      case 'applied':
+        this.fleet.moveTo(entry.at);
+        this.desk.recoverApplied(entry.id, entry.at);
+        return;
+      case 'crashed':
+        this.fleet.moveTo(entry.at);
+        if (entry.cause !== undefined) this.desk.recoverCrash(entry.cause);
+        this.fleet.apply(this.fleet.slot(entry.host), { do: 'crash' }, entry.at);
+        return;
+      case 'guest':
+        this.fleet.moveTo(entry.at);
+        this.fleet.apply(
+          this.fleet.slot(entry.host),
+          { do: 'guestEnds', uid: entry.uid, reason: entry.reason },
+          entry.at,
+        );
+        return;
+      case 'answered':
+        this.desk.recoverAnswer(entry.id, entry.reply);
+        return;
+      case 'rules':
+        this.faults.put(entry.host, entry.hash, entry.list);
+        return;
+      case 'reported':
+        this.reported.add(entry.id);
+        this.reports.delete(entry.id);
+        return;
+      case 'host':
+        this.fleet.restore(entry.name, entry.state);
+        return;
+      case 'command':
+        this.desk.restore(entry);
+        return;
+      case 'cancelled':
+        this.desk.book.restoreCancelled(entry.id, entry.at);
+        return;
+      case 'fired':
+        this.faults.restoreFired(entry.rule, entry);
+        return;
+      case 'report':
+        this.reports.set(entry.report.id, entry.report);
+        return;
+    }
+  }
+}

@@ -1,0 +1,122 @@
+import { faultRuleSpec, type FaultRuleSpec } from '@xenolith/contracts';
+import { hashOf, randomFrom, type Uuid } from '@xenolith/kernel';
+import type { EntryOf, RuleList, Strike } from './journal.js';
+
+interface Rule {
+  readonly uid: Uuid;
+  readonly spec: FaultRuleSpec;
+  readonly hosts: readonly RegExp[];
+}
+
+/** Rules as several hosts share them. */
+export interface RuleSet {
+  readonly hash: string;
+  readonly list: RuleList;
+  readonly rules: readonly Rule[];
+}
+
+export interface Fired {
+  readonly count: number;
+  readonly host: string;
+  readonly command: string;
+}
+
+/** `*` is any text, `?` one character. */
+const globOf = (pattern: string): RegExp => {
+  const text = pattern.replace(/[.+^${}()|[\]\\]/g, String.raw`\$&`);
+  return new RegExp(`^${text.replaceAll('*', '.*').replaceAll('?', '.')}$`);
+};
+
+const MS_PER_SECOND = 1000;
+
+const strikeOf = (rule: Rule): Strike => {
+  const { effect, match } = rule.spec;
+  const then = effect.crashHost ? 'crash' : effect.timeout ? 'timeout' : effect.fail ? 'fail' : 'none';
+  return {
+    rule: rule.uid,
+    phase: match.phase,
+    delayMs: (effect.delay ?? 0) * MS_PER_SECOND,
+    then,
+    code: effect.fail?.code ?? 'fault_injected',
+    message: effect.fail?.message ?? 'the fault rule says so',
+  };
+};
+
+/**
+ * The fault rules of a fleet. Whether a rule strikes a command depends on the rule's seed and the command's id alone, not on what came before; how often
+ * it has struck is counted over the whole fleet.
+ */
+export class FaultRules {
+  private readonly sets = new Map<string, RuleSet>();
+  private readonly byHost = new Map<string, RuleSet>();
+  private readonly firings = new Map<Uuid, Fired>();
+
+  /** Puts a list in force on a host; the answer is the line for the journal, or null when it is in force already. */
+  set(host: string, list: RuleList): EntryOf<'rules'> | null {
+    const hash = hashOf(list);
+    if (this.byHost.get(host)?.hash === hash) return null;
+    const known = this.sets.has(hash);
+    this.put(host, hash, list);
+    return known ? { k: 'rules', host, hash } : { k: 'rules', host, hash, list };
+  }
+
+  /** As `set`, from the journal: the list may have come with an earlier line. */
+  put(host: string, hash: string, list: RuleList | undefined): void {
+    const set = this.sets.get(hash) ?? this.parse(hash, list ?? []);
+    this.sets.set(hash, set);
+    this.byHost.set(host, set);
+  }
+
+  /** What strikes this command, in the rules' order. Each firing counts at once. */
+  strike(host: string, command: { readonly type: string; readonly id: Uuid }): Strike[] {
+    const strikes: Strike[] = [];
+    for (const rule of this.byHost.get(host)?.rules ?? []) {
+      if (!this.strikes(rule, host, command)) continue;
+      strikes.push(strikeOf(rule));
+      this.count(rule.uid, host, command.type);
+    }
+    return strikes;
+  }
+
+  /** Counts a firing; the answer is how often the rule has struck. */
+  count(rule: Uuid, host: string, command: string): void {
+    this.firings.set(rule, { count: this.fired(rule).count + 1, host, command });
+  }
+
+  fired(rule: Uuid): Fired {
+    return this.firings.get(rule) ?? { count: 0, host: '', command: '' };
+  }
+
+  restoreFired(rule: Uuid, fired: Fired): void {
+    this.firings.set(rule, fired);
+  }
+
+  /** The lines that bring this state back. Counts of rules that are in force nowhere are left out. */
+  *snapshot(): Generator<EntryOf<'rules'> | EntryOf<'fired'>> {
+    const written = new Set<string>();
+    const inForce = new Set<Uuid>();
+    for (const [host, set] of this.byHost) {
+      for (const rule of set.rules) inForce.add(rule.uid);
+      yield { k: 'rules', host, hash: set.hash, ...(written.has(set.hash) ? {} : { list: set.list }) };
+      written.add(set.hash);
+    }
+    for (const [rule, fired] of this.firings) if (inForce.has(rule)) yield { k: 'fired', rule, ...fired };
+  }
+
+  private parse(hash: string, list: RuleList): RuleSet {
+    const rules = list.map((given) => {
+      const spec = faultRuleSpec.parse(given.spec);
+      return { uid: given.uid, spec, hosts: spec.match.hosts.map(globOf) };
+    });
+    return { hash, list, rules };
+  }
+
+  private strikes(rule: Rule, host: string, command: { readonly type: string; readonly id: Uuid }): boolean {
+    const { spec } = rule;
+    if (!spec.enabled) return false;
+    if (spec.match.commands.length > 0 && !spec.match.commands.includes(command.type)) return false;
+    if (rule.hosts.length > 0 && !rule.hosts.some((glob) => glob.test(host))) return false;
+    if (spec.count !== undefined && this.fired(rule.uid).count >= spec.count) return false;
+    return randomFrom(`${spec.seed}/${rule.uid}/${command.id}`).chance(spec.probability);
+  }
+}

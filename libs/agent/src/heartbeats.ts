@@ -1,0 +1,58 @@
+import { HEARTBEAT_INTERVAL_MS, telemetrySubject, type Heartbeat } from '@xenolith/contracts';
+import type { Clock, MessageBus } from '@xenolith/kernel';
+import type { Fleet, HostSlot } from './fleet.js';
+
+/** A fleet's heartbeats are spread over this many moments of an interval, so that 10,000 hosts do not speak at once. */
+const MOMENTS = 40;
+/** Figures of single domains go with each so many heartbeats: people look at them, nothing decides by them. */
+const DOMAIN_FIGURES_EVERY = 5;
+
+/** Says on `telemetry.<host>` that the hosts live. */
+export class Heartbeats {
+  private readonly moments: number;
+  private turn = 0;
+  private cancel: (() => void) | null = null;
+
+  constructor(
+    private readonly hosts: readonly HostSlot[],
+    private readonly fleet: Fleet,
+    private readonly ports: { readonly bus: MessageBus; readonly clock: Clock },
+  ) {
+    this.moments = Math.max(1, Math.min(MOMENTS, hosts.length));
+  }
+
+  start(): void {
+    this.next(this.ports.clock.now());
+  }
+
+  stop(): void {
+    this.cancel?.();
+    this.cancel = null;
+  }
+
+  private next(plannedAt: number): void {
+    const now = this.ports.clock.now();
+    const round = Math.floor(this.turn / this.moments);
+    for (let index = this.turn % this.moments; index < this.hosts.length; index += this.moments) {
+      const slot = this.hosts[index];
+      if (slot && this.fleet.isUp(slot)) this.publish(slot, now, (round + index) % DOMAIN_FIGURES_EVERY === 0);
+    }
+    this.turn += 1;
+    // A process that was held up does not catch up with what it could not say.
+    const following = Math.max(now, plannedAt + HEARTBEAT_INTERVAL_MS / this.moments);
+    this.cancel = this.ports.clock.after(following - now, () => this.next(following));
+  }
+
+  private publish(slot: HostSlot, now: number, withDomains: boolean): void {
+    const { view } = this.fleet;
+    const heartbeat: Heartbeat = {
+      host: slot.uid,
+      name: slot.name,
+      bootId: view.bootId(slot.state),
+      at: now,
+      ...view.figures(slot.state),
+      ...(withDomains ? { virtualMachines: [...view.domainFigures(slot.state, now)] } : {}),
+    };
+    this.ports.bus.publish(telemetrySubject(slot.name), heartbeat);
+  }
+}

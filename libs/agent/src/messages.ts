@@ -1,0 +1,130 @@
+import {
+  type AgentCommandType,
+  type DomainConfig,
+  type DomainReport,
+  type Hardware,
+  type RegisterHostData,
+} from '@xenolith/contracts';
+import { uuidFrom, type CommandMessage, type JsonObject, type Uuid } from '@xenolith/kernel';
+import {
+  allocatableBytesOf,
+  controlDomainOf,
+  EMULATED_XEN_VERSION,
+  numaNodesOf,
+  threadsOf,
+  type DomainSettings,
+  type HardwareProfile,
+  type HostInput,
+} from '@xenolith/xen';
+import type { Fleet, HostSlot } from './fleet.js';
+
+const MS_PER_SECOND = 1000;
+
+const settingsOf = (config: DomainConfig): DomainSettings => ({
+  name: config.name,
+  guestType: config.guestType,
+  vcpus: config.vcpus,
+  staticMaxBytes: config.staticMaxBytes,
+  devices: config.disks.length + config.nics.length,
+  ignoresShutdown: config.guest.ignoresShutdown,
+  ...(config.guest.bootSeconds === undefined ? {} : { bootMs: config.guest.bootSeconds * MS_PER_SECOND }),
+  onPoweroff: config.onPoweroff,
+  onReboot: config.onReboot,
+  onCrash: config.onCrash,
+});
+
+/** Commands that change a domain, and so are journalled. */
+export type DomainCommandType = Exclude<AgentCommandType, 'GetInventory' | 'SetFaultRules'>;
+
+interface Accepted {
+  readonly id: Uuid;
+  readonly type: string;
+  readonly uid: Uuid;
+  /** Parsed by the command's schema when it was accepted. */
+  readonly data: JsonObject;
+}
+
+/** The hypervisor's input for a command of the contract. */
+export const inputOf = (command: Accepted): HostInput => {
+  const on = { ticket: command.id, uid: command.uid, incarnation: command.data['incarnation'] as number };
+  const { config, paused, mode, timeoutMs } = command.data as unknown as {
+    config: DomainConfig;
+    paused: boolean;
+    mode: 'clean' | 'hard';
+    timeoutMs: number;
+  };
+  switch (command.type as DomainCommandType) {
+    case 'StartDomain':
+      return { do: 'start', ...on, settings: settingsOf(config), paused };
+    case 'ShutdownDomain':
+      return { do: 'shutdown', ...on, mode, timeoutMs };
+    case 'RebootDomain':
+      return { do: 'reboot', ...on, mode, timeoutMs };
+    case 'PauseDomain':
+      return { do: 'pause', ...on };
+    case 'UnpauseDomain':
+      return { do: 'unpause', ...on };
+    case 'DestroyDomain':
+      return { do: 'destroy', ...on };
+  }
+};
+
+const hardwareOf = (profile: HardwareProfile): Hardware => ({
+  cpu: {
+    model: profile.model,
+    sockets: profile.sockets,
+    coresPerSocket: profile.coresPerSocket,
+    threadsPerCore: profile.threadsPerCore,
+    threads: threadsOf(profile),
+    mhz: profile.mhz,
+    features: [...profile.features],
+  },
+  memoryBytes: profile.memoryBytes,
+  numaNodes: numaNodesOf(profile).map((node) => ({ ...node, threads: [...node.threads] })),
+});
+
+/** What a host runs, as the contract lists it. */
+export const inventoryOf = (fleet: Fleet, slot: HostSlot): { bootId: string; domains: DomainReport[] } => ({
+  bootId: fleet.view.bootId(slot.state),
+  domains: fleet.view
+    .inventory(slot.state)
+    .map(({ uid, incarnation, domid, state }) => ({ virtualMachine: uid, incarnation, domid, state })),
+});
+
+export const registrationOf = (fleet: Fleet, slot: HostSlot, agentVersion: string): RegisterHostData => {
+  const profile = fleet.view.profile(slot.state);
+  return {
+    name: slot.name,
+    hypervisor: 'xen',
+    version: EMULATED_XEN_VERSION,
+    agentVersion,
+    hardware: hardwareOf(profile),
+    controlDomain: controlDomainOf(profile),
+    allocatableMemoryBytes: allocatableBytesOf(profile),
+    ...inventoryOf(fleet, slot),
+  };
+};
+
+/** A message from a host to a service. */
+export const messageFrom = (
+  slot: Pick<HostSlot, 'name'>,
+  said: {
+    readonly type: string;
+    readonly streamId: Uuid;
+    readonly data: JsonObject;
+    readonly at: number;
+    readonly id?: Uuid;
+  },
+): CommandMessage => {
+  const commandId = said.id ?? uuidFrom(said.type, slot.name, said.streamId, said.at);
+  return {
+    commandId,
+    type: said.type,
+    streamId: said.streamId,
+    data: said.data,
+    actor: `host:${slot.name}`,
+    correlationId: commandId,
+    causationId: commandId,
+    at: said.at,
+  };
+};

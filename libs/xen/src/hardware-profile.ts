@@ -1,0 +1,122 @@
+import { assert } from '@xenolith/kernel';
+
+const GIBIBYTE = 2 ** 30;
+const MEBIBYTE = 2 ** 20;
+
+/** The machine under an emulated host. */
+export interface HardwareProfile {
+  readonly model: string;
+  readonly sockets: number;
+  readonly coresPerSocket: number;
+  readonly threadsPerCore: number;
+  readonly mhz: number;
+  readonly features: readonly string[];
+  /** Installed memory in bytes, the same on each NUMA node. */
+  readonly memoryBytes: number;
+  readonly numaNodes: number;
+}
+
+const FEATURES = ['vmx', 'ept', 'vpid', 'hap', 'iommu', 'aes', 'avx2', 'xsave'];
+
+/** Machines as racks hold them; the names say sockets × cores and memory in GiB. */
+export const HARDWARE_PROFILES = {
+  '2x8-128': {
+    model: 'Intel(R) Xeon(R) Silver 4215R CPU @ 3.20GHz',
+    sockets: 2,
+    coresPerSocket: 8,
+    threadsPerCore: 2,
+    mhz: 3200,
+    features: FEATURES,
+    memoryBytes: 128 * GIBIBYTE,
+    numaNodes: 2,
+  },
+  '1x4-16': {
+    model: 'Intel(R) Xeon(R) E-2224 CPU @ 3.40GHz',
+    sockets: 1,
+    coresPerSocket: 4,
+    threadsPerCore: 1,
+    mhz: 3400,
+    features: FEATURES,
+    memoryBytes: 16 * GIBIBYTE,
+    numaNodes: 1,
+  },
+  '2x24-768': {
+    model: 'Intel(R) Xeon(R) Gold 6248R CPU @ 3.00GHz',
+    sockets: 2,
+    coresPerSocket: 24,
+    threadsPerCore: 2,
+    mhz: 3000,
+    features: FEATURES,
+    memoryBytes: 768 * GIBIBYTE,
+    numaNodes: 2,
+  },
+  '2x24-2250': {
+    // The server of the Azure packing trace: 96 threads, 2250 GiB.
+    model: 'Intel(R) Xeon(R) Platinum 8268 CPU @ 2.90GHz',
+    sockets: 2,
+    coresPerSocket: 24,
+    threadsPerCore: 2,
+    mhz: 2900,
+    features: FEATURES,
+    memoryBytes: 2250 * GIBIBYTE,
+    numaNodes: 2,
+  },
+} as const satisfies Readonly<Record<string, HardwareProfile>>;
+export type ProfileName = keyof typeof HARDWARE_PROFILES;
+
+export const DEFAULT_PROFILE: ProfileName = '2x8-128';
+
+export const isProfileName = (name: string): name is ProfileName => Object.hasOwn(HARDWARE_PROFILES, name);
+
+export const threadsOf = (profile: HardwareProfile): number =>
+  profile.sockets * profile.coresPerSocket * profile.threadsPerCore;
+
+export interface NumaNode {
+  readonly id: number;
+  readonly memoryBytes: number;
+  readonly threads: readonly number[];
+}
+
+/** Nodes with equal memory and consecutive threads, as Xen numbers them: the siblings of a core are neighbours. */
+export const numaNodesOf = (profile: HardwareProfile): readonly NumaNode[] => {
+  const threadsPerNode = threadsOf(profile) / profile.numaNodes;
+  assert(Number.isInteger(threadsPerNode), `${profile.model}: threads are spread evenly over NUMA nodes`);
+  return Array.from({ length: profile.numaNodes }, (_, id) => ({
+    id,
+    memoryBytes: profile.memoryBytes / profile.numaNodes,
+    threads: Array.from({ length: threadsPerNode }, (_unused, index) => id * threadsPerNode + index),
+  }));
+};
+
+/** What Dom0 gets. `memoryBytes` is a whole number of MiB. */
+export interface ControlDomainSize {
+  readonly vcpus: number;
+  readonly memoryBytes: number;
+}
+
+/**
+ * Dom0's size as XenServer's installer chooses it since platform 2.9.0 (xenserver/python-libs `xcp/dom0.py`, `default_memory_v3` and
+ * `default_vcpus`).
+ */
+export const controlDomainOf = (profile: HardwareProfile): ControlDomainSize => {
+  // The installer counts 256 MiB that the hypervisor took before it looked.
+  const hostMiB = profile.memoryBytes / MEBIBYTE + 256;
+  const memoryMiB = Math.min((1024 + Math.floor(hostMiB * 0.05)) & ~0xf, 8192);
+  const bound = memoryMiB < 2048 ? 4 : memoryMiB < 4096 ? 8 : 16;
+  return { vcpus: Math.max(1, Math.min(threadsOf(profile), bound)), memoryBytes: memoryMiB * MEBIBYTE };
+};
+
+/** Xen's own heap and text. Assumption: rounded up from what `xl info` leaves unexplained on a small host. */
+const XEN_FIXED_BYTES = 128 * MEBIBYTE;
+/** One `struct page_info` (32 bytes on x86-64, xen/arch/x86/include/asm/mm.h) for each 4 KiB page. */
+const FRAME_TABLE_SHARE = 32 / 4096;
+
+/** Bytes that guests can have, overhead included: installed memory less Xen's and Dom0's, in whole MiB. */
+export const allocatableBytesOf = (profile: HardwareProfile): number => {
+  const xenBytes = XEN_FIXED_BYTES + profile.memoryBytes * FRAME_TABLE_SHARE;
+  const free = profile.memoryBytes - xenBytes - controlDomainOf(profile).memoryBytes;
+  return Math.floor(free / MEBIBYTE) * MEBIBYTE;
+};
+
+/** The hypervisor that emulated hosts say they run. */
+export const EMULATED_XEN_VERSION = '4.20.1';

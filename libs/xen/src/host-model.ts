@@ -1,0 +1,119 @@
+import type { GuestType, Result, Uuid } from '@xenolith/kernel';
+import type { HardwareProfile, ProfileName } from './hardware-profile.js';
+
+export type OnGuestEnd = 'destroy' | 'restart' | 'preserve';
+
+/** What the host must know of a guest to run it. */
+export interface DomainSettings {
+  readonly name: string;
+  readonly guestType: GuestType;
+  readonly vcpus: number;
+  readonly staticMaxBytes: number;
+  readonly devices: number;
+  readonly ignoresShutdown: boolean;
+  /** Absent: the host's. */
+  readonly bootMs?: number;
+  readonly onPoweroff: OnGuestEnd;
+  readonly onReboot: OnGuestEnd;
+  readonly onCrash: OnGuestEnd;
+}
+
+/** Who asked: the answer carries it back. */
+export type Ticket = string;
+
+interface OnDomain {
+  readonly ticket: Ticket;
+  readonly uid: Uuid;
+  readonly incarnation: number;
+}
+interface Ending extends OnDomain {
+  readonly mode: 'clean' | 'hard';
+  /** How long a guest may take to obey a clean request. */
+  readonly timeoutMs: number;
+}
+
+/** Everything that can be done to a host from outside. */
+export type HostInput =
+  | ({ readonly do: 'start'; readonly settings: DomainSettings; readonly paused: boolean } & OnDomain)
+  | ({ readonly do: 'shutdown' } & Ending)
+  | ({ readonly do: 'reboot' } & Ending)
+  | ({ readonly do: 'pause' } & OnDomain)
+  | ({ readonly do: 'unpause' } & OnDomain)
+  | ({ readonly do: 'destroy' } & OnDomain)
+  /** The guest does this by itself. */
+  | { readonly do: 'guestEnds'; readonly uid: Uuid; readonly reason: GuestEnd }
+  /** Power loss: every domain is lost and the host boots again. */
+  | { readonly do: 'crash' };
+
+/** Why a guest stops by itself; Xen's shutdown codes 0, 1 and 3. */
+export type GuestEnd = 'poweroff' | 'reboot' | 'crash';
+
+export interface HostAnswer {
+  readonly domid?: number;
+  readonly state?: 'running' | 'paused';
+}
+
+/** What a step brought about, in order. */
+export type HostEvent =
+  | { readonly type: 'answered'; readonly ticket: Ticket; readonly at: number; readonly result: Result<HostAnswer> }
+  | {
+      /** By itself, not because it was asked to. `domid`: it was rebooted and runs under this id. */
+      readonly type: 'guestEnded';
+      readonly at: number;
+      readonly uid: Uuid;
+      readonly incarnation: number;
+      readonly reason: GuestEnd;
+      readonly domid?: number;
+    }
+  | { readonly type: 'crashed'; readonly at: number }
+  | { readonly type: 'booted'; readonly at: number };
+
+export interface HostStep<State> {
+  readonly state: State;
+  readonly events: readonly HostEvent[];
+}
+
+/** One domain as the host lists it. */
+export interface DomainView {
+  readonly uid: Uuid;
+  readonly incarnation: number;
+  readonly domid: number;
+  readonly state: 'running' | 'paused' | 'shutdown';
+}
+
+export interface HostFigures {
+  readonly domains: number;
+  readonly freeMemoryBytes: number;
+  /** Busy share of the hardware threads, 0 to 1. */
+  readonly cpuLoad: number;
+}
+
+export interface DomainFigures {
+  readonly uid: Uuid;
+  /** Busy share of one hardware thread; 2 is two busy threads. */
+  readonly cpu: number;
+  readonly memoryBytes: number;
+}
+
+/**
+ * A host that inputs and virtual time move forward. `State` is JSON, so that it can be kept in a file, and is never changed in place. Every
+ * function is pure: the same state and inputs at the same times give the same states and events, on every machine.
+ */
+export interface HostModel<State> {
+  /** A host that booted at `at` (milliseconds since the epoch) and runs nothing. */
+  create(options: { name: string; seed: string; profile: ProfileName; at: number }): State;
+  /** Lets time pass to `at`, then applies the input. */
+  apply(state: State, input: HostInput, at: number): HostStep<State>;
+  /** Lets time pass to `at`: all that fell due happens at its own time. */
+  advance(state: State, at: number): HostStep<State>;
+  /** When something will happen without input; null: never. */
+  nextDue(state: State): number | null;
+  isUp(state: State): boolean;
+  /** Differs after every boot. */
+  bootId(state: State): Uuid;
+  profile(state: State): HardwareProfile;
+  /** Domains that exist; those being torn down are left out. */
+  inventory(state: State): readonly DomainView[];
+  figures(state: State): HostFigures;
+  domainFigures(state: State, at: number): readonly DomainFigures[];
+}
