@@ -1,4 +1,4 @@
-import { reject, type Command, type JsonObject, type Result } from '@xenolith/kernel';
+import { reject, type Command, type Result } from '@xenolith/kernel';
 import { z } from 'zod';
 
 /** Names shown in a refusal; the rest is counted. */

@@ -32,7 +32,10 @@ export const networkKind = defineKind({
   service: 'network',
   description: 'A layer-2 network with one subnet.',
   spec: networkSpec,
-  status: z.looseObject({ usable: z.number().int(), used: z.number().int(), conditions: z.array(condition) }),
+  status: z.looseObject({
+    usable: z.number().int().describe('Addresses that ports can have in all.'),
+    conditions: z.array(condition),
+  }),
   columns: [
     { name: 'CIDR', type: 'string', path: '.spec.cidr', description: 'The subnet.' },
     { name: 'Gateway', type: 'string', path: '.spec.gateway', description: 'The router’s address.' },
