@@ -1,4 +1,13 @@
-import { BusFault, ok, reject, uuidFrom, type CommandMessage, type JsonObject, type Reply } from '@xenolith/kernel';
+import {
+  assert,
+  BusFault,
+  ok,
+  reject,
+  uuidFrom,
+  type CommandMessage,
+  type JsonObject,
+  type Reply,
+} from '@xenolith/kernel';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { startNats, type TestServer } from '@xenolith/testing';
 import { openMessageBus, type BusOptions, type NatsMessageBus } from './index.js';
@@ -374,6 +383,36 @@ describe('a restart of NATS', () => {
       await nats.kill();
       await nats.restart();
     }
+  });
+});
+
+describe('the end of a bus', () => {
+  it('comes while NATS is away, and fails what still waits', async () => {
+    const [server, client] = await Promise.all([bus(), bus()]);
+    const served = await server.serve('ending', () => Promise.resolve(ok({})));
+    await nats.kill();
+    try {
+      await vi.waitFor(() => expect(client.connected || server.connected).toBe(false));
+      const waiting = faultOf(client.request('ending', command(), { timeoutMs: 60_000 }));
+      await served.stop();
+      await Promise.all([client.close(), server.close()]);
+      expect((await waiting).kind).toBe('disconnected');
+      expect((await faultOf(client.request('ending', command(), { timeoutMs: 100 }))).kind).toBe('disconnected');
+    } finally {
+      await nats.restart();
+    }
+  });
+
+  it('is asked for when a handler meets a defect, after its sender was told', async () => {
+    const defects: string[] = [];
+    const server = await bus({ onDefect: (defect) => void defects.push(defect.message) });
+    const client = await bus();
+    await server.serve('broken', () => {
+      assert(false, 'two hosts hold one machine');
+      return Promise.resolve(ok({}));
+    });
+    expect((await faultOf(client.request('broken', command(), { timeoutMs: 2_000 }))).kind).toBe('fault');
+    expect(defects).toEqual(['two hosts hold one machine']);
   });
 });
 

@@ -205,6 +205,18 @@ describe('durable messages', () => {
     await vi.waitFor(async () => expect(await pending(sender)).toBe(0));
   });
 
+  it('do not keep a service from stopping while NATS is away', async () => {
+    const sender = await fresh();
+    const app = await service('EVENTS');
+    await nats.kill();
+    try {
+      await vi.waitFor(() => expect(sender.connected).toBe(false));
+      await app.close();
+    } finally {
+      await nats.restart();
+    }
+  });
+
   it('survive a restart of NATS', async () => {
     const sender = await fresh();
     stopping(await service('EVENTS'));

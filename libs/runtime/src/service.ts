@@ -10,8 +10,8 @@ import {
   type Report,
   type StoreLogFeed,
 } from '@xenolith/event-store';
-import type { CommandMessage, JsonObject } from '@xenolith/kernel';
-import { FaultFilter, NatsTransport } from '@xenolith/messaging';
+import { AssertionError, type CommandMessage, type JsonObject } from '@xenolith/kernel';
+import { FaultFilter, NatsTransport, type NatsTransportOptions } from '@xenolith/messaging';
 import { Module, type DynamicModule, type Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
@@ -50,6 +50,8 @@ export interface ServiceProgram<Schema extends z.ZodObject> {
   ) => ServiceDefinition | Promise<ServiceDefinition>;
   /** Nest modules of the service's own: controllers with message and event patterns, and what they inject. */
   readonly modules?: readonly (Type | DynamicModule)[];
+  /** The stream that the modules' event patterns read from. */
+  readonly events?: NatsTransportOptions['events'];
   /** What the service does besides; runs when its commands are served. What it opens, it gives to `lifecycle.onStop`. */
   readonly start?: (context: ServiceContext<z.infer<Schema> & ServiceConfig>) => Promise<void>;
 }
@@ -74,7 +76,7 @@ export const runService = <Schema extends z.ZodObject>(
         const definition = await program.define(context);
         const engine = await startEngine(context, definition);
         const service = { ...context, engine };
-        await serveCommands(service, program.modules ?? []);
+        await serveCommands(service, program);
         await program.start?.(service);
       },
     },
@@ -145,7 +147,10 @@ const startEngine = async (context: LogContext, definition: ServiceDefinition): 
           `a step could not be sent: ${info.message}`,
         );
       },
-      defect: (error) => log.error({ err: error }, 'a part of the engine failed; it tries again'),
+      defect: (error) => {
+        if (error instanceof AssertionError) lifecycle.fail(error, 'the engine met a defect: ending');
+        log.error({ err: error }, 'a part of the engine failed; it tries again');
+      },
     },
   });
   // The transport serves the commands, so that Nest drains them with everything else that it serves.
@@ -154,15 +159,18 @@ const startEngine = async (context: LogContext, definition: ServiceDefinition): 
   return engine;
 };
 
-const serveCommands = async (context: ServiceContext, modules: readonly (Type | DynamicModule)[]): Promise<void> => {
+const serveCommands = async (
+  context: ServiceContext,
+  program: Pick<ServiceProgram<z.ZodObject>, 'modules' | 'events'>,
+): Promise<void> => {
   const { bus, engine, lifecycle, log } = context;
-  const transport = new NatsTransport({ bus });
+  const transport = new NatsTransport({ bus, ...(program.events ? { events: program.events } : {}) });
   for (const subject of engine.subjects())
     transport.addHandler(subject, (message: CommandMessage) => engine.handle(message));
   const root: DynamicModule = {
     module: ServiceModule,
     global: true,
-    imports: [...modules],
+    imports: [...(program.modules ?? [])],
     providers: [{ provide: SERVICE_CONTEXT, useValue: context }],
     exports: [SERVICE_CONTEXT],
   };
