@@ -52,8 +52,8 @@ export interface AgentPorts {
 }
 
 /** Names of a fleet: host-0001, host-0002, … */
-export const hostNames = (count: number): string[] =>
-  Array.from({ length: count }, (_, index) => `host-${String(index + 1).padStart(4, '0')}`);
+export const hostNames = (count: number, prefix = 'host-'): string[] =>
+  Array.from({ length: count }, (_, index) => `${prefix}${String(index + 1).padStart(4, '0')}`);
 
 /** The agent of a fleet of emulated hosts. */
 export class Agent {
@@ -136,6 +136,13 @@ export class Agent {
 
   get hosts(): number {
     return this.options.hosts.length;
+  }
+
+  /** Domains on all hosts, those being torn down included. */
+  get domains(): number {
+    let domains = 0;
+    for (const slot of this.fleet.all()) domains += this.fleet.view.figures(slot.state).domains;
+    return domains;
   }
 
   /** Things said that nobody has answered yet. */

@@ -1,0 +1,30 @@
+import { DEFAULT_PROFILE, HARDWARE_PROFILES, isProfileName } from '@xenolith/xen';
+import { processConfig } from '@xenolith/runtime';
+import { z } from 'zod';
+
+/** Every emulated host of one process needs some memory; more hosts than this belong to several agents. */
+const MOST_HOSTS = 20_000;
+
+/** What the agent's process is told by its environment. */
+export const agentConfig = processConfig.extend({
+  AGENT_HOSTS: z.coerce.number().int().min(0).max(MOST_HOSTS).default(4).describe('how many hosts this agent emulates'),
+  AGENT_HOST_PREFIX: z
+    .string()
+    .regex(/^[a-z][a-z0-9-]{0,40}$/, 'must be the beginning of a DNS label')
+    .default('host-')
+    .describe('what the names of its hosts begin with; several agents need several prefixes'),
+  AGENT_PROFILE: z
+    .string()
+    .refine(isProfileName, `must be one of ${Object.keys(HARDWARE_PROFILES).join(', ')}`)
+    .default(DEFAULT_PROFILE)
+    .describe('the hardware of its hosts; fixed when the data folder is new'),
+  AGENT_BOOT_TIME: z.coerce
+    .number()
+    .min(0)
+    .max(3600)
+    .default(5)
+    .describe('seconds that a guest takes to boot; 0 makes everything that hosts do instantaneous'),
+  AGENT_SEED: z.string().default('1').describe('seed of its hosts; fixed when the data folder is new'),
+  AGENT_DATA_DIR: z.string().min(1).describe('folder of its journal, from which its hosts go on after a restart'),
+});
+export type AgentConfig = z.infer<typeof agentConfig>;
