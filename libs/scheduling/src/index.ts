@@ -1,1 +1,9 @@
-export {};
+export * from './capacity.index.js';
+export * from './choice.js';
+export * from './explanation.js';
+export * from './host-ledger.js';
+export * from './host-table.js';
+export * from './placement.decide.js';
+export * from './placement.js';
+export * from './scheduling.descriptions.js';
+export * from './scheduling.service.js';

@@ -1,0 +1,172 @@
+import {
+  eventOf,
+  placementExplanation,
+  hostCapacity,
+  placeVirtualMachineData,
+  releasePlacementData,
+  type PlacementEvent,
+  type PlacementRequest,
+} from '@xenolith/contracts';
+import {
+  ok,
+  reject,
+  type Aggregate,
+  type AlsoCommand,
+  type ClaimChange,
+  type Command,
+  type Consequences,
+  type JsonObject,
+  type NewEvent,
+  type Result,
+  type Uuid,
+} from '@xenolith/kernel';
+import { z } from 'zod';
+import { HOST_LEDGER_CATEGORY, hostLedgerId } from './host-ledger.js';
+import {
+  evolvePlacement,
+  PLACEMENT_CATEGORY,
+  placementName,
+  placementResource,
+  type PlacementState,
+} from './placement.js';
+
+/** What `prepare` found in the index: a host that should do, or why none does. The ledger has the last word. */
+const proposal = z.discriminatedUnion('fits', [
+  z.object({
+    fits: z.literal(true),
+    host: z.string(),
+    hostUid: z.string(),
+    capacity: hostCapacity,
+    explanation: placementExplanation,
+  }),
+  z.object({ fits: z.literal(false), message: z.string(), explanation: placementExplanation }),
+]);
+export type Proposal = z.infer<typeof proposal>;
+
+const proposalOf = (command: Command): Proposal | null => {
+  const found = command.data['proposal'];
+  return found === undefined ? null : proposal.parse(found);
+};
+
+const event = (type: PlacementEvent['type'], data: object): NewEvent => eventOf(type, data as JsonObject);
+
+const place = (command: Command, state: PlacementState): Result<readonly NewEvent[]> => {
+  const { proposal: _found, ...data } = command.data;
+  const { request } = placeVirtualMachineData.parse(data);
+  const found = proposalOf(command);
+  switch (state.phase) {
+    case 'placed':
+      return ok([]);
+    case 'released':
+      return reject(
+        'placement_unknown',
+        `placement ${command.streamId} of virtual machine "${request.virtualMachine.name}" was released; ask for a new one`,
+      );
+    case 'absent':
+      return ok(found ? firstEvents(command.streamId, request, found) : []);
+    case 'pending': {
+      if (!found) return ok([]);
+      if (found.fits) return ok([decided(found)]);
+      return ok(found.message === state.message ? [] : [deferred(found)]);
+    }
+  }
+};
+
+const deferred = ({ message, explanation }: Proposal & { fits: false }): NewEvent =>
+  event('PlacementDeferred', { message, explanation });
+
+const decided = ({ host, hostUid, explanation }: Proposal & { fits: true }): NewEvent =>
+  event('PlacementDecided', { host, hostUid, explanation });
+
+const firstEvents = (uid: Uuid, request: PlacementRequest, found: Proposal): readonly NewEvent[] => {
+  const requested = { name: placementName(request, uid), request };
+  if (!found.fits) return [event('PlacementRequested', requested), deferred(found)];
+  const { host, hostUid, explanation } = found;
+  return [event('PlacementDecided', { host, hostUid, explanation, requested })];
+};
+
+const reconsider = (command: Command, state: PlacementState): Result<readonly NewEvent[]> => {
+  const found = proposalOf(command);
+  return ok(state.phase === 'pending' && found?.fits === true ? [decided(found)] : []);
+};
+
+const release = (state: PlacementState, reason: string): Result<readonly NewEvent[]> => {
+  if (state.phase === 'absent' || state.phase === 'released') return ok([]);
+  const hostUid = state.phase === 'placed' ? { hostUid: state.hostUid } : {};
+  return ok([event('PlacementReleased', { reason, ...hostUid })]);
+};
+
+const decide = (command: Command, state: PlacementState): Result<readonly NewEvent[]> => {
+  switch (command.type) {
+    case 'PlaceVirtualMachine':
+      return place(command, state);
+    case 'ReconsiderPlacement':
+      return reconsider(command, state);
+    case 'ReleasePlacement':
+      return release(state, releasePlacementData.parse(command.data).reason);
+    case 'DeletePlacement':
+      return release(state, 'its virtual machine is gone');
+    default:
+      return reject('command_unknown', `a placement knows no command ${command.type}`);
+  }
+};
+
+/** Machines of one namespace with the same word never share a host: each holds the word on its host. */
+const antiAffinityClaim = (
+  op: 'claim' | 'release',
+  placement: { readonly uid: Uuid; readonly request: PlacementRequest; readonly hostUid: Uuid },
+): ClaimChange[] => {
+  const { virtualMachine, antiAffinity } = placement.request;
+  if (antiAffinity === undefined) return [];
+  return [
+    {
+      op,
+      scope: `${ANTI_AFFINITY_SCOPE}${virtualMachine.namespace}`,
+      value: `${antiAffinity}/${placement.hostUid}`,
+      holder: placement.uid,
+    },
+  ];
+};
+
+export const ANTI_AFFINITY_SCOPE = 'anti-affinity/';
+
+const toLedger = (hostUid: Uuid, type: string, data: object): AlsoCommand => ({
+  category: HOST_LEDGER_CATEGORY,
+  streamId: hostLedgerId(hostUid),
+  type,
+  data: data as JsonObject,
+});
+
+const consequences = (stored: NewEvent, before: PlacementState, command: Command): Consequences => {
+  const placed = stored as unknown as PlacementEvent;
+  const uid = command.streamId;
+  if (placed.type === 'PlacementReleased') {
+    if (before.phase !== 'placed') return {};
+    return {
+      claims: antiAffinityClaim('release', before),
+      also: [toLedger(before.hostUid, 'ReleaseHostCapacity', { placement: uid })],
+    };
+  }
+  if (placed.type !== 'PlacementDecided') return {};
+  const found = proposalOf(command);
+  const request = placed.data.requested?.request ?? ('request' in before ? before.request : null);
+  if (!request || !found?.fits) return {};
+  const { host, hostUid, capacity } = found;
+  const { vcpus, memoryBytes, virtualMachine } = request;
+  const reservation = { placement: uid, virtualMachine: virtualMachine.uid, vcpus, memoryBytes };
+  return {
+    claims: antiAffinityClaim('claim', { uid, request, hostUid }),
+    also: [toLedger(hostUid, 'ReserveHostCapacity', { host, hostUid, capacity, ...reservation })],
+  };
+};
+
+export const placementAggregate: Aggregate<PlacementState> = {
+  category: PLACEMENT_CATEGORY,
+  initial: { phase: 'absent' },
+  decide,
+  evolve: evolvePlacement,
+  toResource: placementResource,
+  consequences,
+  ended: (state) => state.phase === 'released',
+  stateVersion: 1,
+};

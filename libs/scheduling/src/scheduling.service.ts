@@ -1,0 +1,154 @@
+import {
+  commandSubject,
+  deleteData,
+  hostLedgerEvents,
+  placementEvents,
+  placementKind,
+  placeVirtualMachineData,
+  reconsiderPlacementData,
+  releasePlacementData,
+  type PlacementRequest,
+} from '@xenolith/contracts';
+import { takenName, type CommandRoute, type Dispatch, type Reaction, type ServiceDefinition } from '@xenolith/engine';
+import {
+  ok,
+  reject,
+  uuidFrom,
+  type CommandMessage,
+  type JsonObject,
+  type LoggedEvent,
+  type Reply,
+  type Result,
+  type Uuid,
+} from '@xenolith/kernel';
+import { CapacityIndex } from './capacity.index.js';
+import type { SchedulingPolicy } from './choice.js';
+import { hostLedgerAggregate } from './host-ledger.js';
+import { PLACEMENT_CATEGORY, type PlacementState } from './placement.js';
+import { ANTI_AFFINITY_SCOPE, placementAggregate } from './placement.decide.js';
+
+/** Pending placements tried again for one change; each that finds a host is a change itself, which goes on with the next ones. */
+const RECONSIDERED_PER_EVENT = 64;
+
+/** Hosts of a changed cluster that are gone through; the others follow with the next change on them. */
+const HOSTS_PER_CLUSTER_CHANGE = 256;
+
+/** A reconsideration is one local decision; longer means that the service is not there. */
+const RECONSIDER_TIMEOUT_MS = 10_000;
+
+const placeAnswer = (state: unknown, streamId: Uuid): Reply => {
+  const placement = state as PlacementState;
+  switch (placement.phase) {
+    case 'placed':
+      return ok({ host: placement.host, hostUid: placement.hostUid });
+    case 'pending':
+      return reject('placement_pending', placement.message, { details: { explanation: placement.explanation } });
+    case 'absent':
+    case 'released':
+      return reject('placement_unknown', `placement ${streamId} does not exist`);
+  }
+};
+
+const withProposal =
+  (index: CapacityIndex, requestOf: (message: CommandMessage) => PlacementRequest | undefined) =>
+  (message: CommandMessage, attempt: number): Result<JsonObject> => {
+    const request = requestOf(message);
+    if (!request || index.isPlaced(message.streamId)) return ok(message.data);
+    const { streamId: placement, commandId } = message;
+    const proposal = index.propose({ placement, request, commandId, attempt });
+    return ok({ ...message.data, proposal: proposal as unknown as JsonObject });
+  };
+
+const routes = (index: CapacityIndex): readonly CommandRoute[] => {
+  const deciding = {
+    category: PLACEMENT_CATEGORY,
+    // The index may be a moment behind: the ledger and the claim know better, and another host is tried.
+    retryOn: ['host_ledger_full'],
+    onClaimTaken: (claim: { scope: string; value: string; holder: Uuid }) =>
+      claim.scope.startsWith(ANTI_AFFINITY_SCOPE) ? null : takenName(claim),
+  };
+  return [
+    {
+      ...deciding,
+      type: 'PlaceVirtualMachine',
+      schema: placeVirtualMachineData,
+      prepare: withProposal(index, (message) => message.data['request'] as unknown as PlacementRequest),
+      answer: placeAnswer,
+    },
+    {
+      ...deciding,
+      type: 'ReconsiderPlacement',
+      schema: reconsiderPlacementData,
+      prepare: withProposal(index, (message) => index.pendingRequest(message.streamId)),
+    },
+    { type: 'ReleasePlacement', category: PLACEMENT_CATEGORY, schema: releasePlacementData },
+    { type: 'DeletePlacement', category: PLACEMENT_CATEGORY, schema: deleteData },
+  ];
+};
+
+const reconsideration = (event: LoggedEvent, placement: Uuid): Dispatch => ({
+  key: placement,
+  commandId: uuidFrom(event.eventId, 'reconsider', placement),
+  subject: commandSubject('scheduler', 'ReconsiderPlacement'),
+  type: 'ReconsiderPlacement',
+  streamId: placement,
+  data: {},
+  timeoutMs: RECONSIDER_TIMEOUT_MS,
+});
+
+/** Pending placements that the event may have made room for. */
+const concerned = (index: CapacityIndex, event: LoggedEvent): readonly Uuid[] => {
+  const onHost = (hostUid: unknown): readonly Uuid[] =>
+    typeof hostUid === 'string' ? index.waitingFor(hostUid, RECONSIDERED_PER_EVENT) : [];
+  switch (event.type) {
+    case 'PlacementDeferred':
+      // What made room may have come between the look at the index and this event.
+      return index.couldPlace(event.streamId) ? [event.streamId] : [];
+    case 'PlacementReleased':
+      return onHost(event.data['hostUid']);
+    case 'PlacementDecided':
+      // One that had waited found room: the next one may, too.
+      return event.data['requested'] === undefined ? onHost(event.data['hostUid']) : [];
+    case 'ClusterCreated':
+    case 'ClusterSpecChanged': {
+      const hosts = index.hostsOfCluster(event.streamId).slice(0, HOSTS_PER_CLUSTER_CHANGE);
+      return [...new Set(hosts.flatMap(onHost))].slice(0, RECONSIDERED_PER_EVENT);
+    }
+    default:
+      return onHost(event.streamId);
+  }
+};
+
+/** Tries pending placements again when something changed that may let them in: never by polling, oldest first, so many at a time. */
+const reconsiderPending = (index: CapacityIndex): Reaction => ({
+  name: 'placement-reconsideration',
+  on: [
+    'PlacementDeferred',
+    'PlacementReleased',
+    'PlacementDecided',
+    'ClusterCreated',
+    'ClusterSpecChanged',
+    'HostCreated',
+    'HostRegistered',
+    'HostBecameReady',
+    'HostSpecChanged',
+  ],
+  react: (event) => concerned(index, event).map((placement) => reconsideration(event, placement)),
+});
+
+/** The scheduler: placements and the ledgers of hosts. */
+export const schedulingService = (
+  options: { readonly policy: SchedulingPolicy } = { policy: 'balance' },
+): ServiceDefinition => {
+  const index = new CapacityIndex(options.policy);
+  return {
+    name: 'scheduler',
+    kinds: [placementKind],
+    aggregates: [placementAggregate, hostLedgerAggregate],
+    routes: routes(index),
+    indexes: [index],
+    processes: [],
+    reactions: [reconsiderPending(index)],
+    eventSchemas: { ...placementEvents, ...hostLedgerEvents },
+  };
+};
