@@ -1,0 +1,74 @@
+import {
+  clusterCommands,
+  clusterKind,
+  decideObject,
+  eventOf,
+  evolveObject,
+  notFound,
+  objectConsequences,
+  objectResource,
+  type ClusterEvent,
+  type ClusterSpec,
+  type ObjectRules,
+  type ObjectState,
+} from '@xenolith/contracts';
+import {
+  ok,
+  reject,
+  type Aggregate,
+  type Command,
+  type EventPlace,
+  type NewEvent,
+  type Result,
+} from '@xenolith/kernel';
+import { trusted } from './trusted.js';
+
+export interface ClusterOwn {
+  readonly hosts: number;
+  readonly readyHosts: number;
+}
+
+export type ClusterState = ObjectState<ClusterSpec, ClusterOwn>;
+
+const clusterRules: ObjectRules<ClusterSpec, ClusterOwn> = {
+  kind: clusterKind,
+  initialOwn: () => ({ hosts: 0, readyHosts: 0 }),
+  onDeletion: (cluster) =>
+    cluster.own.hosts === 0
+      ? ok([])
+      : reject(
+          'object_in_use',
+          `cluster "${cluster.meta.name}" has ${cluster.own.hosts} hosts; move them to another cluster or delete them first`,
+        ),
+  status: (cluster) => ({ ...cluster.own }),
+};
+
+const decide = (command: Command, state: ClusterState): Result<readonly NewEvent[]> => {
+  const shared = decideObject(clusterRules, command, state);
+  if (shared !== null) return shared;
+  if (command.type !== 'RecordClusterHosts')
+    return reject('command_unknown', `clusters know no command ${command.type}`);
+  if (state.phase !== 'present') return notFound(clusterKind, command.streamId);
+  const counts = trusted(clusterCommands.RecordClusterHosts, command);
+  const same = counts.hosts === state.own.hosts && counts.readyHosts === state.own.readyHosts;
+  return ok(same ? [] : [eventOf('ClusterHostsCounted', counts)]);
+};
+
+const evolve = (state: ClusterState, event: NewEvent, place: EventPlace): ClusterState => {
+  const shared = evolveObject(clusterRules, state, event, place);
+  if (shared !== null || state.phase === 'absent') return shared ?? state;
+  const clusterEvent = event as ClusterEvent;
+  return clusterEvent.type === 'ClusterHostsCounted' ? { ...state, own: clusterEvent.data } : state;
+};
+
+export const clusterAggregate: Aggregate<ClusterState> = {
+  category: 'cluster',
+  initial: { phase: 'absent' },
+  decide,
+  evolve,
+  toResource: (state) => objectResource(clusterRules, state),
+  consequences: (event, before, command) => objectConsequences(clusterRules, event, before, command),
+  ended: (state) => state.phase === 'deleted',
+  stateVersion: 1,
+  snapshotEvery: 100,
+};

@@ -1,0 +1,91 @@
+import { commandSubject, type VirtualMachineEvent } from '@xenolith/contracts';
+import type { Dispatch, Reaction } from '@xenolith/engine';
+import { uuidFrom, type JsonObject, type LoggedEvent, type Uuid } from '@xenolith/kernel';
+import type { ClusterIndex } from './cluster.index.js';
+import type { HostIndex } from './host.index.js';
+import type { RunOfMachine } from './host.state.js';
+import type { VirtualMachineIndex } from './virtual-machine.index.js';
+
+/** Reactions of this service command its own streams only: a host that does not answer must not hold up what concerns others. */
+const OWN_COMMAND_MS = 15_000;
+
+const toOwn = (event: LoggedEvent, type: string, streamId: Uuid, data: JsonObject): Dispatch => ({
+  key: `${type}/${streamId}`,
+  commandId: uuidFrom(event.eventId, type, streamId),
+  subject: commandSubject('compute', type),
+  type,
+  streamId,
+  data,
+  timeoutMs: OWN_COMMAND_MS,
+});
+
+/** Machines whose domains a host has lost are told so. */
+const tellOfLostDomains = (hosts: HostIndex): Reaction => ({
+  name: 'tell-machines-of-lost-domains',
+  on: ['HostInventoryDiffered'],
+  react: (event) => {
+    const host = hosts.get(event.streamId)?.name;
+    const { missing, rebooted } = event.data as unknown as { missing: readonly RunOfMachine[]; rebooted: boolean };
+    if (host === undefined) return [];
+    const reason = rebooted ? 'host_crash' : 'vanished';
+    const message = rebooted ? `host ${host} crashed and booted again` : `the domain vanished from host ${host}`;
+    return missing.map((run) =>
+      toOwn(event, 'RecordVirtualMachineStopped', run.virtualMachine, {
+        incarnation: run.incarnation,
+        host,
+        reason,
+        message,
+      }),
+    );
+  },
+});
+
+/** A start whose host crashed between the domain's boot and its record: the inventory of the new boot could not miss it. */
+const findOvertakenStarts = (hosts: HostIndex): Reaction => ({
+  name: 'find-starts-that-a-crash-overtook',
+  on: ['VirtualMachineStarted'],
+  react: (event) => {
+    const { data } = event as unknown as Extract<VirtualMachineEvent, { type: 'VirtualMachineStarted' }>;
+    const host = hosts.get(data.hostUid);
+    if (data.bootId === undefined || host === undefined || host.bootId === data.bootId) return [];
+    return [
+      toOwn(event, 'RecordVirtualMachineStopped', event.streamId, {
+        incarnation: data.incarnation,
+        host: data.host,
+        reason: 'host_crash',
+        message: `host ${data.host} crashed while the machine started`,
+      }),
+    ];
+  },
+});
+
+/** Machines show that their host does not answer, and that it does again. */
+const tellOfUnreachableHosts = (hosts: HostIndex, machines: VirtualMachineIndex): Reaction => ({
+  name: 'tell-machines-of-unreachable-hosts',
+  on: ['HostBecameUnreachable', 'HostBecameReady'],
+  react: (event) => {
+    const host = hosts.get(event.streamId)?.name;
+    if (host === undefined) return [];
+    const type = event.type === 'HostBecameReady' ? 'RecordHostRegained' : 'RecordHostLost';
+    return machines.onHost(event.streamId).map((machine) => toOwn(event, type, machine.uid, { host }));
+  },
+});
+
+/** Clusters count their hosts. */
+const countHosts = (hosts: HostIndex, clusters: ClusterIndex): Reaction => ({
+  name: 'count-hosts-of-clusters',
+  on: ['HostCreated', 'HostSpecChanged', 'HostDeleted', 'HostBecameReady', 'HostBecameUnreachable', 'ClusterCreated'],
+  react: (event) =>
+    clusters.clusters().map((cluster) => toOwn(event, 'RecordClusterHosts', cluster.uid, hosts.countsOf(cluster.name))),
+});
+
+export const computeReactions = (indexes: {
+  readonly hosts: HostIndex;
+  readonly machines: VirtualMachineIndex;
+  readonly clusters: ClusterIndex;
+}): readonly Reaction[] => [
+  tellOfLostDomains(indexes.hosts),
+  findOvertakenStarts(indexes.hosts),
+  tellOfUnreachableHosts(indexes.hosts, indexes.machines),
+  countHosts(indexes.hosts, indexes.clusters),
+];

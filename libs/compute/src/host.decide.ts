@@ -1,0 +1,120 @@
+import {
+  decideObject,
+  eventOf,
+  hostCommands,
+  hostKind,
+  notFound,
+  type DesiredMetadata,
+  type HostSpec,
+  type RegisterHostData,
+} from '@xenolith/contracts';
+import { ok, reject, sameJson, type Command, type JsonObject, type NewEvent, type Result } from '@xenolith/kernel';
+import { hostRules } from './host.rules.js';
+import {
+  isReady,
+  type HostState,
+  type InventoryDifference,
+  type PresentHost,
+  type Registration,
+} from './host.state.js';
+import { trusted } from './trusted.js';
+
+type Decision = Result<readonly NewEvent[]>;
+
+const NOTHING: Decision = ok([]);
+
+/** The cluster of hosts that nobody has put into one. */
+const DEFAULT_SPEC: HostSpec = { cluster: 'default', unschedulable: false };
+
+const metadataOf = (name: string): DesiredMetadata => ({
+  name,
+  labels: { 'kubernetes.io/hostname': name },
+  annotations: {},
+  finalizers: [],
+  ownerReferences: [],
+  managedFields: [],
+});
+
+const registrationOf = (data: RegisterHostData): Registration => {
+  const { hypervisor, version, agentVersion, bootId, hardware, controlDomain, allocatableMemoryBytes } = data;
+  return { bootId, hypervisor, version, agentVersion, hardware, controlDomain, allocatableMemoryBytes };
+};
+
+const decideRegister = (host: PresentHost | null, command: Command): Decision => {
+  const data = trusted(hostCommands.RegisterHost, command);
+  const { missing, strays } = command.data as unknown as InventoryDifference;
+  const registration = registrationOf(data);
+  const known = host?.own.registration ?? null;
+  const rebooted = known !== null && known.bootId !== data.bootId;
+  const events: NewEvent[] = [];
+  if (host === null) {
+    const created = { metadata: metadataOf(data.name), spec: DEFAULT_SPEC };
+    events.push(eventOf('HostCreated', created as unknown as JsonObject));
+  }
+  if (rebooted) events.push(eventOf('HostCrashed', { previousBootId: known.bootId, bootId: data.bootId }));
+  if (!sameJson(known, registration)) events.push(eventOf('HostRegistered', registration));
+  if (missing.length > 0 || strays.length > 0)
+    events.push(
+      eventOf('HostInventoryDiffered', { bootId: data.bootId, rebooted, missing, strays } as unknown as JsonObject),
+    );
+  if (host === null || !isReady(host)) events.push(eventOf('HostBecameReady', {}));
+  return ok(events);
+};
+
+const decideReady = (host: PresentHost, command: Command): Decision => {
+  const { bootId } = trusted(hostCommands.RecordHostReady, command);
+  // A heartbeat of another boot: the agent registers first.
+  if (isReady(host) || host.own.registration?.bootId !== bootId) return NOTHING;
+  return ok([eventOf('HostBecameReady', {})]);
+};
+
+const stray = (host: PresentHost, run: { virtualMachine: string; incarnation: number }, phase: string): boolean =>
+  host.own.strays.some(
+    (known) =>
+      known.virtualMachine === run.virtualMachine && known.incarnation === run.incarnation && known.phase === phase,
+  );
+
+const decideExamined = (host: PresentHost, command: Command): Decision => {
+  const { stray: unwanted, ...run } = trusted(hostCommands.RecordStrayDomainExamined, command);
+  if (!stray(host, run, 'examining')) return NOTHING;
+  return ok([
+    unwanted
+      ? eventOf('HostStrayDomainConfirmed', run)
+      : eventOf('HostStrayDomainSettled', { ...run, destroyed: false }),
+  ]);
+};
+
+const decideDestroyed = (host: PresentHost, command: Command): Decision => {
+  const run = trusted(hostCommands.RecordStrayDomainDestroyed, command);
+  return stray(host, run, 'destroying')
+    ? ok([eventOf('HostStrayDomainSettled', { ...run, destroyed: true })])
+    : NOTHING;
+};
+
+const decideOwn = (host: PresentHost, command: Command): Decision => {
+  switch (command.type) {
+    case 'RecordHostUnreachable':
+      return isReady(host)
+        ? ok([eventOf('HostBecameUnreachable', trusted(hostCommands.RecordHostUnreachable, command))])
+        : NOTHING;
+    case 'RecordHostReady':
+      return decideReady(host, command);
+    case 'RecordStrayDomainExamined':
+      return decideExamined(host, command);
+    case 'RecordStrayDomainDestroyed':
+      return decideDestroyed(host, command);
+    default:
+      return reject('command_unknown', `hosts know no command ${command.type}`);
+  }
+};
+
+export const decideHost = (command: Command, state: HostState): Decision => {
+  const shared = decideObject(hostRules, command, state);
+  if (shared !== null) return shared;
+  if (command.type === 'RegisterHost') {
+    if (state.phase === 'deleted')
+      return reject('not_found', `host "${state.meta.name}" was deleted; its agent needs a new identity to come back`);
+    return decideRegister(state.phase === 'present' ? state : null, command);
+  }
+  return state.phase === 'present' ? decideOwn(state, command) : notFound(hostKind, command.streamId);
+};

@@ -1,0 +1,38 @@
+import type { Condition, HostSpec, ObjectState, PresentObject, RegisterHostData } from '@xenolith/contracts';
+import type { Uuid } from '@xenolith/kernel';
+
+/** What the agent last said of its machine. */
+export type Registration = Omit<RegisterHostData, 'domains' | 'name'>;
+
+/** A domain on the host that no machine is known to have there. */
+export interface StrayDomain {
+  readonly virtualMachine: Uuid;
+  readonly incarnation: number;
+  /** First its machine is asked; then it is destroyed. */
+  readonly phase: 'examining' | 'destroying';
+  /** Which inventory it was seen in: a later one makes new commands. */
+  readonly seen: number;
+}
+
+/** The life of the machine behind the object: an object is made by the registration, so there is one from the first event on. */
+export interface HostOwn {
+  readonly registration: Registration | null;
+  readonly ready: Condition;
+  readonly strays: readonly StrayDomain[];
+}
+
+export type HostState = ObjectState<HostSpec, HostOwn>;
+export type PresentHost = PresentObject<HostSpec, HostOwn>;
+
+export const isReady = (host: PresentHost): boolean => host.own.ready.status === 'True';
+
+/** What a comparison of an inventory with the machines' streams found; added to `RegisterHost` on its way in. */
+export interface InventoryDifference {
+  readonly missing: readonly RunOfMachine[];
+  readonly strays: readonly RunOfMachine[];
+}
+
+export interface RunOfMachine {
+  readonly virtualMachine: Uuid;
+  readonly incarnation: number;
+}

@@ -1,0 +1,309 @@
+import {
+  changeData,
+  decideObject,
+  eventOf,
+  invalid,
+  notFound,
+  operationCommands,
+  operationKind,
+  operationSpec,
+  timestamp,
+  virtualMachineKind,
+  type DesiredMetadata,
+  type OperationSpec,
+  type PlanStep,
+} from '@xenolith/contracts';
+import {
+  ok,
+  reject,
+  type Command,
+  type FieldCause,
+  type JsonObject,
+  type NewEvent,
+  type Result,
+} from '@xenolith/kernel';
+import { cancellation, choicesOf, operationRules, OPERATION_FINALIZER } from './operation.rules.js';
+import {
+  currentStage,
+  isOver,
+  planned,
+  stepState,
+  type OperationOwn,
+  type OperationState,
+  type PresentOperation,
+  type StepState,
+} from './operation.state.js';
+import { neededAnswer } from './plan-references.js';
+import { trusted } from './trusted.js';
+
+type Decision = Result<readonly NewEvent[]>;
+
+const NOTHING: Decision = ok([]);
+
+/** Safety net for a step that waits: whoever it waits for wakes it. */
+const WAIT_RETRY_MS = 15_000;
+/** Pauses between attempts at an undo, or at a step that must succeed, double from the first to the longest. */
+const FIRST_BACKOFF_MS = 1_000;
+const LONGEST_BACKOFF_MS = 60_000;
+/** About four minutes of pauses, which a host needs to boot again; then somebody has to look. */
+const ATTEMPTS_BEFORE_OPERATOR = 9;
+
+const backoffMs = (refusals: number): number => Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** refusals);
+
+const CHOICES: Readonly<Record<string, 'retry' | 'undo' | 'abandon'>> = {
+  RetryOperation: 'retry',
+  UndoOperation: 'undo',
+  AbandonOperation: 'abandon',
+};
+
+const platformMetadata = (name: string, namespace: string | undefined): DesiredMetadata => ({
+  name,
+  ...(namespace === undefined ? {} : { namespace }),
+  labels: {},
+  annotations: {},
+  finalizers: [OPERATION_FINALIZER],
+  ownerReferences: [],
+  managedFields: [],
+});
+
+const causesOfTarget = (spec: OperationSpec): readonly FieldCause[] => {
+  const causes: FieldCause[] = [];
+  const { kind, name, uid } = spec.target;
+  const kinds = [virtualMachineKind.kind, operationKind.kind];
+  if (!kinds.includes(kind))
+    causes.push({
+      field: 'spec.target.kind',
+      reason: 'FieldValueNotSupported',
+      message: `nothing can be done to a ${kind}; supported kinds: ${kinds.join(', ')}`,
+    });
+  else if (uid === undefined)
+    causes.push({ field: 'spec.target.name', reason: 'FieldValueNotFound', message: `there is no ${kind} "${name}"` });
+  if (kind === operationKind.kind && !['retry', 'undo', 'abandon'].includes(spec.action))
+    causes.push({
+      field: 'spec.action',
+      reason: 'FieldValueNotSupported',
+      message: `operations know retry, undo and abandon, not "${spec.action}"`,
+    });
+  return causes;
+};
+
+/** A user makes an operation: its target decides in the same append whether and how. */
+const decideRequest = (command: Command): Decision => {
+  const data = changeData.parse(command.data);
+  const spec = operationSpec.parse(data.spec);
+  const causes = causesOfTarget(spec);
+  if (causes.length > 0) return invalid(operationKind, data.metadata, causes);
+  const finalizers = [...new Set([...data.metadata.finalizers, OPERATION_FINALIZER])];
+  const metadata = { ...data.metadata, finalizers };
+  const requested = eventOf('OperationRequested', { metadata, spec } as unknown as JsonObject);
+  if (spec.target.kind !== operationKind.kind) return ok([requested]);
+  // An operator's choice is made by the time it is said.
+  const started = eventOf('OperationStarted', {
+    metadata,
+    spec,
+    plan: [],
+    cancellable: false,
+  } as unknown as JsonObject);
+  return ok([requested, started, eventOf('OperationSucceeded', { steps: [] })]);
+};
+
+const decideBegin = (state: OperationState, command: Command): Decision => {
+  const data = trusted(operationCommands.BeginOperation, command);
+  const requested = state.phase === 'present' && state.own.phase === 'requested';
+  if (state.phase !== 'absent' && !requested)
+    return reject('already_exists', `operation ${command.streamId} has begun`);
+  const metadata = requested
+    ? { ...state.meta, uid: undefined, generation: undefined, creationTimestamp: undefined }
+    : platformMetadata(data.name, data.namespace);
+  const started = eventOf('OperationStarted', {
+    metadata,
+    spec: data.spec,
+    plan: data.plan,
+    cancellable: data.cancellable,
+  } as unknown as JsonObject);
+  const nothingToDo = currentStage(data.plan, new Map()) === null;
+  return ok(nothingToDo ? [started, eventOf('OperationSucceeded', { steps: [] })] : [started]);
+};
+
+/** The step in its present attempt, or null: what is told of another attempt, or too late, changes nothing. */
+const openStep = (own: OperationOwn, data: { name: string; attempt: number }): PlanStep | null => {
+  const state = stepState(own, data.name);
+  const current = own.phase === 'Running' && state.phase === 'open' && state.attempt === data.attempt;
+  return current ? (planned(own, data.name) ?? null) : null;
+};
+
+const succeeded = (own: OperationOwn, data: { name: string; attempt: number; answer: JsonObject }): Decision => {
+  const steps = [{ ...data, answer: neededAnswer(own.plan, data.name, data.answer) }];
+  const after = new Map<string, StepState>(own.steps).set(data.name, { phase: 'done', ...data });
+  const complete = currentStage(own.plan, after) === null;
+  return ok([eventOf(complete ? 'OperationSucceeded' : 'OperationStepsSucceeded', { steps })]);
+};
+
+const decideStepSucceeded = (own: OperationOwn, command: Command): Decision => {
+  const data = trusted(operationCommands.RecordStepSucceeded, command);
+  return openStep(own, data) === null ? NOTHING : succeeded(own, { ...data, answer: data.answer as JsonObject });
+};
+
+/** Fails the operation: what may have been done is taken back first. */
+const failure = (own: OperationOwn, step: PlanStep, message: string): readonly NewEvent[] => {
+  const begun = own.plan.some(
+    (other) => other.undo !== undefined && (other.name === step.name || stepState(own, other.name).phase !== 'waiting'),
+  );
+  return [
+    eventOf('OperationCompensationStarted', { because: message }),
+    ...(begun ? [] : [eventOf('OperationFailed', { message })]),
+  ];
+};
+
+const decideStepRefused = (own: OperationOwn, command: Command): Decision => {
+  const data = trusted(operationCommands.RecordStepRefused, command);
+  const { name, attempt, rejection } = data;
+  const step = openStep(own, data);
+  const state = stepState(own, name);
+  if (step === null || state.phase !== 'open') return NOTHING;
+  if (step.doneOn.includes(rejection.code)) return succeeded(own, { name, attempt, answer: {} });
+  if (step.waitOn.includes(rejection.code))
+    return ok([eventOf('OperationStepDeferred', { ...data, retryAt: command.at + WAIT_RETRY_MS })]);
+  if (!step.mustSucceed) {
+    const message = `${name}: ${rejection.message}`;
+    return ok([eventOf('OperationStepRefused', { name, attempt, rejection }), ...failure(own, step, message)]);
+  }
+  const retryAt = command.at + backoffMs(state.refusals);
+  const tried = eventOf('OperationStepDeferred', { ...data, retryAt });
+  if (state.refusals + 1 < ATTEMPTS_BEFORE_OPERATOR) return ok([tried]);
+  const needed = { name, attempts: state.refusals + 1, message: `${name} keeps failing: ${rejection.message}` };
+  return ok([tried, eventOf('OperationNeededOperator', needed)]);
+};
+
+/** The end of a compensation, once nothing is left to take back. */
+const compensated = (own: OperationOwn, left: readonly string[]): readonly NewEvent[] => {
+  if (left.length > 0) return [];
+  return own.cancelled === null
+    ? [eventOf('OperationFailed', { message: own.message })]
+    : [eventOf('OperationCancelled', { message: `cancelled by ${own.cancelled}` })];
+};
+
+const undoingSteps = (own: OperationOwn): readonly string[] =>
+  [...own.steps].filter(([, state]) => state.phase === 'undoing').map(([name]) => name);
+
+const undone = (own: OperationOwn, name: string): Decision => {
+  if (own.phase !== 'Compensating' || stepState(own, name).phase !== 'undoing') return NOTHING;
+  const left = undoingSteps(own).filter((other) => other !== name);
+  return ok([eventOf('OperationStepsUndone', { names: [name] }), ...compensated(own, left)]);
+};
+
+/** What there never was, or is gone, needs no undo: the codes that said so of the step say it of its undo. */
+const isGone = (step: PlanStep | undefined, code: string): boolean =>
+  step !== undefined && (step.doneOn.includes(code) || step.waitOn.includes(code));
+
+const decideUndoRefused = (own: OperationOwn, command: Command): Decision => {
+  const data = trusted(operationCommands.RecordUndoRefused, command);
+  const state = stepState(own, data.name);
+  const current = own.phase === 'Compensating' && state.phase === 'undoing' && state.undoAttempt === data.attempt;
+  if (!current) return NOTHING;
+  if (isGone(planned(own, data.name), data.rejection.code)) return undone(own, data.name);
+  const failed = eventOf('OperationUndoFailed', { ...data, retryAt: command.at + backoffMs(state.refusals) });
+  if (state.refusals + 1 < ATTEMPTS_BEFORE_OPERATOR) return ok([failed]);
+  const message = `taking back ${data.name} keeps failing: ${data.rejection.message}`;
+  return ok([failed, eventOf('OperationNeededOperator', { name: data.name, attempts: state.refusals + 1, message })]);
+};
+
+/** The step that waits for a stream is tried at once. */
+const decideWake = (own: OperationOwn, command: Command): Decision => {
+  const { streamId } = trusted(operationCommands.WakeOperation, command);
+  if (own.phase !== 'Running') return NOTHING;
+  const woken = own.plan.flatMap((step) => {
+    const state = stepState(own, step.name);
+    const waits = step.streamId === streamId && step.waitOn.length > 0 && state.phase === 'open';
+    if (!waits || state.from <= command.at) return [];
+    const rejection = { code: step.waitOn[0] ?? '', message: own.message };
+    // The attempt that is skipped was never sent: its turn had not come.
+    return [
+      eventOf('OperationStepDeferred', { name: step.name, attempt: state.attempt, rejection, retryAt: command.at }),
+    ];
+  });
+  return ok(woken);
+};
+
+const decideCancel = (operation: PresentOperation, command: Command): Decision => {
+  const { because } = trusted(operationCommands.CancelOperation, command);
+  const { own, meta } = operation;
+  if (isOver(own)) return reject('operation_finished', `operation "${meta.name}" is over: ${own.phase}`);
+  if (!own.cancellable && own.phase === 'Running')
+    return reject(
+      'operation_not_cancellable',
+      `operation "${meta.name}" (${operation.spec.action}) can't be taken back`,
+    );
+  return ok(cancellation(own, because));
+};
+
+const decideChoice = (
+  operation: PresentOperation,
+  command: Command,
+  choice: 'retry' | 'undo' | 'abandon',
+): Decision => {
+  const { own, meta } = operation;
+  const choices = choicesOf(own);
+  if (!choices.includes(choice))
+    return reject(
+      'operation_not_allowed',
+      `operation "${meta.name}" is ${own.phase} and offers ${choices.length === 0 ? 'no choice' : choices.join(', ')}, not ${choice}`,
+    );
+  const chose = eventOf('OperationOperatorChose', { choice, by: command.actor });
+  if (choice !== 'abandon') return ok([chose]);
+  const stuck = stepState(own, own.stuck ?? '');
+  // An undo that is given up leaves the others to be done; a step that is given up ends the operation where it is.
+  if (stuck.phase !== 'undoing')
+    return ok([chose, eventOf('OperationFailed', { message: `abandoned by ${command.actor}: ${own.message}` })]);
+  const name = own.stuck ?? '';
+  const left = undoingSteps(own).filter((other) => other !== name);
+  const message = `abandoned by ${command.actor}: ${own.message}`;
+  return ok([
+    chose,
+    eventOf('OperationStepsUndone', { names: [name] }),
+    ...(left.length === 0 ? [eventOf('OperationFailed', { message })] : []),
+  ]);
+};
+
+const decideRemove = (operation: PresentOperation, command: Command): Decision => {
+  if (!isOver(operation.own)) return NOTHING;
+  const { finalizers, deletionTimestamp } = operation.meta;
+  if (finalizers.length === 0) return ok([eventOf('OperationDeleted', {})]);
+  // Somebody else's finalizer keeps it; who takes that off deletes it.
+  if (deletionTimestamp !== undefined) return NOTHING;
+  return ok([eventOf('OperationDeletionRequested', { deletionTimestamp: timestamp(command.at), finalizers })]);
+};
+
+const decideOwn = (operation: PresentOperation, command: Command): Decision => {
+  const { own } = operation;
+  const choice = CHOICES[command.type];
+  if (choice !== undefined) return decideChoice(operation, command, choice);
+  switch (command.type) {
+    case 'RecordStepSucceeded':
+      return decideStepSucceeded(own, command);
+    case 'RecordStepRefused':
+      return decideStepRefused(own, command);
+    case 'RecordStepUndone':
+      return undone(own, trusted(operationCommands.RecordStepUndone, command).name);
+    case 'RecordUndoRefused':
+      return decideUndoRefused(own, command);
+    case 'WakeOperation':
+      return decideWake(own, command);
+    case 'CancelOperation':
+      return decideCancel(operation, command);
+    case 'RemoveOperation':
+      return decideRemove(operation, command);
+    default:
+      return reject('command_unknown', `operations know no command ${command.type}`);
+  }
+};
+
+export const decideOperation = (command: Command, state: OperationState): Decision => {
+  if (command.type === 'BeginOperation') return decideBegin(state, command);
+  const creates = command.type === 'ChangeOperation' && command.data['intent'] === 'create';
+  if (creates && state.phase === 'absent') return decideRequest(command);
+  const shared = decideObject(operationRules, command, state);
+  if (shared !== null) return shared;
+  if (state.phase === 'present') return decideOwn(state, command);
+  return command.type in CHOICES ? notFound(operationKind, command.streamId) : NOTHING;
+};

@@ -1,0 +1,161 @@
+import {
+  eventOf,
+  operationKind,
+  timestamp,
+  type Condition,
+  type ObjectRules,
+  type OperationPhase,
+  type OperationSpec,
+  type PlanStep,
+} from '@xenolith/contracts';
+import { ok, reject, type Command, type JsonObject, type NewEvent, type Result } from '@xenolith/kernel';
+import {
+  currentStage,
+  isFinish,
+  isOver,
+  stepState,
+  undoStage,
+  type OperationOwn,
+  type PresentOperation,
+  type StepState,
+} from './operation.state.js';
+
+/** Keeps an operation that is being deleted until it has ended. */
+export const OPERATION_FINALIZER = 'compute.xenolith.dev/operation';
+
+/** Whether a compensation would have something to take back. */
+export const hasUndo = (own: OperationOwn): boolean =>
+  own.plan.some((step) => step.undo !== undefined && stepState(own, step.name).phase !== 'waiting');
+
+/** What an operator may choose for a step that is stuck. */
+export const choicesOf = (own: OperationOwn): readonly ('retry' | 'undo' | 'abandon')[] => {
+  if (own.phase !== 'NeedsOperator' || own.stuck === null) return [];
+  if (stepState(own, own.stuck).phase === 'undoing') return ['retry', 'abandon'];
+  return hasUndo(own) ? ['retry', 'undo', 'abandon'] : ['retry', 'abandon'];
+};
+
+/** The events of a cancellation: everything that may have been done is taken back. */
+export const cancellation = (own: OperationOwn, because: string): readonly NewEvent[] => {
+  if (own.cancelled !== null) return [];
+  const message = `cancelled by ${because}`;
+  const requested = eventOf('OperationCancelRequested', { by: because });
+  // A compensation under way goes on; it only ends under another name.
+  if (own.phase === 'Compensating' || own.phase === 'NeedsOperator') return [requested];
+  return [
+    requested,
+    eventOf('OperationCompensationStarted', { because: message }),
+    ...(hasUndo(own) ? [] : [eventOf('OperationCancelled', { message })]),
+  ];
+};
+
+/** Deleting an operation that is under way cancels it. The platform's own collectors only wait for what can't be cancelled. */
+const onDeletion = (operation: PresentOperation, command: Command): Result<readonly NewEvent[]> => {
+  const { own, meta } = operation;
+  if (isOver(own)) return ok([]);
+  if (own.cancellable || own.phase !== 'Running') return ok(cancellation(own, command.actor));
+  if (!command.actor.startsWith('user:')) return ok([]);
+  return reject(
+    'operation_not_cancellable',
+    `operation "${meta.name}" (${operation.spec.action}) can't be cancelled: what it does can't be taken back; it goes away by itself when it is done`,
+  );
+};
+
+const WORD_OF: Readonly<Record<StepState['phase'], string>> = {
+  waiting: 'Waiting',
+  open: 'Running',
+  done: 'Succeeded',
+  refused: 'Failed',
+  undoing: 'Undoing',
+  undone: 'Undone',
+};
+
+const progressOf = (own: OperationOwn): number => {
+  if (own.phase === 'Succeeded') return 100;
+  if (own.plan.length === 0) return 0;
+  const done = own.plan.filter((step) => stepState(own, step.name).phase === 'done').length;
+  return Math.floor((100 * done) / own.plan.length);
+};
+
+/** The streams that open steps may have to wait for. */
+const waitsOn = (own: OperationOwn): string[] =>
+  own.phase === 'Running'
+    ? own.plan
+        .filter((step) => step.waitOn.length > 0 && stepState(own, step.name).phase === 'open')
+        .map((step) => step.streamId)
+    : [];
+
+const underWay = (own: OperationOwn): readonly PlanStep[] => {
+  const stage = own.phase === 'Compensating' ? undoStage(own) : currentStage(own.plan, own.steps);
+  if (isOver(own) || stage === null) return [];
+  return own.plan.filter((step) => {
+    const { phase } = stepState(own, step.name);
+    return step.stage === stage && (phase === 'open' || phase === 'undoing');
+  });
+};
+
+const REASONS: Readonly<Record<OperationPhase, { status: Condition['status'] }>> = {
+  Running: { status: 'Unknown' },
+  Compensating: { status: 'Unknown' },
+  NeedsOperator: { status: 'Unknown' },
+  Succeeded: { status: 'True' },
+  Failed: { status: 'False' },
+  Cancelled: { status: 'False' },
+};
+
+const status = (operation: PresentOperation): JsonObject => {
+  const { own } = operation;
+  const phase: OperationPhase = own.phase === 'requested' ? 'Running' : own.phase;
+  const choices = choicesOf(own);
+  const steps = underWay(own).map((step) => step.name);
+  const waiting = waitsOn(own);
+  return {
+    phase,
+    progress: progressOf(own),
+    ...(steps.length === 0 ? {} : { step: steps.join(', ') }),
+    cancellable: own.cancellable && phase === 'Running',
+    ...(own.message === '' ? {} : { message: own.message }),
+    startTime: timestamp(own.startedAt),
+    ...(own.endedAt === null ? {} : { completionTime: timestamp(own.endedAt) }),
+    steps: own.plan.map((step) => {
+      const ended = isFinish(step) && own.phase === 'Succeeded';
+      return { name: step.name, phase: ended ? 'Succeeded' : WORD_OF[stepState(own, step.name).phase] };
+    }),
+    ...(choices.length === 0 ? {} : { choices: [...choices] }),
+    ...(waiting.length === 0 ? {} : { waitsOn: waiting }),
+    conditions: [
+      {
+        type: 'Complete',
+        status: REASONS[phase].status,
+        reason: phase,
+        message: own.message,
+        lastTransitionTime: timestamp(own.endedAt ?? own.startedAt),
+      },
+    ],
+  };
+};
+
+const NOT_BEGUN: OperationOwn = {
+  phase: 'requested',
+  plan: [],
+  steps: new Map(),
+  cancellable: false,
+  cancelled: null,
+  message: '',
+  stuck: null,
+  startedAt: 0,
+  endedAt: null,
+};
+
+export const operationRules: ObjectRules<OperationSpec, OperationOwn> = {
+  kind: operationKind,
+  teardownFinalizer: OPERATION_FINALIZER,
+  initialOwn: () => NOT_BEGUN,
+  onSpecChange: (operation) =>
+    reject('object_invalid', `operation "${operation.meta.name}" has begun: what it does can't change`, {
+      causes: [
+        { field: 'spec', reason: 'FieldValueForbidden', message: 'can not change once the operation has begun' },
+      ],
+    }),
+  onDeletion,
+  status,
+};

@@ -1,0 +1,165 @@
+import {
+  changeData,
+  clusterCommands,
+  clusterEvents,
+  clusterKind,
+  deleteData,
+  faultRuleEvents,
+  faultRuleKind,
+  hostCommands,
+  hostEvents,
+  hostKind,
+  operationCommands,
+  operationEvents,
+  operationKind,
+  recordFaultFiredData,
+  reportDomainStoppedData,
+  virtualMachineCommands,
+  virtualMachineEvents,
+  virtualMachineKind,
+  type ChangeData,
+  type KindDefinition,
+  type RegisterHostData,
+} from '@xenolith/contracts';
+import type { CommandRoute, ServiceDefinition } from '@xenolith/engine';
+import { ok, reject, type CommandMessage, type JsonObject, type Reply, type Result } from '@xenolith/kernel';
+import type { z } from 'zod';
+import { ClusterIndex } from './cluster.index.js';
+import { clusterAggregate } from './cluster.js';
+import { computeReactions } from './compute.reactions.js';
+import { FaultRuleIndex } from './fault-rule.index.js';
+import { faultRuleAggregate } from './fault-rule.js';
+import { HostIndex } from './host.index.js';
+import { hostAggregate } from './host.js';
+import { strayDomainProcess } from './host.process.js';
+import { inventoryDifference } from './inventory.js';
+import { OperationIndex } from './operation.index.js';
+import { operationAggregate } from './operation.js';
+import { operationProcess } from './operation.process.js';
+import { VirtualMachineIndex } from './virtual-machine.index.js';
+import { virtualMachineAggregate } from './virtual-machine.js';
+import { isStarting } from './virtual-machine.power.js';
+import type { MachineState } from './virtual-machine.state.js';
+import { VolumeNames } from './volume-names.js';
+
+/** What the service keeps in memory, beside its streams. */
+export interface ComputeIndexes {
+  readonly machines: VirtualMachineIndex;
+  readonly hosts: HostIndex;
+  readonly clusters: ClusterIndex;
+  readonly faultRules: FaultRuleIndex;
+  readonly operations: OperationIndex;
+  readonly volumes: VolumeNames;
+}
+
+/** The most machines that a refusal names. */
+const NAMED_MACHINES = 5;
+
+const objectRoutes = (kind: KindDefinition, category: string): [CommandRoute, CommandRoute] => [
+  { type: `Change${kind.kind}`, category, schema: changeData },
+  { type: `Delete${kind.kind}`, category, schema: deleteData },
+];
+
+const routesFor = (category: string, schemas: Readonly<Record<string, z.ZodType>>): CommandRoute[] =>
+  Object.entries(schemas).map(([type, schema]) => ({ type, category, schema }));
+
+/** A host that machines run on can't be taken out of the inventory. */
+const prepareDeleteHost = (message: CommandMessage, machines: VirtualMachineIndex): Result<JsonObject> => {
+  const running = machines.onHost(message.streamId);
+  if (running.length === 0) return ok(message.data);
+  const names = running.slice(0, NAMED_MACHINES).map((machine) => `${machine.namespace}/${machine.name}`);
+  const more = running.length > names.length ? ` and ${running.length - names.length} more` : '';
+  return reject(
+    'object_in_use',
+    `${running.length} machines run on the host (${names.join(', ')}${more}); shut them down first`,
+  );
+};
+
+/** The target of a new operation is named; its stream is found by uid. */
+const prepareOperation = (message: CommandMessage, machines: VirtualMachineIndex): Result<JsonObject> => {
+  const data = message.data as unknown as ChangeData;
+  const target = data.spec['target'] as { kind?: string; name?: string; uid?: string } | undefined;
+  if (data.intent !== 'create' || target?.kind !== virtualMachineKind.kind || target.uid !== undefined)
+    return ok(message.data);
+  const uid = machines.uid(data.metadata.namespace ?? '', target.name ?? '');
+  return ok(
+    uid === undefined
+      ? message.data
+      : { ...message.data, spec: { ...data.spec, target: { ...target, uid } } },
+  );
+};
+
+const examined = (state: unknown): Reply => {
+  const machine = state as MachineState;
+  if (machine.phase !== 'present') return ok({ incarnation: 0, host: null, starting: false });
+  const { own } = machine;
+  return ok({
+    incarnation: own.incarnation,
+    host: own.run.phase === 'halted' ? null : own.run.host,
+    starting: own.operations.some(isStarting),
+  });
+};
+
+const routes = (indexes: ComputeIndexes): readonly CommandRoute[] => {
+  const { machines } = indexes;
+  const [changeHost, deleteHost] = objectRoutes(hostKind, 'host');
+  const [changeOperation, deleteOperation] = objectRoutes(operationKind, 'operation');
+  const { RegisterHost, ...hostRecords } = hostCommands;
+  const { ExamineDomain, ...machineRecords } = virtualMachineCommands;
+  const { BeginOperation: _onlyFromTheTarget, ...operationRecords } = operationCommands;
+  return [
+    ...objectRoutes(clusterKind, 'cluster'),
+    ...routesFor('cluster', clusterCommands),
+    changeHost,
+    { ...deleteHost, prepare: (message) => prepareDeleteHost(message, machines) },
+    {
+      type: 'RegisterHost',
+      category: 'host',
+      schema: RegisterHost,
+      prepare: (message) => {
+        const data = message.data as unknown as RegisterHostData;
+        return ok({
+          ...message.data,
+          ...inventoryDifference(message.streamId, data.domains, machines),
+        } as unknown as JsonObject);
+      },
+    },
+    ...routesFor('host', hostRecords),
+    ...objectRoutes(virtualMachineKind, 'virtualmachine'),
+    ...routesFor('virtualmachine', { ...machineRecords, ReportDomainStopped: reportDomainStoppedData }),
+    { type: 'ExamineDomain', category: 'virtualmachine', schema: ExamineDomain, answer: examined },
+    { ...changeOperation, prepare: (message) => prepareOperation(message, machines) },
+    deleteOperation,
+    ...routesFor('operation', operationRecords),
+    ...objectRoutes(faultRuleKind, 'faultrule'),
+    { type: 'RecordFaultFired', category: 'faultrule', schema: recordFaultFiredData },
+  ];
+};
+
+/** The compute service with what it keeps in memory, for its companions. */
+export interface ComputeService extends ServiceDefinition {
+  readonly computeIndexes: ComputeIndexes;
+}
+
+/** Everything that the compute service is, as data. */
+export const computeService = (): ComputeService => {
+  const computeIndexes: ComputeIndexes = {
+    machines: new VirtualMachineIndex(),
+    hosts: new HostIndex(),
+    clusters: new ClusterIndex(),
+    faultRules: new FaultRuleIndex(),
+    operations: new OperationIndex(),
+    volumes: new VolumeNames(),
+  };
+  return {
+    name: 'compute',
+    kinds: [clusterKind, hostKind, virtualMachineKind, operationKind, faultRuleKind],
+    aggregates: [clusterAggregate, hostAggregate, virtualMachineAggregate, operationAggregate, faultRuleAggregate],
+    routes: routes(computeIndexes),
+    indexes: Object.values(computeIndexes),
+    processes: [operationProcess(computeIndexes), strayDomainProcess],
+    reactions: computeReactions(computeIndexes),
+    eventSchemas: { ...clusterEvents, ...hostEvents, ...virtualMachineEvents, ...operationEvents, ...faultRuleEvents },
+    computeIndexes,
+  };
+};

@@ -1,0 +1,147 @@
+import type { DesiredMetadata, VirtualMachineSpec } from '@xenolith/contracts';
+import { bytesOf, sameJson, type FieldCause } from '@xenolith/kernel';
+
+/** The least memory that a domain can be built with: kernel, page tables and a ramdisk. */
+const LEAST_MEMORY_BYTES = 16 * 2 ** 20;
+
+const invalidField = (field: string, message: string): FieldCause => ({ field, reason: 'FieldValueInvalid', message });
+const forbiddenField = (field: string, message: string): FieldCause => ({
+  field,
+  reason: 'FieldValueForbidden',
+  message,
+});
+
+/** Memory in bytes, with its defaults: dynamicMax is staticMax, dynamicMin is dynamicMax. */
+export const memoryOf = (
+  spec: VirtualMachineSpec,
+): { staticMaxBytes: number; dynamicMaxBytes: number; dynamicMinBytes: number } => {
+  const staticMaxBytes = bytesOf(spec.memory.staticMax);
+  const dynamicMaxBytes = bytesOf(spec.memory.dynamicMax ?? spec.memory.staticMax);
+  const dynamicMinBytes = spec.memory.dynamicMin === undefined ? dynamicMaxBytes : bytesOf(spec.memory.dynamicMin);
+  return { staticMaxBytes, dynamicMaxBytes, dynamicMinBytes };
+};
+
+const causesOfMemory = (spec: VirtualMachineSpec): FieldCause[] => {
+  const memory = memoryOf(spec);
+  const causes: FieldCause[] = [];
+  if (memory.staticMaxBytes < LEAST_MEMORY_BYTES)
+    causes.push(invalidField('spec.memory.staticMax', `${spec.memory.staticMax} is less than 16Mi`));
+  if (memory.dynamicMaxBytes > memory.staticMaxBytes)
+    causes.push(
+      invalidField(
+        'spec.memory.dynamicMax',
+        `${spec.memory.dynamicMax ?? ''} is more than staticMax ${spec.memory.staticMax}`,
+      ),
+    );
+  if (memory.dynamicMinBytes > memory.dynamicMaxBytes)
+    causes.push(
+      invalidField(
+        'spec.memory.dynamicMin',
+        `${spec.memory.dynamicMin ?? ''} is more than dynamicMax ${spec.memory.dynamicMax ?? spec.memory.staticMax}`,
+      ),
+    );
+  if (memory.dynamicMinBytes <= 0) causes.push(invalidField('spec.memory.dynamicMin', 'must be more than 0'));
+  return causes;
+};
+
+const causesOfDisks = (spec: VirtualMachineSpec): FieldCause[] =>
+  spec.disks.flatMap((disk, index) => {
+    const field = `spec.disks[${index}]`;
+    const causes: FieldCause[] = [];
+    if (spec.disks.findIndex((other) => other.name === disk.name) !== index)
+      causes.push({
+        field: `${field}.name`,
+        reason: 'FieldValueDuplicate',
+        message: `two disks are named "${disk.name}"`,
+      });
+    if (disk.volume !== undefined && disk.source !== undefined)
+      causes.push(
+        forbiddenField(`${field}.source`, 'an existing volume has its content already: give volume or source'),
+      );
+    if (disk.volume !== undefined && disk.size !== undefined)
+      causes.push(forbiddenField(`${field}.size`, 'an existing volume has its size already; change the volume'));
+    if (disk.volume !== undefined && disk.storageDomain !== undefined)
+      causes.push(forbiddenField(`${field}.storageDomain`, 'an existing volume has its place already'));
+    if (disk.volume === undefined && disk.source === undefined && disk.size === undefined)
+      causes.push({
+        field: `${field}.size`,
+        reason: 'FieldValueRequired',
+        message: 'give the size of an empty disk, a source that it is a copy of, or an existing volume',
+      });
+    if (disk.size !== undefined && bytesOf(disk.size) <= 0)
+      causes.push(invalidField(`${field}.size`, `${disk.size} is not more than 0`));
+    if (disk.volume !== undefined && spec.disks.findIndex((other) => other.volume === disk.volume) !== index)
+      causes.push({
+        field: `${field}.volume`,
+        reason: 'FieldValueDuplicate',
+        message: `volume "${disk.volume}" is on two disks`,
+      });
+    return causes;
+  });
+
+const causesOfNics = (spec: VirtualMachineSpec): FieldCause[] =>
+  spec.nics.flatMap((nic, index) => {
+    const field = `spec.nics[${index}]`;
+    const causes: FieldCause[] = [];
+    if (spec.nics.findIndex((other) => other.name === nic.name) !== index)
+      causes.push({
+        field: `${field}.name`,
+        reason: 'FieldValueDuplicate',
+        message: `two interfaces are named "${nic.name}"`,
+      });
+    if (nic.mac !== undefined && spec.nics.findIndex((other) => other.mac === nic.mac) !== index)
+      causes.push({
+        field: `${field}.mac`,
+        reason: 'FieldValueDuplicate',
+        message: `two interfaces have the address ${nic.mac}`,
+      });
+    return causes;
+  });
+
+const causesOfGuest = (spec: VirtualMachineSpec): FieldCause[] => {
+  const causes: FieldCause[] = [];
+  // Windows has no paravirtual kernel; it boots from emulated devices (xl.cfg(5), `type`).
+  if (spec.guest.os === 'windows' && spec.guestType !== 'hvm')
+    causes.push(invalidField('spec.guestType', `a windows guest can't run as ${spec.guestType}; use hvm`));
+  if (spec.guestType !== 'hvm' && !spec.guest.pvDrivers)
+    causes.push(invalidField('spec.guest.pvDrivers', `a ${spec.guestType} guest has paravirtual drivers by nature`));
+  // KVM has no paravirtual guests in Xen's sense; the PVH entry point it has (QEMU's -kernel with an ELF note).
+  if (spec.hypervisor === 'kvm' && spec.guestType === 'pv')
+    causes.push(invalidField('spec.guestType', 'kvm can not run pv guests; use pvh or hvm'));
+  if (spec.powerState === 'Suspended')
+    causes.push({
+      field: 'spec.powerState',
+      reason: 'FieldValueNotSupported',
+      message: 'machines can not be suspended yet; use Paused or Halted',
+    });
+  return causes;
+};
+
+/** Every reason for which a spec can't be had, field by field. */
+export const causesOfSpec = (spec: VirtualMachineSpec, _metadata?: DesiredMetadata): readonly FieldCause[] => [
+  ...(spec.cpu.max !== undefined && spec.cpu.max < spec.cpu.vcpus
+    ? [invalidField('spec.cpu.max', `${spec.cpu.max} is less than vcpus ${spec.cpu.vcpus}`)]
+    : []),
+  ...causesOfMemory(spec),
+  ...causesOfDisks(spec),
+  ...causesOfNics(spec),
+  ...causesOfGuest(spec),
+];
+
+/** What a domain is built from: a change would need another domain. */
+const FIXED_WHILE_RUNNING = [
+  'cpu',
+  'memory',
+  'disks',
+  'nics',
+  'guestType',
+  'guest',
+  'hypervisor',
+  'placement',
+] as const;
+
+/** Fields that differ and can't change before the machine is halted. */
+export const causesOfChange = (before: VirtualMachineSpec, after: VirtualMachineSpec): readonly FieldCause[] =>
+  FIXED_WHILE_RUNNING.filter((field) => !sameJson(before[field], after[field])).map((field) =>
+    forbiddenField(`spec.${field}`, 'can not change while the machine is not halted; set powerState to Halted first'),
+  );

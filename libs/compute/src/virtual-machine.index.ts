@@ -1,0 +1,98 @@
+import type { Index, IndexedEvent } from '@xenolith/engine';
+import type { JsonObject, StoredDocument, Uuid } from '@xenolith/kernel';
+
+/** What other parts of the service need to know of a machine. */
+export interface IndexedMachine {
+  readonly uid: Uuid;
+  readonly name: string;
+  readonly namespace: string;
+  /** The youngest run; the one that runs, while one does. */
+  readonly incarnation: number;
+  readonly hostUid: Uuid | null;
+  /** A run is being started, on a host that the machine does not know yet. */
+  readonly starting: boolean;
+  readonly powerState: string;
+}
+
+interface MachineStatus {
+  readonly powerState: string;
+  readonly incarnation: number;
+  readonly hostUid?: Uuid;
+  readonly currentOperations: Readonly<Record<string, string>>;
+}
+
+const machineOf = (uid: Uuid, document: JsonObject): IndexedMachine => {
+  const { name, namespace } = document['metadata'] as { name: string; namespace?: string };
+  const status = document['status'] as unknown as MachineStatus;
+  const actions = Object.values(status.currentOperations);
+  return {
+    uid,
+    name,
+    namespace: namespace ?? '',
+    incarnation: status.incarnation,
+    hostUid: status.hostUid ?? null,
+    starting: actions.includes('start') || actions.includes('provision'),
+    powerState: status.powerState,
+  };
+};
+
+/** Machines by uid, by name and by host. */
+export class VirtualMachineIndex implements Index {
+  readonly name = 'virtual-machines';
+  readonly categories = ['virtualmachine'];
+  private readonly machines = new Map<Uuid, IndexedMachine>();
+  private readonly uids = new Map<string, Uuid>();
+  private readonly hosts = new Map<Uuid, Set<Uuid>>();
+
+  get(uid: Uuid): IndexedMachine | undefined {
+    return this.machines.get(uid);
+  }
+
+  uid(namespace: string, name: string): Uuid | undefined {
+    return this.uids.get(`${namespace}/${name}`);
+  }
+
+  onHost(hostUid: Uuid): readonly IndexedMachine[] {
+    return [...(this.hosts.get(hostUid) ?? [])].flatMap((uid) => this.machines.get(uid) ?? []);
+  }
+
+  /** How many machines there are in each power state. */
+  countByPowerState(): ReadonlyMap<string, number> {
+    const counts = new Map<string, number>();
+    for (const { powerState } of this.machines.values()) counts.set(powerState, (counts.get(powerState) ?? 0) + 1);
+    return counts;
+  }
+
+  load(documents: readonly StoredDocument[]): void {
+    this.machines.clear();
+    this.uids.clear();
+    this.hosts.clear();
+    for (const stored of documents) this.set(stored.streamId, stored.document);
+  }
+
+  apply(event: IndexedEvent): void {
+    if (event.document !== undefined) this.set(event.streamId, event.document);
+  }
+
+  private set(uid: Uuid, document: JsonObject | null): void {
+    const before = this.machines.get(uid);
+    if (before) this.remove(before);
+    if (document === null) return;
+    const machine = machineOf(uid, document);
+    this.machines.set(uid, machine);
+    this.uids.set(`${machine.namespace}/${machine.name}`, uid);
+    if (machine.hostUid === null) return;
+    const onHost = this.hosts.get(machine.hostUid) ?? new Set<Uuid>();
+    this.hosts.set(machine.hostUid, onHost.add(uid));
+  }
+
+  private remove(machine: IndexedMachine): void {
+    this.machines.delete(machine.uid);
+    const key = `${machine.namespace}/${machine.name}`;
+    if (this.uids.get(key) === machine.uid) this.uids.delete(key);
+    if (machine.hostUid === null) return;
+    const onHost = this.hosts.get(machine.hostUid);
+    onHost?.delete(machine.uid);
+    if (onHost?.size === 0) this.hosts.delete(machine.hostUid);
+  }
+}

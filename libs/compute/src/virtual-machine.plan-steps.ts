@@ -1,0 +1,258 @@
+import {
+  apiVersionOf,
+  virtualMachineKind,
+  type DomainConfig,
+  type PlanStep,
+  type PlacementRequest,
+  type VirtualMachineSpec,
+} from '@xenolith/contracts';
+import { memoryOverheadBytes, uuidFrom, type Uuid } from '@xenolith/kernel';
+import { memoryOf } from './virtual-machine.checks.js';
+import type { Leftover, PresentMachine } from './virtual-machine.state.js';
+
+/** Long enough to outlive a restart of any service, short enough that somebody still waits. */
+const SERVICE_STEP_MS = 120_000;
+/** Building a domain: device model 60 s, hot-plug 40 s, device init 10 s (libxl_internal.h), and a restart of the agent. */
+export const START_DOMAIN_MS = 300_000;
+/** What a command to a domain may take beyond the guest's own time. */
+export const DOMAIN_STEP_MS = 120_000;
+
+type StepParts = Pick<PlanStep, 'name' | 'to' | 'type' | 'streamId' | 'data'> & Partial<PlanStep>;
+
+export const step = (parts: StepParts): PlanStep => ({
+  stage: 0,
+  timeoutMs: SERVICE_STEP_MS,
+  waitOn: [],
+  doneOn: [],
+  mustSucceed: false,
+  ...parts,
+});
+
+/** Puts groups of steps one after the other; empty groups take no stage. */
+export const inStages = (...groups: readonly (readonly PlanStep[])[]): PlanStep[] =>
+  groups.filter((group) => group.length > 0).flatMap((group, stage) => group.map((planned) => ({ ...planned, stage })));
+
+/** The answer, or a part of the answer, of an earlier step. */
+export const from = (name: string, path: string): unknown => ({ $from: name, path });
+
+/** The last stage: said to the machine itself in the append that ends the operation. */
+export const finish = (machine: PresentMachine, type: string, data: Readonly<Record<string, unknown>>): PlanStep =>
+  step({ name: 'finish', to: { service: 'compute' }, type, streamId: machine.meta.uid, data: { ...data } });
+
+/** The uid of the placement of one run. */
+export const placementUid = (machine: Uuid, incarnation: number): Uuid => uuidFrom(machine, 'placement', incarnation);
+export const volumeUid = (machine: Uuid, disk: string): Uuid => uuidFrom(machine, 'volume', disk);
+export const portUid = (machine: Uuid, nic: string): Uuid => uuidFrom(machine, 'port', nic);
+
+const placementRequest = (machine: PresentMachine): PlacementRequest => {
+  const { spec, meta } = machine;
+  const { staticMaxBytes } = memoryOf(spec);
+  const maxVcpus = spec.cpu.max ?? spec.cpu.vcpus;
+  return {
+    virtualMachine: { uid: meta.uid, name: meta.name, namespace: meta.namespace ?? '' },
+    vcpus: spec.cpu.vcpus,
+    memoryBytes: staticMaxBytes + memoryOverheadBytes({ guestType: spec.guestType, vcpus: maxVcpus, staticMaxBytes }),
+    hypervisor: spec.hypervisor,
+    guestType: spec.guestType,
+    ...(spec.placement.cluster === undefined ? {} : { cluster: spec.placement.cluster }),
+    ...(spec.placement.host === undefined ? {} : { host: spec.placement.host }),
+    ...(spec.placement.antiAffinity === undefined ? {} : { antiAffinity: spec.placement.antiAffinity }),
+  };
+};
+
+export const releasePlacement = (machine: PresentMachine, incarnation: number, reason: string): PlanStep =>
+  step({
+    name: `release-${incarnation}`,
+    to: { service: 'scheduler' },
+    type: 'ReleasePlacement',
+    streamId: placementUid(machine.meta.uid, incarnation),
+    data: { reason },
+    mustSucceed: true,
+  });
+
+export const place = (machine: PresentMachine, incarnation: number): PlanStep => {
+  const streamId = placementUid(machine.meta.uid, incarnation);
+  return step({
+    name: 'place',
+    to: { service: 'scheduler' },
+    type: 'PlaceVirtualMachine',
+    streamId,
+    data: { request: placementRequest(machine) },
+    waitOn: ['placement_pending'],
+    undo: { type: 'ReleasePlacement', streamId, data: { reason: 'the start was taken back' } },
+  });
+};
+
+const ownerOf = (machine: PresentMachine): Record<string, unknown> => ({
+  apiVersion: apiVersionOf(virtualMachineKind),
+  kind: virtualMachineKind.kind,
+  name: machine.meta.name,
+  uid: machine.meta.uid,
+  controller: true,
+  blockOwnerDeletion: true,
+});
+
+const machineRef = (machine: PresentMachine): { uid: string; name: string } => ({
+  uid: machine.meta.uid,
+  name: machine.meta.name,
+});
+
+type Disk = VirtualMachineSpec['disks'][number];
+type Nic = VirtualMachineSpec['nics'][number];
+
+const definedOnly = (members: Readonly<Record<string, unknown>>): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined));
+
+/** A disk of the machine's own: made unless it exists, and attached. Its content is spared by the undo once a run has had it. */
+export const provisionDisk = (machine: PresentMachine, disk: Disk, incarnation: number): PlanStep => {
+  const streamId = volumeUid(machine.meta.uid, disk.name);
+  const known = machine.own.disks.some((attached) => attached.volumeUid === streamId);
+  return step({
+    name: `disk-${disk.name}`,
+    to: { service: 'storage' },
+    type: 'ProvisionVolume',
+    streamId,
+    data: {
+      name: `${machine.meta.name}-${disk.name}`,
+      namespace: machine.meta.namespace,
+      owner: ownerOf(machine),
+      spec: definedOnly({
+        size: disk.size,
+        storageDomain: disk.storageDomain,
+        source: disk.source,
+        format: 'cow',
+        provisioning: 'sparse',
+      }),
+      virtualMachine: machineRef(machine),
+      incarnation,
+      readOnly: disk.readOnly,
+    },
+    undo: {
+      type: 'DeprovisionVolume',
+      streamId,
+      data: { virtualMachine: { uid: machine.meta.uid }, incarnation, delete: !known },
+    },
+  });
+};
+
+/** A volume that exists by itself; it may be made after the machine. */
+export const attachVolume = (machine: PresentMachine, disk: Disk, incarnation: number): PlanStep => {
+  const streamId = `volume:${machine.meta.namespace ?? ''}/${disk.volume ?? ''}`;
+  return step({
+    name: `disk-${disk.name}`,
+    to: { service: 'storage' },
+    type: 'AttachVolume',
+    streamId,
+    data: { virtualMachine: machineRef(machine), incarnation, readOnly: disk.readOnly },
+    waitOn: ['not_found'],
+    undo: { type: 'DetachVolume', streamId, data: { virtualMachine: { uid: machine.meta.uid }, incarnation } },
+  });
+};
+
+export const provisionNic = (machine: PresentMachine, nic: Nic, incarnation: number): PlanStep => {
+  const streamId = portUid(machine.meta.uid, nic.name);
+  const known = machine.own.nics.some((attached) => attached.portUid === streamId);
+  return step({
+    name: `nic-${nic.name}`,
+    to: { service: 'network' },
+    type: 'ProvisionPort',
+    streamId,
+    data: {
+      name: `${machine.meta.name}-${nic.name}`,
+      namespace: machine.meta.namespace,
+      owner: ownerOf(machine),
+      spec: definedOnly({ network: nic.network, mac: nic.mac, ip: nic.ip }),
+      virtualMachine: machineRef(machine),
+      incarnation,
+    },
+    undo: {
+      type: 'DeprovisionPort',
+      streamId,
+      data: { virtualMachine: { uid: machine.meta.uid }, incarnation, delete: !known },
+    },
+  });
+};
+
+const domainConfig = (machine: PresentMachine): Record<keyof DomainConfig, unknown> => {
+  const { spec, meta } = machine;
+  return {
+    name: meta.name,
+    namespace: meta.namespace ?? '',
+    guestType: spec.guestType,
+    vcpus: spec.cpu.vcpus,
+    maxVcpus: spec.cpu.max ?? spec.cpu.vcpus,
+    weight: spec.cpu.weight,
+    cap: spec.cpu.cap,
+    pin: spec.cpu.pin,
+    ...memoryOf(spec),
+    disks: spec.disks.map((disk) => ({
+      name: disk.name,
+      volume: from(`disk-${disk.name}`, 'name'),
+      sizeBytes: from(`disk-${disk.name}`, 'sizeBytes'),
+      readOnly: disk.readOnly,
+      fencingToken: from(`disk-${disk.name}`, 'fencingToken'),
+    })),
+    nics: spec.nics.map((nic) => ({
+      name: nic.name,
+      port: from(`nic-${nic.name}`, 'name'),
+      mac: from(`nic-${nic.name}`, 'mac'),
+      ips: from(`nic-${nic.name}`, 'ips'),
+      bridge: from(`nic-${nic.name}`, 'bridge'),
+    })),
+    guest: definedOnly({ ...spec.guest }),
+    onPoweroff: spec.onPoweroff,
+    onReboot: spec.onReboot,
+    onCrash: spec.onCrash,
+  };
+};
+
+export const startDomain = (machine: PresentMachine, incarnation: number, paused: boolean): PlanStep =>
+  step({
+    name: 'start-domain',
+    to: { agentOfHost: from('place', 'host') },
+    type: 'StartDomain',
+    streamId: machine.meta.uid,
+    data: { incarnation, config: domainConfig(machine), paused },
+    timeoutMs: START_DOMAIN_MS,
+    undo: { type: 'DestroyDomain', streamId: machine.meta.uid, data: { incarnation } },
+  });
+
+export const destroyDomain = (machine: PresentMachine, run: Leftover): PlanStep =>
+  step({
+    name: `destroy-domain-${run.incarnation}`,
+    to: { agentOfHost: run.host },
+    type: 'DestroyDomain',
+    streamId: machine.meta.uid,
+    data: { incarnation: run.incarnation },
+    timeoutMs: DOMAIN_STEP_MS,
+    doneOn: ['host_unknown_domain', 'host_stale_incarnation'],
+    mustSucceed: true,
+  });
+
+/** Ends the leases of a run. The volumes stay: own ones die with the machine. */
+export const detachDisks = (machine: PresentMachine, incarnation: number): PlanStep[] =>
+  machine.own.disks.map((disk) =>
+    step({
+      name: `detach-${disk.name}-${incarnation}`,
+      to: { service: 'storage' },
+      type: 'DetachVolume',
+      streamId: disk.volumeUid,
+      data: { virtualMachine: { uid: machine.meta.uid }, incarnation },
+      doneOn: ['not_found'],
+      mustSucceed: true,
+    }),
+  );
+
+/** What a run that ended by itself left: first fenced, then given back. */
+export const cleanUp = (machine: PresentMachine): readonly (readonly PlanStep[])[] => {
+  const { run } = machine.own;
+  if (run.phase !== 'halted' || run.leftover === null) return [];
+  const { leftover } = run;
+  return [
+    [destroyDomain(machine, leftover)],
+    [
+      ...detachDisks(machine, leftover.incarnation),
+      releasePlacement(machine, leftover.incarnation, 'the machine stopped'),
+    ],
+  ];
+};

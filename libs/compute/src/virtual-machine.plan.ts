@@ -1,0 +1,228 @@
+import type { PlanStep } from '@xenolith/contracts';
+import type { Uuid } from '@xenolith/kernel';
+import {
+  step,
+  inStages,
+  from,
+  finish,
+  releasePlacement,
+  place,
+  provisionDisk,
+  attachVolume,
+  provisionNic,
+  startDomain,
+  destroyDomain,
+  detachDisks,
+  cleanUp,
+  START_DOMAIN_MS,
+  DOMAIN_STEP_MS,
+} from './virtual-machine.plan-steps.js';
+import { isStarting } from './virtual-machine.power.js';
+import type { OperationAction, PresentMachine, RunPlace } from './virtual-machine.state.js';
+
+/** How long a guest is given to shut down by itself: XAPI waits so long for its acknowledgement (xapi_globs.ml, domain_shutdown_ack_timeout). */
+const GUEST_SHUTDOWN_MS = 60_000;
+/** The longest that a caller may ask for: XAPI's own bound (xapi_globs.ml, domain_shutdown_total_timeout). */
+const LONGEST_GUEST_SHUTDOWN_MS = 1_200_000;
+
+export interface OperationPlan {
+  readonly plan: readonly PlanStep[];
+  /** Until it ends; what can't be taken back can't be cancelled either. */
+  readonly cancellable: boolean;
+}
+
+interface PlannedOperation {
+  readonly operation: Uuid;
+  readonly action: OperationAction;
+  readonly incarnation?: number | undefined;
+  readonly parameters: Readonly<Record<string, unknown>>;
+}
+
+/** place -> disks with their leases, and ports, side by side -> build the domain, boot it -> Running. */
+const startPlan = (machine: PresentMachine, operation: PlannedOperation): PlanStep[] => {
+  const incarnation = operation.incarnation ?? machine.own.incarnation;
+  const paused = machine.spec.powerState === 'Paused' || operation.parameters['paused'] === true;
+  const devices = [
+    ...machine.spec.disks.map((disk) =>
+      disk.volume === undefined ? provisionDisk(machine, disk, incarnation) : attachVolume(machine, disk, incarnation),
+    ),
+    ...machine.spec.nics.map((nic) => provisionNic(machine, nic, incarnation)),
+  ];
+  const started = finish(machine, 'RecordVirtualMachineStarted', {
+    operation: operation.operation,
+    incarnation,
+    host: from('place', 'host'),
+    hostUid: from('place', 'hostUid'),
+    bootId: from('start-domain', 'bootId'),
+    domid: from('start-domain', 'domid'),
+    paused,
+    disks: machine.spec.disks.map((disk) => ({
+      name: disk.name,
+      volume: from(`disk-${disk.name}`, 'name'),
+      volumeUid: from(`disk-${disk.name}`, 'uid'),
+      owned: disk.volume === undefined,
+    })),
+    nics: machine.spec.nics.map((nic) => ({
+      name: nic.name,
+      port: from(`nic-${nic.name}`, 'name'),
+      portUid: from(`nic-${nic.name}`, 'uid'),
+      mac: from(`nic-${nic.name}`, 'mac'),
+      ips: from(`nic-${nic.name}`, 'ips'),
+    })),
+  });
+  return inStages(
+    ...cleanUp(machine),
+    [place(machine, incarnation)],
+    devices,
+    [startDomain(machine, incarnation, paused)],
+    [started],
+  );
+};
+
+const guestTimeoutMs = (parameters: Readonly<Record<string, unknown>>): number => {
+  const seconds = parameters['timeoutSeconds'];
+  const asked = typeof seconds === 'number' && seconds > 0 ? Math.ceil(seconds * 1000) : GUEST_SHUTDOWN_MS;
+  return Math.min(asked, LONGEST_GUEST_SHUTDOWN_MS);
+};
+
+const shutdownDomain = (
+  machine: PresentMachine,
+  run: RunPlace,
+  ending: { mode: 'clean' | 'hard'; timeoutMs: number; orElseHard?: true },
+): PlanStep =>
+  step({
+    name: `shutdown-domain-${ending.mode}`,
+    to: { agentOfHost: run.host },
+    type: 'ShutdownDomain',
+    streamId: machine.meta.uid,
+    data: { incarnation: run.incarnation, mode: ending.mode, timeoutMs: ending.timeoutMs },
+    timeoutMs: ending.timeoutMs + DOMAIN_STEP_MS,
+    doneOn: ['host_unknown_domain', ...(ending.orElseHard ? ['guest_ignored_shutdown'] : [])],
+  });
+
+const halted = (
+  machine: PresentMachine,
+  run: RunPlace,
+  operation: PlannedOperation,
+  reason: 'clean_shutdown' | 'hard_shutdown',
+): readonly (readonly PlanStep[])[] => [
+  // From here the domain is gone: what it held is given back until that succeeds.
+  [...detachDisks(machine, run.incarnation), releasePlacement(machine, run.incarnation, 'the machine was shut down')],
+  [
+    finish(machine, 'RecordVirtualMachineHalted', {
+      operation: operation.operation,
+      incarnation: run.incarnation,
+      reason,
+      message: reason === 'clean_shutdown' ? 'was shut down' : 'was powered off',
+    }),
+  ],
+];
+
+const shutdownPlan = (machine: PresentMachine, run: RunPlace, operation: PlannedOperation): PlanStep[] => {
+  const timeoutMs = guestTimeoutMs(operation.parameters);
+  const hard = [shutdownDomain(machine, run, { mode: 'hard', timeoutMs })];
+  if (operation.action === 'hard_shutdown') return inStages(hard, ...halted(machine, run, operation, 'hard_shutdown'));
+  if (operation.action === 'clean_shutdown')
+    return inStages(
+      [shutdownDomain(machine, run, { mode: 'clean', timeoutMs })],
+      ...halted(machine, run, operation, 'clean_shutdown'),
+    );
+  // XAPI's `shutdown`: asks the guest, and ends it when it does not listen. Hard on a domain that is gone does nothing.
+  return inStages(
+    [shutdownDomain(machine, run, { mode: 'clean', timeoutMs, orElseHard: true })],
+    hard,
+    ...halted(machine, run, operation, 'clean_shutdown'),
+  );
+};
+
+const rebootPlan = (machine: PresentMachine, run: RunPlace, operation: PlannedOperation): PlanStep[] => {
+  const timeoutMs = guestTimeoutMs(operation.parameters);
+  const mode = operation.action === 'hard_reboot' ? 'hard' : 'clean';
+  const reboot = step({
+    name: `reboot-domain-${mode}`,
+    to: { agentOfHost: run.host },
+    type: 'RebootDomain',
+    streamId: machine.meta.uid,
+    data: { incarnation: run.incarnation, mode, timeoutMs },
+    timeoutMs: timeoutMs + START_DOMAIN_MS,
+  });
+  const record = { operation: operation.operation, domid: from(reboot.name, 'domid') };
+  return inStages([reboot], [finish(machine, 'RecordVirtualMachineRebooted', record)]);
+};
+
+const pausePlan = (machine: PresentMachine, run: RunPlace, operation: PlannedOperation): PlanStep[] => {
+  const pauses = operation.action === 'pause';
+  const data = { incarnation: run.incarnation };
+  const change = step({
+    name: pauses ? 'pause-domain' : 'unpause-domain',
+    to: { agentOfHost: run.host },
+    type: pauses ? 'PauseDomain' : 'UnpauseDomain',
+    streamId: machine.meta.uid,
+    data,
+    timeoutMs: DOMAIN_STEP_MS,
+    undo: { type: pauses ? 'UnpauseDomain' : 'PauseDomain', streamId: machine.meta.uid, data },
+  });
+  const type = pauses ? 'RecordVirtualMachinePaused' : 'RecordVirtualMachineUnpaused';
+  return inStages([change], [finish(machine, type, { operation: operation.operation })]);
+};
+
+const releasePlan = (machine: PresentMachine, operation: PlannedOperation): PlanStep[] =>
+  inStages(...cleanUp(machine), [
+    finish(machine, 'RecordOperationEnded', { operation: operation.operation, outcome: 'succeeded', message: '' }),
+  ]);
+
+/** Own disks and ports go, volumes of others are let go, wherever a run has had them. */
+const giveBackDevices = (machine: PresentMachine): PlanStep[] => {
+  const { own, meta } = machine;
+  const data = { virtualMachine: { uid: meta.uid }, incarnation: own.incarnation };
+  return [
+    ...own.disks.map((disk) =>
+      step({
+        name: `disk-${disk.name}`,
+        to: { service: 'storage' },
+        type: disk.owned ? 'DeprovisionVolume' : 'DetachVolume',
+        streamId: disk.volumeUid,
+        data: disk.owned ? { ...data, delete: true } : data,
+        doneOn: ['not_found'],
+        mustSucceed: true,
+      }),
+    ),
+    ...own.nics.map((nic) =>
+      step({
+        name: `nic-${nic.name}`,
+        to: { service: 'network' },
+        type: 'DeprovisionPort',
+        streamId: nic.portUid,
+        data: { ...data, delete: true },
+        doneOn: ['not_found'],
+        mustSucceed: true,
+      }),
+    ),
+  ];
+};
+
+const deprovisionPlan = (machine: PresentMachine, operation: PlannedOperation): PlanStep[] => {
+  const { run } = machine.own;
+  const running: readonly (readonly PlanStep[])[] =
+    run.phase === 'halted'
+      ? cleanUp(machine)
+      : [[destroyDomain(machine, run)], [releasePlacement(machine, run.incarnation, 'the machine is being deleted')]];
+  return inStages(...running, giveBackDevices(machine), [
+    finish(machine, 'RecordVirtualMachineTornDown', { operation: operation.operation }),
+  ]);
+};
+
+/** All steps of an operation with their undos, from what the machine is now. */
+export const operationPlan = (machine: PresentMachine, operation: PlannedOperation): OperationPlan => {
+  const { run } = machine.own;
+  if (isStarting(operation)) return { plan: startPlan(machine, operation), cancellable: true };
+  if (operation.action === 'release') return { plan: releasePlan(machine, operation), cancellable: false };
+  if (operation.action === 'deprovision') return { plan: deprovisionPlan(machine, operation), cancellable: false };
+  // Every other operation is allowed on a run only.
+  if (run.phase === 'halted') return { plan: releasePlan(machine, operation), cancellable: false };
+  if (operation.action === 'pause' || operation.action === 'unpause')
+    return { plan: pausePlan(machine, run, operation), cancellable: false };
+  if (operation.action === 'clean_reboot' || operation.action === 'hard_reboot')
+    return { plan: rebootPlan(machine, run, operation), cancellable: false };
+  return { plan: shutdownPlan(machine, run, operation), cancellable: false };
+};

@@ -1,0 +1,114 @@
+import {
+  timestamp,
+  type AttachedDisk,
+  type AttachedNic,
+  type Condition,
+  type HaltReason,
+  type ObjectState,
+  type PowerState,
+  type PresentObject,
+  type VirtualMachineSpec,
+} from '@xenolith/contracts';
+import type { Uuid } from '@xenolith/kernel';
+
+/** Keeps a machine until its domain, disks, ports and reservation have been given back. */
+export const TEARDOWN_FINALIZER = 'compute.xenolith.dev/teardown';
+
+/** A run on a host. */
+export interface RunPlace {
+  readonly incarnation: number;
+  readonly host: string;
+  readonly hostUid: Uuid;
+  readonly domid: number;
+  /** False while the host does not answer: the machine may still run there. */
+  readonly hostAnswers: boolean;
+}
+
+/** What a run that ended by itself left behind: a reservation, leases, perhaps a domain. */
+export interface Leftover {
+  readonly incarnation: number;
+  readonly host: string;
+}
+
+export type Run =
+  | {
+      readonly phase: 'halted';
+      readonly reason: HaltReason | 'never_started';
+      readonly message: string;
+      readonly leftover: Leftover | null;
+    }
+  | ({ readonly phase: 'running' } & RunPlace)
+  | ({ readonly phase: 'paused' } & RunPlace);
+
+/** An operation under way, as its target knows it. */
+export interface CurrentOperation {
+  readonly operation: Uuid;
+  readonly name: string;
+  readonly action: OperationAction;
+  /** The wish before this action set it: what an action that fails gives back. */
+  readonly formerPowerState: PowerState | null;
+}
+
+/** XAPI's words, and three of the platform's own: what makes a first run, what cleans up behind a run, and what ends a machine. */
+export type OperationAction =
+  | 'provision'
+  | 'start'
+  | 'clean_shutdown'
+  | 'shutdown'
+  | 'hard_shutdown'
+  | 'clean_reboot'
+  | 'hard_reboot'
+  | 'pause'
+  | 'unpause'
+  | 'release'
+  | 'deprovision';
+
+export interface MachineOwn {
+  readonly run: Run;
+  /** The youngest run that was ever begun. */
+  readonly incarnation: number;
+  readonly operations: readonly CurrentOperation[];
+  /** Devices of the last run: they outlive it, addresses and all. */
+  readonly disks: readonly AttachedDisk[];
+  readonly nics: readonly AttachedNic[];
+  /** The scheduler's words while no host fits. */
+  readonly unschedulable: string | null;
+  /** Why the last operation came to nothing. */
+  readonly problem: string | null;
+  readonly ready: Condition;
+}
+
+export type MachineState = ObjectState<VirtualMachineSpec, MachineOwn>;
+export type PresentMachine = PresentObject<VirtualMachineSpec, MachineOwn>;
+
+export const NEVER_STARTED: MachineOwn = {
+  run: { phase: 'halted', reason: 'never_started', message: 'has not been started', leftover: null },
+  incarnation: 0,
+  operations: [],
+  disks: [],
+  nics: [],
+  unschedulable: null,
+  problem: null,
+  ready: {
+    type: 'Ready',
+    status: 'False',
+    reason: 'Halted',
+    message: 'has not been started',
+    lastTransitionTime: timestamp(0),
+  },
+};
+
+/** The power state as the host last reported it, in XAPI's words. */
+export const powerStateOf = (run: Run): PowerState => {
+  switch (run.phase) {
+    case 'halted':
+      return 'Halted';
+    case 'running':
+      return 'Running';
+    case 'paused':
+      return 'Paused';
+  }
+};
+
+export const currentOperation = (own: MachineOwn, operation: string | undefined): CurrentOperation | undefined =>
+  own.operations.find((current) => current.operation === operation);

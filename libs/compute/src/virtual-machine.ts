@@ -1,0 +1,220 @@
+import {
+  evolveObject,
+  objectConsequences,
+  objectResource,
+  timestamp,
+  virtualMachineKind,
+  type PowerState,
+  type VirtualMachineEvent,
+} from '@xenolith/contracts';
+import type { Aggregate, AlsoCommand, Command, Consequences, EventPlace, JsonObject, NewEvent } from '@xenolith/kernel';
+import { decideVirtualMachine } from './virtual-machine.decide.js';
+import { operationPlan } from './virtual-machine.plan.js';
+import { machineRules } from './virtual-machine.rules.js';
+import {
+  currentOperation,
+  NEVER_STARTED,
+  powerStateOf,
+  type CurrentOperation,
+  type MachineOwn,
+  type MachineState,
+  type OperationAction,
+  type PresentMachine,
+  type RunPlace,
+} from './virtual-machine.state.js';
+import { readyCondition } from './virtual-machine.status.js';
+
+type Own = (own: MachineOwn) => MachineOwn;
+
+const withoutOperation =
+  (operation: string | undefined): Own =>
+  (own) => ({ ...own, operations: own.operations.filter((current) => current.operation !== operation) });
+
+const withWish = (machine: PresentMachine, powerState: PowerState | null | undefined): PresentMachine =>
+  powerState == null || powerState === machine.spec.powerState
+    ? machine
+    : {
+        ...machine,
+        spec: { ...machine.spec, powerState },
+        meta: { ...machine.meta, generation: machine.meta.generation + 1 },
+      };
+
+const onPlace = (own: MachineOwn, change: (place: RunPlace) => Partial<RunPlace>): MachineOwn =>
+  own.run.phase === 'halted' ? own : { ...own, run: { ...own.run, ...change(own.run) } };
+
+const inPhase = (own: MachineOwn, phase: 'running' | 'paused'): MachineOwn =>
+  own.run.phase === 'halted' ? own : { ...own, run: { ...own.run, phase } };
+
+const ended = (
+  machine: PresentMachine,
+  data: { operation: string; outcome: 'succeeded' | 'failed' | 'cancelled'; message: string },
+): PresentMachine => {
+  const operation = currentOperation(machine.own, data.operation);
+  const failed = data.outcome !== 'succeeded';
+  const { run } = machine.own;
+  const released = !failed && operation?.action === 'release' && run.phase === 'halted';
+  const own: MachineOwn = {
+    ...withoutOperation(data.operation)(machine.own),
+    unschedulable: null,
+    problem: failed ? data.message : machine.own.problem,
+    run: released ? { ...run, leftover: null } : run,
+  };
+  // A wish that came with the action goes with it, unless the machine is no longer where it was.
+  const former = operation?.formerPowerState ?? null;
+  return withWish({ ...machine, own }, failed && former === powerStateOf(run) ? former : null);
+};
+
+const halted = (
+  machine: PresentMachine,
+  data: Extract<VirtualMachineEvent, { type: 'VirtualMachineHalted' }>['data'],
+): PresentMachine => {
+  const { run } = machine.own;
+  // Only an operation has given the run's holdings back before it says Halted.
+  const leftover =
+    data.operation === undefined && run.phase !== 'halted' ? { incarnation: run.incarnation, host: run.host } : null;
+  const own: MachineOwn = {
+    ...withoutOperation(data.operation)(machine.own),
+    run: { phase: 'halted', reason: data.reason, message: data.message, leftover },
+  };
+  return withWish({ ...machine, own }, data.powerState);
+};
+
+const started = (
+  machine: PresentMachine,
+  data: Extract<VirtualMachineEvent, { type: 'VirtualMachineStarted' }>['data'],
+): PresentMachine => ({
+  ...machine,
+  own: {
+    ...withoutOperation(data.operation)(machine.own),
+    run: {
+      phase: data.paused ? 'paused' : 'running',
+      incarnation: data.incarnation,
+      host: data.host,
+      hostUid: data.hostUid,
+      domid: data.domid,
+      hostAnswers: true,
+    },
+    disks: data.disks,
+    nics: data.nics,
+    unschedulable: null,
+    problem: null,
+  },
+});
+
+const operationStarted = (
+  machine: PresentMachine,
+  data: Extract<VirtualMachineEvent, { type: 'VirtualMachineOperationStarted' }>['data'],
+): PresentMachine => {
+  const operation: CurrentOperation = {
+    operation: data.operation,
+    name: data.name,
+    action: data.action as OperationAction,
+    formerPowerState:
+      data.powerState === undefined || data.powerState === machine.spec.powerState ? null : machine.spec.powerState,
+  };
+  const own: MachineOwn = {
+    ...machine.own,
+    incarnation: data.incarnation ?? machine.own.incarnation,
+    operations: [...machine.own.operations, operation],
+    problem: null,
+  };
+  return withWish({ ...machine, own }, data.powerState);
+};
+
+/** The kind's own events. Shared ones never come here. */
+const evolveOwn = (machine: PresentMachine, event: VirtualMachineEvent): PresentMachine => {
+  const change = (own: Own): PresentMachine => ({ ...machine, own: own(machine.own) });
+  switch (event.type) {
+    case 'VirtualMachineOperationStarted':
+      return operationStarted(machine, event.data);
+    case 'VirtualMachineOperationEnded':
+      return ended(machine, event.data);
+    case 'VirtualMachineUnschedulable':
+      return change((own) => ({ ...own, unschedulable: event.data.message }));
+    case 'VirtualMachineStarted':
+      return started(machine, event.data);
+    case 'VirtualMachinePaused':
+      return change((own) => inPhase(withoutOperation(event.data.operation)(own), 'paused'));
+    case 'VirtualMachineUnpaused':
+      return change((own) => inPhase(withoutOperation(event.data.operation)(own), 'running'));
+    case 'VirtualMachineRebooted':
+      return change((own) => {
+        const rebooted = onPlace(withoutOperation(event.data.operation)(own), () => ({ domid: event.data.domid }));
+        return inPhase(rebooted, 'running');
+      });
+    case 'VirtualMachineHalted':
+      return halted(machine, event.data);
+    case 'VirtualMachineHostLost':
+      return change((own) => onPlace(own, () => ({ hostAnswers: false })));
+    case 'VirtualMachineHostRegained':
+      return change((own) => onPlace(own, () => ({ hostAnswers: true })));
+    case 'VirtualMachineOperationSuperseded':
+    case 'VirtualMachineCreated':
+    case 'VirtualMachineMetadataChanged':
+    case 'VirtualMachineSpecChanged':
+    case 'VirtualMachineDeletionRequested':
+    case 'VirtualMachineDeleted':
+      return machine;
+  }
+};
+
+/** The state with its Ready condition brought up to date; its time moves only when the status does. */
+const withReady = (state: MachineState, atMs: number): MachineState => {
+  if (state.phase === 'absent') return state;
+  const ready = readyCondition(state);
+  const before = state.own.ready;
+  const first = before.lastTransitionTime === NEVER_STARTED.ready.lastTransitionTime;
+  const lastTransitionTime = !first && ready.status === before.status ? before.lastTransitionTime : timestamp(atMs);
+  return { ...state, own: { ...state.own, ready: { ...ready, lastTransitionTime } } };
+};
+
+const evolve = (state: MachineState, event: NewEvent, place: EventPlace): MachineState => {
+  const shared = evolveObject(machineRules, state, event, place);
+  if (shared !== null) return withReady(shared, place.at);
+  if (state.phase === 'absent') return state;
+  return withReady({ ...state, ...evolveOwn(state, event as VirtualMachineEvent) }, place.at);
+};
+
+/** An operation's own stream starts in the append that starts it here, with the whole plan. */
+const consequences = (event: NewEvent, before: MachineState, command: Command): Consequences => {
+  const machineEvent = event as VirtualMachineEvent;
+  if (machineEvent.type !== 'VirtualMachineOperationStarted' || before.phase !== 'present')
+    return objectConsequences(machineRules, event, before, command);
+  const { data } = machineEvent;
+  const action = data.action as OperationAction;
+  const { plan, cancellable } = operationPlan(before, { ...data, action });
+  const also: AlsoCommand = {
+    category: 'operation',
+    streamId: data.operation,
+    type: 'BeginOperation',
+    data: {
+      name: data.name,
+      namespace: before.meta.namespace,
+      spec: {
+        target: {
+          apiVersion: 'compute.xenolith.dev/v1alpha1',
+          kind: virtualMachineKind.kind,
+          name: before.meta.name,
+          uid: before.meta.uid,
+        },
+        action: data.action,
+        parameters: data.parameters,
+      },
+      plan,
+      cancellable,
+    } as unknown as JsonObject,
+  };
+  return { also: [also] };
+};
+
+export const virtualMachineAggregate: Aggregate<MachineState> = {
+  category: 'virtualmachine',
+  initial: { phase: 'absent' },
+  decide: decideVirtualMachine,
+  evolve,
+  toResource: (state) => objectResource(machineRules, state),
+  consequences,
+  ended: (state) => state.phase === 'deleted',
+  stateVersion: 1,
+  snapshotEvery: 100,
+};

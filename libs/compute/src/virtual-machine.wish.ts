@@ -1,0 +1,110 @@
+import { eventOf, invalid, virtualMachineKind, type PowerState, type VirtualMachineSpec } from '@xenolith/contracts';
+import {
+  ok,
+  reject,
+  uuidFrom,
+  type Command,
+  type JsonObject,
+  type NewEvent,
+  type Result,
+  type Uuid,
+} from '@xenolith/kernel';
+import { causesOfChange, causesOfSpec } from './virtual-machine.checks.js';
+import { blockingOperations, guestAnswers, inProgress, isStarting } from './virtual-machine.power.js';
+import type { CurrentOperation, OperationAction, PresentMachine } from './virtual-machine.state.js';
+
+/** Longest name of a Kubernetes object that is a DNS label. */
+const LONGEST_NAME = 63;
+
+/** `<machine>-<action>-<first 8 of the uid>`, cut in the machine's part to stay a DNS label. */
+export const operationName = (machine: string, action: OperationAction, operation: Uuid): string => {
+  const tail = `-${action.replaceAll('_', '-')}-${operation.slice(0, 8)}`;
+  return `${machine.slice(0, LONGEST_NAME - tail.length).replace(/-+$/, '')}${tail}`;
+};
+
+/** The event that starts an operation; a new run gets the next incarnation. `powerState`: the wish that an action brings with it. */
+export const operationStarted = (
+  machine: PresentMachine,
+  command: Pick<Command, 'commandId'>,
+  wanted: {
+    readonly action: OperationAction;
+    readonly operation?: Uuid | undefined;
+    readonly name?: string | undefined;
+    readonly parameters?: Readonly<Record<string, unknown>>;
+    readonly powerState?: PowerState;
+  },
+): NewEvent => {
+  const operation = wanted.operation ?? uuidFrom(command.commandId, machine.meta.uid, 'operation');
+  const starts = isStarting(wanted);
+  // The first run provisions what later ones find.
+  const action = starts && machine.own.incarnation === 0 ? 'provision' : wanted.action;
+  return eventOf('VirtualMachineOperationStarted', {
+    operation,
+    name: wanted.name ?? operationName(machine.meta.name, action, operation),
+    action,
+    parameters: (wanted.parameters ?? {}) as JsonObject,
+    ...(starts ? { incarnation: machine.own.incarnation + 1 } : {}),
+    ...(wanted.powerState === undefined ? {} : { powerState: wanted.powerState }),
+  });
+};
+
+export const superseded = (operation: CurrentOperation, by: string): NewEvent =>
+  eventOf('VirtualMachineOperationSuperseded', { operation: operation.operation, by });
+
+/** A new machine whose wish is to run starts in the append that creates it. */
+export const firstOperation = (machine: PresentMachine, command: Command): readonly NewEvent[] =>
+  machine.spec.powerState === 'Halted' ? [] : [operationStarted(machine, command, { action: 'start' })];
+
+/** The operation that leads from a power state to a wish; null: nothing to do. */
+const actionFor = (machine: PresentMachine, wish: PowerState): OperationAction | null => {
+  switch (machine.own.run.phase) {
+    case 'halted':
+      return wish === 'Halted' ? null : 'start';
+    case 'running':
+      if (wish === 'Halted') return guestAnswers(machine) ? 'shutdown' : 'hard_shutdown';
+      return wish === 'Paused' ? 'pause' : null;
+    case 'paused':
+      // A paused guest can't be asked.
+      if (wish === 'Halted') return 'hard_shutdown';
+      return wish === 'Running' ? 'unpause' : null;
+  }
+};
+
+/** A wish is acted on when it changes. Halting a machine that is only starting cancels the start. */
+const decideWish = (machine: PresentMachine, wished: PresentMachine, command: Command): Result<readonly NewEvent[]> => {
+  const wish = wished.spec.powerState;
+  if (wish === machine.spec.powerState) return ok([]);
+  const blocking = blockingOperations(machine);
+  const starting = blocking.find(isStarting);
+  if (starting && wish === 'Halted') return ok([superseded(starting, 'the wish to be halted')]);
+  const action = actionFor(machine, wish);
+  const [first] = blocking;
+  if (first) return inProgress(machine, `powerState ${wish}`, first);
+  return ok(action === null ? [] : [operationStarted(wished, command, { action })]);
+};
+
+/** Answers a change of spec: what a running machine can't take is refused with all its causes. */
+export const decideSpecChange = (
+  machine: PresentMachine,
+  spec: VirtualMachineSpec,
+  command: Command,
+): Result<readonly NewEvent[]> => {
+  const busy = machine.own.run.phase !== 'halted' || blockingOperations(machine).length > 0;
+  const causes = [...causesOfSpec(spec), ...(busy ? causesOfChange(machine.spec, spec) : [])];
+  if (causes.length > 0) return invalid(virtualMachineKind, machine.meta, causes);
+  if (machine.meta.deletionTimestamp !== undefined && spec.powerState !== machine.spec.powerState)
+    return reject('operation_not_allowed', `virtual machine "${machine.meta.name}" is being deleted`);
+  const wish = decideWish(machine, { ...machine, spec }, command);
+  if (!wish.ok) return wish;
+  return ok([eventOf('VirtualMachineSpecChanged', { spec: spec }), ...wish.value]);
+};
+
+/**
+ * Tears the machine down. A start under way is cancelled first, as only its end says what there is to tear down; any other operation is overtaken, as a
+ * hard shutdown would.
+ */
+export const decideDeletion = (machine: PresentMachine, command: Command): Result<readonly NewEvent[]> => {
+  const starting = blockingOperations(machine).filter(isStarting);
+  if (starting.length > 0) return ok(starting.map((operation) => superseded(operation, 'the deletion of the machine')));
+  return ok([operationStarted(machine, command, { action: 'deprovision' })]);
+};
