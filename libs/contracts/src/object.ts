@@ -54,6 +54,10 @@ export const deleteData = z.strictObject({
 });
 export type DeleteData = z.infer<typeof deleteData>;
 
+/** Data of `Release<Kind>`: takes one finalizer, or one owner, off. What is not there (any more): nothing to do. */
+export const releaseData = z.strictObject({ finalizer: z.string().optional(), owner: z.string().optional() });
+export type ReleaseData = z.infer<typeof releaseData>;
+
 /** Kubernetes' finalizers for foreground and orphaning deletion. */
 export const FOREGROUND_FINALIZER = 'foregroundDeletion';
 export const ORPHAN_FINALIZER = 'orphan';
@@ -206,7 +210,7 @@ const asObject = <Spec, Own>(state: ObjectState<Spec, Own>): PresentObject<Spec,
 export const notFound = (kind: KindDefinition, name: string): { readonly ok: false; readonly rejection: Rejection } =>
   reject('not_found', `${kind.plural}.${kind.group} "${name}" not found`);
 
-/** Answers `Change<Kind>` and `Delete<Kind>`; null for any other command, which is the kind's own. */
+/** Answers `Change<Kind>`, `Delete<Kind>` and `Release<Kind>`; null for any other command, which is the kind's own. */
 export const decideObject = <Spec, Own>(
   rules: ObjectRules<Spec, Own>,
   command: Command,
@@ -227,9 +231,25 @@ export const decideObject = <Spec, Own>(
       return object
         ? decideDelete(rules, object, command, deleteData.parse(command.data))
         : notFound(kind, command.streamId);
+    case `Release${kind.kind}`: {
+      if (!object) return ok([]);
+      const { finalizer, owner } = releaseData.parse(command.data);
+      if (owner !== undefined) return ok(ownerRemoved(kind, object, owner));
+      return ok(finalizer === undefined ? [] : finalizerRemoved(kind, object, finalizer));
+    }
     default:
       return null;
   }
+};
+
+const ownerRemoved = <Spec, Own>(
+  kind: KindDefinition,
+  object: PresentObject<Spec, Own>,
+  owner: string,
+): readonly NewEvent[] => {
+  const ownerReferences = object.meta.ownerReferences.filter((reference) => reference.uid !== owner);
+  if (ownerReferences.length === object.meta.ownerReferences.length) return [];
+  return [eventOf(`${kind.kind}MetadataChanged`, metadataOf({ ...object.meta, ownerReferences }))];
 };
 
 /** `<Kind>MetadataChanged` without the finalizer, and `<Kind>Deleted` if it was the last one of an object on its way out. */

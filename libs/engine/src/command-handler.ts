@@ -25,7 +25,13 @@ import {
 } from '@xenolith/kernel';
 import { KeyLock } from './key-lock.js';
 import { LoadedStreams, type LoadedStream } from './loaded-streams.js';
-import type { CommandRoute, EngineObserver, IndexedEvent, ServiceDefinition } from './service.js';
+import {
+  routesOf,
+  type CommandRoute,
+  type EngineObserver,
+  type IndexedEvent,
+  type ServiceDefinition,
+} from './service.js';
 
 /** A command meets a conflict only when another process writes the same stream; each round one of them gets through. */
 const MAX_ATTEMPTS = 12;
@@ -67,7 +73,7 @@ export class CommandHandler {
   ) {
     this.streams = new LoadedStreams(log, service.eventSchemas);
     this.aggregates = new Map(service.aggregates.map((aggregate) => [aggregate.category, aggregate]));
-    this.routes = new Map(service.routes.map((route) => [route.type, route]));
+    this.routes = new Map(routesOf(service).map((route) => [route.type, route]));
   }
 
   aggregate(category: string): AnyAggregate {

@@ -4,7 +4,7 @@ import { CommandHandler } from './command-handler.js';
 import { Indexes } from './index-feed.js';
 import { ProcessRunner } from './process-runner.js';
 import { ReactionRunner } from './reaction-runner.js';
-import { NO_TRACER, type EngineObserver, type ServiceDefinition, type Tracer } from './service.js';
+import { NO_TRACER, routesOf, type EngineObserver, type ServiceDefinition, type Tracer } from './service.js';
 
 export interface EnginePorts {
   readonly log: EventLog;
@@ -35,7 +35,9 @@ export class ServiceEngine {
     this.processes = definition.processes.map(
       (process) => new ProcessRunner(process, { ...ports, handler: this.handler }),
     );
-    this.reactions = definition.reactions.map((reaction) => new ReactionRunner(reaction, { ...ports, indexes: this.indexes }));
+    this.reactions = definition.reactions.map(
+      (reaction) => new ReactionRunner(reaction, { ...ports, indexes: this.indexes }),
+    );
   }
 
   /** Settles when commands are taken. `serve: false` leaves the subjects to the caller's transport, which calls `handle`. */
@@ -49,7 +51,7 @@ export class ServiceEngine {
   }
 
   subjects(): readonly string[] {
-    return this.definition.routes.map((route) => commandSubject(this.definition.name, route.type));
+    return routesOf(this.definition).map((route) => commandSubject(this.definition.name, route.type));
   }
 
   handle(message: CommandMessage): Promise<Reply> {

@@ -1,4 +1,4 @@
-import type { KindDefinition, ServiceName } from '@xenolith/contracts';
+import { categoryOf, releaseData, type KindDefinition, type ServiceName } from '@xenolith/contracts';
 import type {
   AnyAggregate,
   BusFaultKind,
@@ -25,6 +25,12 @@ export interface ServiceDefinition {
   /** Schemas of the events that this service writes, by type; an event is parsed when it is read. */
   readonly eventSchemas: Readonly<Record<string, z.ZodType>>;
 }
+
+/** The service's own routes, and those that all kinds have alike. */
+export const routesOf = (service: ServiceDefinition): readonly CommandRoute[] => [
+  ...service.routes,
+  ...service.kinds.map((kind) => ({ type: `Release${kind.kind}`, category: categoryOf(kind), schema: releaseData })),
+];
 
 /** A command that the service takes on `cmd.<service>.<type>`, and the category of the stream it is for. */
 export interface CommandRoute {
