@@ -91,7 +91,7 @@ class DurableConsumer implements Subscription {
     await ensureStream(this.connection, DEAD_LETTERS);
     await this.#open();
     this.#heartbeat = setInterval(() => {
-      for (const message of this.#inHand) message.working();
+      for (const message of this.#inHand) this.#tell(() => message.working());
     }, this.#settings.ackWaitMs / HEARTBEATS_PER_WAIT);
     this.#following = this.#follow();
   }
@@ -104,7 +104,7 @@ class DurableConsumer implements Subscription {
     await this.#idled();
     clearInterval(this.#heartbeat);
     // What is still in hand is delivered again at once, not only after the acknowledgement wait.
-    for (const message of this.#inHand) message.nak();
+    for (const message of this.#inHand) this.#tell(() => message.nak());
     if (!this.connection.isClosed()) await this.connection.flush().catch(() => undefined);
   }
 
@@ -155,7 +155,7 @@ class DurableConsumer implements Subscription {
 
   async #take(message: JsMsg): Promise<void> {
     if (this.#stopping) {
-      message.nak();
+      this.#tell(() => message.nak());
       return;
     }
     this.#inHand.add(message);
@@ -180,7 +180,7 @@ class DurableConsumer implements Subscription {
       await withConsumeSpan(subject, message.headers, () =>
         this.#settings.handler(data, { subject, sequence, attempt }),
       );
-      message.ack();
+      this.#tell(() => message.ack());
     } catch (thrown) {
       await this.#failed(message, thrown);
     }
@@ -196,7 +196,7 @@ class DurableConsumer implements Subscription {
       const pauseMs = backoffMs[Math.min(attempt, backoffMs.length) - 1] ?? 0;
       const fields = { err: thrown, durable, subject: message.subject, sequence: message.seq, attempt, pauseMs };
       this.#log.warn(fields, 'a durable message could not be handled; it comes again');
-      message.nak(pauseMs);
+      this.#tell(() => message.nak(pauseMs));
     }
     if (thrown instanceof AssertionError) onDefect?.(thrown);
   }
@@ -216,12 +216,17 @@ class DurableConsumer implements Subscription {
         headers: marked,
         msgID: `${stream}/${durable}/${message.seq}`,
       });
-      message.term(reason);
+      this.#tell(() => message.term(reason));
       this.#log.error(fields, 'a durable message became a dead letter');
     } catch (error) {
       this.#log.error({ ...fields, err: error }, 'a dead letter could not be stored; the message comes again');
-      message.nak(backoffMs.at(-1) ?? REOPEN_MS);
+      this.#tell(() => message.nak(backoffMs.at(-1) ?? REOPEN_MS));
     }
+  }
+
+  /** Tells the server about a message. Where the connection has ended nothing can be said, and the message comes again. */
+  #tell(say: () => void): void {
+    if (!this.connection.isClosed() && !this.connection.isDraining()) say();
   }
 
   async #idled(): Promise<void> {

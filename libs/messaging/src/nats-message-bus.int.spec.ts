@@ -403,6 +403,28 @@ describe('the end of a bus', () => {
     }
   });
 
+  it('is not disturbed by a handler that ends after it', async () => {
+    const server = await bus({ settings: { drainMs: 10 } });
+    const client = await bus();
+    const release = deferred<Reply>();
+    const ended = deferred<undefined>();
+    await server.serve('outlasting', async () => {
+      const reply = await release.promise;
+      setImmediate(() => ended.resolve(undefined));
+      return reply;
+    });
+    const reply = faultOf(client.request('outlasting', command(), { timeoutMs: 500 }));
+    await vi.waitFor(() => expect(server.connection.stats().inMsgs).toBe(1));
+    const closing = server.close();
+    server.publish('late.signal', {});
+    await closing;
+    server.publish('late.signal', {});
+    // An exception here would be nobody's, and fail the whole run.
+    release.resolve(ok({}));
+    await ended.promise;
+    expect((await reply).kind).toBe('no_responders');
+  });
+
   it('is asked for when a handler meets a defect, after its sender was told', async () => {
     const defects: string[] = [];
     const server = await bus({ onDefect: (defect) => void defects.push(defect.message) });

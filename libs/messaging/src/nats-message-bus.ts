@@ -103,7 +103,7 @@ export class NatsMessageBus implements MessageBus {
 
   /** Whether the connection to NATS stands at this moment. */
   get connected(): boolean {
-    return this.#link.connected && !this.connection.isClosed();
+    return this.#link.connected && !this.connection.isClosed() && !this.connection.isDraining();
   }
 
   request(subject: string, message: CommandMessage, options: { readonly timeoutMs: number }): Promise<Reply> {

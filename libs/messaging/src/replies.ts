@@ -21,7 +21,7 @@ export class Replies {
     private readonly link: Link,
   ) {
     link.onChange((connected) => {
-      if (!connected || connection.isClosed()) return;
+      if (!connected) return;
       const kept = this.#kept;
       this.#kept = [];
       for (const { inbox, payload, headers } of kept) this.#publish(inbox, payload, headers);
@@ -42,7 +42,8 @@ export class Replies {
   }
 
   #publish(inbox: string, payload: Uint8Array, headers: MsgHdrs | undefined): void {
-    // After the close nobody waits: senders ask another server.
-    if (!this.connection.isClosed()) this.connection.publish(inbox, payload, headers ? { headers } : {});
+    // Once the connection ends nobody waits any more: senders ask another server.
+    if (!this.connection.isClosed() && !this.connection.isDraining())
+      this.connection.publish(inbox, payload, headers ? { headers } : {});
   }
 }

@@ -198,8 +198,9 @@ export class ServedSubject implements Subscription {
     const message = traceparent === undefined ? job.message : { ...job.message, traceparent };
     try {
       const reply = await activeContext.with(within, () => this.handler(message, this.#contextOf(job)));
+      const text = JSON.stringify(reply);
       finish(reply.ok ? 'ok' : 'rejected');
-      this.#reply(job, reply);
+      this.#reply(job, text);
     } catch (fault) {
       finish('fault', fault);
       const { commandId, type } = job.message;
@@ -224,9 +225,8 @@ export class ServedSubject implements Subscription {
     };
   }
 
-  #reply(job: Job, reply: Reply): void {
-    const payload = JSON.stringify(reply);
-    const problem = this.parts.replies.send(job.inboxes, payload);
+  #reply(job: Job, text: string): void {
+    const problem = this.parts.replies.send(job.inboxes, text);
     if (problem === undefined) return;
     this.parts.log.error({ commandId: job.message.commandId, type: job.message.type }, problem);
     this.#signal(job.inboxes, 'fault', problem);
