@@ -2,132 +2,229 @@ import {
   categoryOf,
   FOREGROUND_FINALIZER,
   KINDS,
-  namespaceKind,
   ORPHAN_FINALIZER,
   type KindDefinition,
-  type ObjectEnvelope,
+  type OwnerReference,
 } from '@xenolith/contracts';
 import type { Index, IndexedEvent } from '@xenolith/engine';
 import type { JsonObject, StoredDocument, Uuid } from '@xenolith/kernel';
-import { NAMESPACE_FINALIZER } from './namespace.js';
+import { NAMESPACE_CATEGORY } from './namespace.js';
 
-/** Finalizers that the collector takes off, when nothing hangs on the object any more. */
-export const COLLECTOR_FINALIZERS = [FOREGROUND_FINALIZER, ORPHAN_FINALIZER, NAMESPACE_FINALIZER];
-
-/** What the collector knows of a living object. */
-export interface Collectable {
+/** What the collector needs to know of an object. */
+export interface CollectedObject {
   readonly uid: Uuid;
   readonly kind: KindDefinition;
+  readonly namespace: string | null;
   readonly name: string;
-  readonly namespace: string | undefined;
-  readonly owners: readonly Uuid[];
-  readonly finalizers: readonly string[];
+  readonly version: number;
+  readonly owners: readonly OwnerReference[];
   readonly deleting: boolean;
-  /** `status.phase`, where the kind has one. */
-  readonly phase: string | undefined;
+  readonly foreground: boolean;
+  readonly orphaning: boolean;
+  /** Something is being done through it, which its deletion would cut short. */
+  readonly busy: boolean;
 }
 
-const KIND_OF = new Map(KINDS.map((kind) => [categoryOf(kind), kind]));
+/** The newest documents, as whoever keeps them all has them. */
+export interface DocumentSource {
+  document(uid: Uuid): { readonly version: number; readonly document: JsonObject } | null;
+}
 
-/** Who owns whom, and who lives where. */
-export class CollectorIndex implements Index {
+const NO_OWNERS: readonly OwnerReference[] = [];
+
+/** Order in which a namespace empties: users of things go before the things, operations last, as they do the work. */
+const WAVES: Readonly<Record<string, number>> = { VirtualMachine: 0, Network: 2, Operation: 3 };
+const OTHER_WAVE = 1;
+const LAST_WAVE = 3;
+
+const waveOf = (kind: KindDefinition): number => WAVES[kind.kind] ?? OTHER_WAVE;
+
+/** Phases in which an operation still works. */
+const BUSY_PHASES: readonly unknown[] = ['Running', 'Compensating', 'NeedsOperator'];
+
+interface Document {
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace?: string;
+    readonly deletionTimestamp?: string;
+    readonly finalizers?: readonly string[];
+    readonly ownerReferences?: readonly OwnerReference[];
+  };
+  readonly status?: { readonly phase?: unknown };
+}
+
+class Buckets<Key> {
+  private readonly sets = new Map<Key, Set<Uuid>>();
+
+  add(key: Key, uid: Uuid): void {
+    const set = this.sets.get(key) ?? new Set();
+    this.sets.set(key, set.add(uid));
+  }
+
+  delete(key: Key, uid: Uuid): void {
+    const set = this.sets.get(key);
+    set?.delete(uid);
+    if (set?.size === 0) this.sets.delete(key);
+  }
+
+  get(key: Key): ReadonlySet<Uuid> {
+    return this.sets.get(key) ?? new Set();
+  }
+
+  clear(): void {
+    this.sets.clear();
+  }
+}
+
+/** Every object's owners and place, kept so that what has to go is known at once: each question costs what its answer holds. */
+export class CollectorIndex implements Index, DocumentSource {
   readonly name = 'collector';
-  readonly categories: readonly string[] = [...KIND_OF.keys()];
-  private objects = new Map<Uuid, Collectable>();
-  private dependents = new Map<Uuid, Set<Uuid>>();
-  private residents = new Map<string, Set<Uuid>>();
-  private namespaces = new Map<string, Uuid>();
-  private held = new Set<Uuid>();
+  readonly categories = KINDS.map(categoryOf);
+  private readonly kinds = new Map(KINDS.map((kind) => [categoryOf(kind), kind]));
+  private readonly objects = new Map<Uuid, CollectedObject>();
+  private readonly documents = new Map<Uuid, { version: number; document: JsonObject }>();
+  private readonly dependents = new Buckets<Uuid>();
+  /** By namespace and wave. */
+  private readonly content = new Buckets<string>();
+  private readonly activeNamespaces = new Set<string>();
+  private readonly terminating = new Map<string, Uuid>();
+  private readonly garbageFound = new Set<Uuid>();
+  private readonly waitingOwners = new Set<Uuid>();
+
+  /** `source` has the documents already; without one the index keeps them itself. */
+  constructor(private readonly source: DocumentSource | null = null) {}
 
   load(documents: readonly StoredDocument[]): void {
-    this.objects = new Map();
-    this.dependents = new Map();
-    this.residents = new Map();
-    this.namespaces = new Map();
-    this.held = new Set();
-    for (const stored of documents) this.put(stored.streamId, stored.category, stored.document);
+    for (const known of [
+      this.objects,
+      this.documents,
+      this.dependents,
+      this.content,
+      this.activeNamespaces,
+      this.terminating,
+      this.garbageFound,
+      this.waitingOwners,
+    ])
+      known.clear();
+    for (const stored of documents) this.put(stored.category, stored);
+    // Owners and namespaces may have come after what needs them: judged once all are here.
+    this.garbageFound.clear();
+    for (const object of this.objects.values()) this.judge(object);
   }
 
   apply(event: IndexedEvent): void {
-    if (event.document !== undefined) this.put(event.streamId, event.category, event.document);
+    const { document } = event;
+    if (document === undefined) return;
+    if (document === null) this.remove(event.streamId);
+    else this.put(event.category, { streamId: event.streamId, version: event.version, document });
   }
 
-  object(uid: Uuid): Collectable | undefined {
+  get(uid: Uuid): CollectedObject | undefined {
     return this.objects.get(uid);
   }
 
-  /** Living objects that name this one among their owners. */
-  dependentsOf(uid: Uuid): readonly Collectable[] {
-    return this.known(this.dependents.get(uid));
+  document(uid: Uuid): { readonly version: number; readonly document: JsonObject } | null {
+    return this.source ? this.source.document(uid) : (this.documents.get(uid) ?? null);
   }
 
-  residentsOf(namespace: string): readonly Collectable[] {
-    return this.known(this.residents.get(namespace));
+  /** Objects whose owners are all gone, or whose namespace is. */
+  garbage(): ReadonlySet<Uuid> {
+    return this.garbageFound;
   }
 
-  namespace(name: string | undefined): Collectable | undefined {
-    const uid = name === undefined ? undefined : this.namespaces.get(name);
-    return uid === undefined ? undefined : this.objects.get(uid);
+  /** Objects on their way out that wait for their dependents to go, or to be set free. */
+  owners(): ReadonlySet<Uuid> {
+    return this.waitingOwners;
   }
 
-  /** Objects on their way out that the collector holds back. */
-  waiting(): readonly Collectable[] {
-    return this.known(this.held);
+  dependentsOf(uid: Uuid): readonly CollectedObject[] {
+    return [...this.dependents.get(uid)].flatMap((dependent) => this.objects.get(dependent) ?? []);
   }
 
-  private known(uids: ReadonlySet<Uuid> | undefined): readonly Collectable[] {
-    return [...(uids ?? [])].flatMap((uid) => this.objects.get(uid) ?? []);
+  /** Namespaces on their way out, with their uids. */
+  terminatingNamespaces(): ReadonlyMap<string, Uuid> {
+    return this.terminating;
   }
 
-  private put(uid: Uuid, category: string, document: JsonObject | null): void {
-    this.remove(uid);
-    const kind = KIND_OF.get(category);
-    if (document === null || !kind) return;
-    const object = collectable(uid, kind, document);
-    this.objects.set(uid, object);
-    for (const owner of object.owners) addTo(this.dependents, owner, uid);
-    if (object.namespace !== undefined) addTo(this.residents, object.namespace, uid);
-    if (kind === namespaceKind) this.namespaces.set(object.name, uid);
-    if (object.deleting && object.finalizers.some((finalizer) => COLLECTOR_FINALIZERS.includes(finalizer)))
-      this.held.add(uid);
+  /** What a namespace holds that is to go next; null once it is empty. */
+  nextToGo(namespace: string): ReadonlySet<Uuid> | null {
+    for (let wave = 0; wave <= LAST_WAVE; wave += 1) {
+      const uids = this.content.get(`${namespace}/${wave}`);
+      if (uids.size > 0) return uids;
+    }
+    return null;
+  }
+
+  private put(category: string, stored: { streamId: Uuid; version: number; document: JsonObject }): void {
+    const kind = this.kinds.get(category);
+    if (!kind) return;
+    const object = objectOf(kind, stored);
+    this.unlink(object.uid);
+    this.objects.set(object.uid, object);
+    if (!this.source) this.documents.set(object.uid, { version: stored.version, document: stored.document });
+    for (const owner of object.owners) this.dependents.add(owner.uid, object.uid);
+    if (object.namespace !== null) this.content.add(`${object.namespace}/${waveOf(kind)}`, object.uid);
+    if (object.deleting && (object.foreground || object.orphaning)) this.waitingOwners.add(object.uid);
+    if (category === NAMESPACE_CATEGORY) this.putNamespace(object);
+    this.judge(object);
+  }
+
+  private putNamespace(namespace: CollectedObject): void {
+    if (namespace.deleting) {
+      this.activeNamespaces.delete(namespace.name);
+      this.terminating.set(namespace.name, namespace.uid);
+    } else this.activeNamespaces.add(namespace.name);
   }
 
   private remove(uid: Uuid): void {
     const object = this.objects.get(uid);
     if (!object) return;
+    this.unlink(uid);
     this.objects.delete(uid);
-    this.held.delete(uid);
-    for (const owner of object.owners) removeFrom(this.dependents, owner, uid);
-    if (object.namespace !== undefined) removeFrom(this.residents, object.namespace, uid);
-    if (object.kind === namespaceKind) this.namespaces.delete(object.name);
+    this.documents.delete(uid);
+    if (categoryOf(object.kind) === NAMESPACE_CATEGORY) {
+      this.terminating.delete(object.name);
+      this.activeNamespaces.delete(object.name);
+    }
+    for (const dependent of this.dependentsOf(uid)) this.judge(dependent);
+  }
+
+  private unlink(uid: Uuid): void {
+    const object = this.objects.get(uid);
+    this.garbageFound.delete(uid);
+    this.waitingOwners.delete(uid);
+    if (!object) return;
+    for (const owner of object.owners) this.dependents.delete(owner.uid, uid);
+    if (object.namespace !== null) this.content.delete(`${object.namespace}/${waveOf(object.kind)}`, uid);
+  }
+
+  private judge(object: CollectedObject): void {
+    if (object.deleting) return;
+    const abandoned = object.owners.length > 0 && object.owners.every((owner) => !this.objects.has(owner.uid));
+    const homeless =
+      object.namespace !== null &&
+      !this.activeNamespaces.has(object.namespace) &&
+      !this.terminating.has(object.namespace);
+    if (abandoned || homeless) this.garbageFound.add(object.uid);
   }
 }
 
-const collectable = (uid: Uuid, kind: KindDefinition, document: JsonObject): Collectable => {
-  const { metadata, status } = document as unknown as {
-    metadata: Partial<ObjectEnvelope> & { name: string };
-    status?: { phase?: string };
-  };
+const objectOf = (
+  kind: KindDefinition,
+  stored: { streamId: Uuid; version: number; document: JsonObject },
+): CollectedObject => {
+  const { metadata, status } = stored.document as unknown as Document;
+  const finalizers = metadata.finalizers ?? [];
   return {
-    uid,
+    uid: stored.streamId,
     kind,
+    namespace: kind.namespaced ? (metadata.namespace ?? '') : null,
     name: metadata.name,
-    namespace: kind.namespaced ? metadata.namespace : undefined,
-    owners: metadata.ownerReferences?.map((owner) => owner.uid) ?? [],
-    finalizers: metadata.finalizers ?? [],
+    version: stored.version,
+    owners: metadata.ownerReferences ?? NO_OWNERS,
     deleting: metadata.deletionTimestamp !== undefined,
-    phase: status?.phase,
+    foreground: finalizers.includes(FOREGROUND_FINALIZER),
+    orphaning: finalizers.includes(ORPHAN_FINALIZER),
+    busy: kind.kind === 'Operation' && BUSY_PHASES.includes(status?.phase),
   };
-};
-
-const addTo = (sets: Map<string, Set<Uuid>>, key: string, uid: Uuid): void => {
-  const set = sets.get(key) ?? new Set();
-  set.add(uid);
-  sets.set(key, set);
-};
-
-const removeFrom = (sets: Map<string, Set<Uuid>>, key: string, uid: Uuid): void => {
-  const set = sets.get(key);
-  set?.delete(uid);
-  if (set?.size === 0) sets.delete(key);
 };

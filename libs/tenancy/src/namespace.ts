@@ -1,13 +1,14 @@
 import {
   ACTIVE_NAMESPACE_SCOPE,
   categoryOf,
+  changeData,
   decideObject,
   evolveObject,
+  finalizerRemoved,
   namespaceKind,
   objectConsequences,
   objectResource,
   PROTECTED_NAMESPACES,
-  type DesiredMetadata,
   type ObjectRules,
   type ObjectState,
 } from '@xenolith/contracts';
@@ -18,55 +19,78 @@ import {
   type ClaimChange,
   type Command,
   type Consequences,
+  type JsonObject,
   type NewEvent,
+  type Result,
 } from '@xenolith/kernel';
-import type { z } from 'zod';
 
-type NamespaceSpec = z.infer<typeof namespaceKind.spec>;
+interface NamespaceSpec {
+  readonly finalizers: readonly string[];
+}
+
 type NoOwn = Readonly<Record<string, never>>;
 export type NamespaceState = ObjectState<NamespaceSpec, NoOwn>;
 
 export const NAMESPACE_CATEGORY = categoryOf(namespaceKind);
 
 /** Keeps a namespace that was asked to go until nothing is left in it. */
-export const NAMESPACE_FINALIZER = 'xenolith.dev/namespace-content';
+export const NAMESPACE_FINALIZER = 'tenancy.xenolith.dev/content';
+
+/** The label by which selectors find a namespace by name; Kubernetes sets it, too. */
+const NAME_LABEL = 'kubernetes.io/metadata.name';
+
+const isProtected = (name: string): boolean => (PROTECTED_NAMESPACES as readonly string[]).includes(name);
 
 const rules: ObjectRules<NamespaceSpec, NoOwn> = {
   kind: namespaceKind,
   teardownFinalizer: NAMESPACE_FINALIZER,
   initialOwn: () => ({}),
   onDeletion: ({ meta }) =>
-    PROTECTED_NAMESPACES.some((name) => name === meta.name)
-      ? reject('namespace_protected', `namespace "${meta.name}" belongs to the platform and cannot be deleted`)
+    isProtected(meta.name)
+      ? reject('namespace_protected', `namespace "${meta.name}" is the platform’s own and stays; delete what is in it`)
       : ok([]),
   status: ({ meta }) => ({ phase: meta.deletionTimestamp === undefined ? 'Active' : 'Terminating' }),
 };
 
-/** From its deletion request on, nothing new is born into a namespace: it gives up its claim of being active in that very append. */
-const consequences = (event: NewEvent, before: NamespaceState, command: Command): Consequences => {
-  const shared = objectConsequences(rules, event, before, command);
-  const claim = (op: ClaimChange['op'], value: string): Consequences => ({
-    ...shared,
-    claims: [...(shared.claims ?? []), { op, scope: ACTIVE_NAMESPACE_SCOPE, value, holder: command.streamId }],
-  });
-  switch (event.type) {
-    case 'NamespaceCreated':
-      return claim('claim', (event.data as unknown as { metadata: DesiredMetadata }).metadata.name);
-    case 'NamespaceDeletionRequested':
-      return before.phase === 'absent' ? shared : claim('release', before.meta.name);
-    default:
-      return shared;
-  }
+const withNameLabel = (command: Command): Command => {
+  const data = changeData.parse(command.data);
+  const labels = { ...data.metadata.labels, [NAME_LABEL]: data.metadata.name };
+  return { ...command, data: { ...data, metadata: { ...data.metadata, labels } } as unknown as JsonObject };
 };
+
+const decide = (command: Command, state: NamespaceState): Result<readonly NewEvent[]> => {
+  if (command.type === 'FinalizeNamespace') {
+    const leaving = state.phase === 'present' && state.meta.deletionTimestamp !== undefined;
+    return ok(leaving ? finalizerRemoved(namespaceKind, state, NAMESPACE_FINALIZER) : []);
+  }
+  const complete = command.type === 'ChangeNamespace' ? withNameLabel(command) : command;
+  return (
+    decideObject(rules, complete, state) ?? reject('command_unknown', `a namespace knows no command ${command.type}`)
+  );
+};
+
+/** While a namespace is active it holds its name in a scope that everything born into it requires; a request to delete it ends that at once. */
+const activity = (event: NewEvent, before: NamespaceState, command: Command): ClaimChange[] => {
+  const change = (op: 'claim' | 'release', value: string): ClaimChange[] => [
+    { op, scope: ACTIVE_NAMESPACE_SCOPE, value, holder: command.streamId },
+  ];
+  if (event.type === 'NamespaceCreated') return change('claim', (event.data['metadata'] as { name: string }).name);
+  if (event.type === 'NamespaceDeletionRequested' && before.phase === 'present')
+    return change('release', before.meta.name);
+  return [];
+};
+
+const consequences = (event: NewEvent, before: NamespaceState, command: Command): Consequences => ({
+  claims: [...(objectConsequences(rules, event, before, command).claims ?? []), ...activity(event, before, command)],
+});
 
 export const namespaceAggregate: Aggregate<NamespaceState> = {
   category: NAMESPACE_CATEGORY,
   initial: { phase: 'absent' },
-  stateVersion: 1,
-  decide: (command, state) =>
-    decideObject(rules, command, state) ?? reject('command_unknown', `namespaces know no command ${command.type}`),
+  decide,
   evolve: (state, event, place) => evolveObject(rules, state, event, place) ?? state,
   toResource: (state) => objectResource(rules, state),
   consequences,
   ended: (state) => state.phase === 'deleted',
+  stateVersion: 1,
 };

@@ -1,66 +1,70 @@
-import {
-  changeData,
-  deleteData,
-  namespaceEvents,
-  namespaceKind,
-  PROTECTED_NAMESPACES,
-  type ChangeData,
-} from '@xenolith/contracts';
+import { changeData, deleteData, namespaceEvents, namespaceKind, PROTECTED_NAMESPACES } from '@xenolith/contracts';
 import type { ServiceDefinition } from '@xenolith/engine';
-import { uuidFrom, type CommandMessage, type JsonObject, type NewEvent } from '@xenolith/kernel';
-import { CollectorIndex } from './collector.index.js';
-import { collector } from './collector.process.js';
+import { uuidFrom, type CommandMessage, type NewEvent } from '@xenolith/kernel';
+import { z } from 'zod';
+import { Collector } from './collector.js';
+import { CollectorIndex, type DocumentSource } from './collector.index.js';
 import { NAMESPACE_CATEGORY, namespaceAggregate } from './namespace.js';
 
-/** What the gateway owns of the log. */
-export const tenancyService = (): ServiceDefinition => {
-  const index = new CollectorIndex();
+/**
+ * Namespaces, and the collection of what they and other owners leave behind. It runs inside the gateway; a gateway that keeps all documents anyway
+ * may give them as `documents`, so that they are not kept twice.
+ */
+export const tenancyService = (options: { readonly documents?: DocumentSource } = {}): ServiceDefinition => {
+  const index = new CollectorIndex(options.documents ?? null);
+  const category = NAMESPACE_CATEGORY;
   return {
     name: 'gateway',
     kinds: [namespaceKind],
     aggregates: [namespaceAggregate],
     routes: [
-      { type: 'ChangeNamespace', category: NAMESPACE_CATEGORY, schema: changeData },
-      { type: 'DeleteNamespace', category: NAMESPACE_CATEGORY, schema: deleteData },
+      { type: 'ChangeNamespace', category, schema: changeData },
+      { type: 'DeleteNamespace', category, schema: deleteData },
+      { type: 'FinalizeNamespace', category, schema: z.strictObject({}) },
     ],
     indexes: [index],
     processes: [],
-    reactions: [collector(index)],
-    eventSchemas: namespaceEvents,
+    reactions: [new Collector(index).reaction()],
+    eventSchemas: { ...namespaceEvents },
   };
 };
 
-/** Commands that make the namespaces which are always there. Their ids are fixed: sent at every start, they take effect once. */
-export const ensureDefaultNamespaces = (at: number): readonly CommandMessage[] =>
+/** Commands that make the platform's own namespaces. Their ids never change, so that sending them at each start makes them once. */
+export const ensureDefaultNamespaces = (now: number): readonly CommandMessage[] =>
   PROTECTED_NAMESPACES.map((name) => {
     const commandId = uuidFrom('ensure-namespace', name);
-    const data: ChangeData = {
-      intent: 'create',
-      metadata: { name, labels: {}, annotations: {}, finalizers: [], ownerReferences: [], managedFields: [] },
-      spec: { finalizers: [] },
-    };
     return {
       commandId,
       type: 'ChangeNamespace',
       streamId: uuidFrom('namespace', name),
-      data: data as unknown as JsonObject,
+      data: {
+        intent: 'create',
+        metadata: {
+          name,
+          labels: {},
+          annotations: {},
+          finalizers: [],
+          ownerReferences: [],
+          managedFields: [],
+        },
+        spec: { finalizers: [] },
+      },
       actor: 'system:gateway',
       correlationId: commandId,
       causationId: commandId,
-      at,
+      at: now,
     };
   });
 
-/** What an event of a namespace says as a Kubernetes Event; null: nothing that people need to hear. */
-export const describeTenancyEvent = (
-  event: NewEvent,
-): { readonly reason: string; readonly message: string; readonly type: 'Normal' | 'Warning' } | null => {
-  switch (event.type) {
-    case 'NamespaceCreated':
-      return { reason: 'Created', message: 'the namespace is active', type: 'Normal' };
-    case 'NamespaceDeletionRequested':
-      return { reason: 'Terminating', message: 'everything in the namespace is being deleted', type: 'Normal' };
-    default:
-      return null;
-  }
-};
+/** An event in the words of Kubernetes' Events. */
+export interface EventDescription {
+  readonly reason: string;
+  readonly message: string;
+  readonly type: 'Normal' | 'Warning';
+}
+
+/** What people read of a tenancy event; null for those that tell them nothing. */
+export const describeTenancyEvent = (event: NewEvent): EventDescription | null =>
+  event.type === 'NamespaceDeletionRequested'
+    ? { reason: 'Terminating', message: 'everything in the namespace is being deleted', type: 'Normal' }
+    : null;

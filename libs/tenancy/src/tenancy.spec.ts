@@ -74,13 +74,16 @@ describe('a namespace', () => {
 });
 
 /** A little world of objects, whose changes the collector sees. */
+interface Put {
+  readonly owners?: string[];
+  readonly deleting?: boolean;
+  readonly finalizers?: string[];
+  readonly phase?: string;
+}
+
 const world = (): {
-  put(
-    kind: KindDefinition,
-    name: string,
-    more?: { owners?: string[]; deleting?: boolean; finalizers?: string[]; phase?: string },
-  ): readonly string[];
-  drop(kind: KindDefinition, name: string): readonly string[];
+  readonly put: (kind: KindDefinition, name: string, more?: Put) => readonly string[];
+  readonly drop: (kind: KindDefinition, name: string) => readonly string[];
 } => {
   const index = new CollectorIndex();
   index.load([]);
@@ -96,7 +99,7 @@ const world = (): {
       position,
       document,
     } as unknown as LoggedEvent;
-    index.apply(event as never);
+    index.apply(event);
     return reaction.react(event).map((dispatch) => `${dispatch.type} ${nameOf.get(dispatch.streamId) ?? ''}`);
   };
   const nameOf = new Map<string, string>();
