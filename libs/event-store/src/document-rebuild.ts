@@ -1,4 +1,4 @@
-import type { Aggregate, JsonObject, StoredEvent, Uuid } from '@xenolith/kernel';
+import type { Aggregate, JsonObject, NewEvent, StoredEvent, Uuid } from '@xenolith/kernel';
 import { EventStoreFault } from './append-batcher.js';
 import type { EventStore } from './event-store.js';
 import { upcast } from './upcast.js';
@@ -11,8 +11,8 @@ const WRITE_PAGE = 500;
 const DROP_PAGE = 2000;
 
 /** The parts of an aggregate that make its documents. */
-export type DocumentFold<State> = Pick<
-  Aggregate<State>,
+export type DocumentFold<State, Event extends NewEvent = NewEvent> = Pick<
+  Aggregate<State, Event>,
   'category' | 'initial' | 'evolve' | 'toResource' | 'upcasters'
 >;
 
@@ -23,8 +23,8 @@ interface BuiltDocument {
 }
 
 /** The documents that a stream's events give at the stated versions and at its end. */
-const foldDocuments = <State>(
-  fold: DocumentFold<State>,
+const foldDocuments = <State, Event extends NewEvent>(
+  fold: DocumentFold<State, Event>,
   events: readonly StoredEvent[],
   versions: ReadonlySet<number>,
 ): readonly BuiltDocument[] => {
@@ -34,7 +34,13 @@ const foldDocuments = <State>(
   events.forEach((stored, index) => {
     const event: StoredEvent = upcast(stored, fold.upcasters);
     const { streamId, version, metadata } = event;
-    state = fold.evolve(state, event, { streamId, version, at: metadata.at, actor: metadata.actor });
+    // What is stored was written by this aggregate, and upcast to its present shape.
+    state = fold.evolve(state, event as unknown as Event, {
+      streamId,
+      version,
+      at: metadata.at,
+      actor: metadata.actor,
+    });
     if (!versions.has(version) && index < events.length - 1) return;
     const body = fold.toResource(state);
     if (body === null && !shown && !versions.has(version)) return;
@@ -76,7 +82,11 @@ const markShown = async (store: EventStore, documents: readonly BuiltDocument[])
 };
 
 /** One way over all streams of the category; answers how many documents were missing. */
-const buildMissing = async <State>(store: EventStore, fold: DocumentFold<State>, shape: number): Promise<number> => {
+const buildMissing = async <State, Event extends NewEvent>(
+  store: EventStore,
+  fold: DocumentFold<State, Event>,
+  shape: number,
+): Promise<number> => {
   let after = '00000000-0000-0000-0000-000000000000';
   let written = 0;
   for (;;) {
@@ -112,9 +122,9 @@ const PASSES = 20;
  * Transactions are short. Documents that older processes still append in the old shape are shown as they are: run it again when those
  * processes are gone.
  */
-export const rebuildDocuments = async <State>(options: {
+export const rebuildDocuments = async <State, Event extends NewEvent>(options: {
   readonly store: EventStore;
-  readonly fold: DocumentFold<State>;
+  readonly fold: DocumentFold<State, Event>;
   readonly shape: number;
 }): Promise<{ readonly written: number }> => {
   const { store, fold, shape } = options;

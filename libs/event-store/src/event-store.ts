@@ -53,8 +53,12 @@ export const openEventStore = async (options: EventStoreOptions): Promise<EventS
     onCommit: announce,
   });
   // A wrong URL or a missing schema shows here and not at the first append.
-  await pool.query('select position from es.seq_head where id = 1');
+  await pool.query('select position from es.seq_head where id = 1').catch(async (fault: unknown) => {
+    await Promise.all([writePool.end(), pool.end()]);
+    throw fault;
+  });
   let asked: Promise<number> | undefined;
+  let closing: Promise<void> | undefined;
   const store: EventStore = {
     databaseUrl,
     name,
@@ -82,9 +86,11 @@ export const openEventStore = async (options: EventStoreOptions): Promise<EventS
       return { position, documents };
     },
     scanDocuments: (categories, onPage) => reads.scanDocuments(pool, categories, onPage),
-    close: async () => {
-      await batcher.close();
-      await Promise.all([writePool.end(), pool.end()]);
+    close: () => {
+      closing ??= batcher.close().then(async () => {
+        await Promise.all([writePool.end(), pool.end()]);
+      });
+      return closing;
     },
   };
   return store;

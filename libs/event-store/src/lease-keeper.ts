@@ -82,14 +82,13 @@ export class LeaseKeeper {
     await this.#unlock(lease.name);
   }
 
-  /** Gives the lease back and does not want it any more. */
-  async withdraw(name: string): Promise<void> {
+  /** Does not want the lease any more: ends it, waits until its runner has `finished`, then lets others have it. */
+  async withdraw(name: string, finished: () => Promise<void>): Promise<void> {
     const wish = this.#wishes.get(name);
     this.#wishes.delete(name);
-    if (!wish?.held) return;
-    wish.held.end();
-    wish.held = undefined;
-    await this.#unlock(name);
+    wish?.held?.end();
+    await finished();
+    if (wish?.held) await this.#unlock(name);
   }
 
   async #unlock(name: string): Promise<void> {
@@ -126,16 +125,14 @@ export class LeaseKeeper {
   }
 
   async #connect(): Promise<pg.Client> {
-    const session: pg.Client = await openSession(
-      this.#databaseUrl,
-      { applicationName: `${this.#name} leases`, statementTimeoutMs: READ_LIMIT_MS },
-      () => {
-        if (this.#session !== session) return;
-        this.#session = undefined;
-        this.#endAll();
-        this.#work.wake();
-      },
-    );
+    const guards = { applicationName: `${this.#name} leases`, statementTimeoutMs: READ_LIMIT_MS };
+    const session = await openSession(this.#databaseUrl, guards);
+    session.once('end', () => {
+      if (this.#session !== session) return;
+      this.#session = undefined;
+      this.#endAll();
+      this.#work.wake();
+    });
     return session;
   }
 

@@ -9,6 +9,7 @@ import { LeaseKeeper, type Lease } from './lease-keeper.js';
 import { readLog } from './reads.js';
 import { SimulatedCrash, type Failpoint, type Report } from './reporting.js';
 import { Signal } from './signal.js';
+import { stopOnce } from './stop-once.js';
 
 /** Events in one call of a handler while it catches up. */
 const CATCH_UP_EVENTS = 500;
@@ -68,6 +69,7 @@ class Feed implements StoreLogFeed {
   readonly #pool: pg.Pool;
   readonly #checkpoints: pg.Pool;
   readonly #subscriptions = new Set<Subscription>();
+  #closing: Promise<void> | undefined;
 
   constructor(options: LogFeedOptions) {
     const { databaseUrl, name } = options.store;
@@ -117,15 +119,15 @@ class Feed implements StoreLogFeed {
     this.#leases.want(follower.name, (lease) => {
       running = running.then(() => this.#runLeased(follower, lease));
     });
-    return Promise.resolve(
-      this.#subscription(async () => {
-        await this.#leases.withdraw(follower.name);
-        await running;
-      }),
-    );
+    return Promise.resolve(this.#subscription(() => this.#leases.withdraw(follower.name, () => running)));
   }
 
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     await Promise.all([...this.#subscriptions].map((subscription) => subscription.stop()));
     await this.#leases.stop();
     await this.#tail.stop();
@@ -133,12 +135,10 @@ class Feed implements StoreLogFeed {
   }
 
   #subscription(stop: () => Promise<void>): Subscription {
-    const subscription: Subscription = {
-      stop: async () => {
-        this.#subscriptions.delete(subscription);
-        await stop();
-      },
-    };
+    const subscription = stopOnce(async () => {
+      this.#subscriptions.delete(subscription);
+      await stop();
+    });
     this.#subscriptions.add(subscription);
     return subscription;
   }

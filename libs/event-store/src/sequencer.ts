@@ -7,6 +7,7 @@ import { endOffenders } from './offenders.js';
 import { Relay, type RelayStep } from './relay.js';
 import type { Failpoint, Report } from './reporting.js';
 import { Signal } from './signal.js';
+import { stopOnce } from './stop-once.js';
 
 export const SEQUENCER_LOCK = lockKey('xenolith/sequencer');
 
@@ -252,5 +253,5 @@ class Candidate {
 export const runSequencer = async (options: SequencerOptions): Promise<Sequencer> => {
   const candidate = new Candidate(options);
   const finished = candidate.run();
-  return Promise.resolve({ stop: () => candidate.stop(finished), state: () => candidate.state() });
+  return Promise.resolve({ ...stopOnce(() => candidate.stop(finished)), state: () => candidate.state() });
 };

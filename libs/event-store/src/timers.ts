@@ -3,6 +3,7 @@ import type { EventStore } from './event-store.js';
 import { LeaseKeeper, type Lease } from './lease-keeper.js';
 import type { Failpoint, Report } from './reporting.js';
 import { Signal } from './signal.js';
+import { stopOnce } from './stop-once.js';
 
 /** How late a timer may be; a look is one index probe. */
 const LOOK_MS = 100;
@@ -108,11 +109,10 @@ export const runTimers = async (options: TimersOptions): Promise<Subscription> =
   keeper.want(leaseName, (lease) => {
     running = running.then(() => runner.run(lease));
   });
-  return Promise.resolve({
-    stop: async () => {
-      await keeper.withdraw(leaseName);
-      await running;
+  return Promise.resolve(
+    stopOnce(async () => {
+      await keeper.withdraw(leaseName, () => running);
       await keeper.stop();
-    },
-  });
+    }),
+  );
 };

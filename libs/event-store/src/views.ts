@@ -4,6 +4,7 @@ import { openPool, type SqlRunner, WRITE_LIMIT_MS } from './connection.js';
 import type { EventStore } from './event-store.js';
 import type { StoreLogFeed } from './log-feed.js';
 import type { Report } from './reporting.js';
+import { stopOnce } from './stop-once.js';
 
 /** A view that is as close to the head as this is caught up: it will be there before the next reader asks. */
 const CAUGHT_UP_EVENTS = 500;
@@ -116,10 +117,8 @@ export const runView = async (options: {
       advanced = true;
     },
   });
-  return {
-    stop: async () => {
-      await subscription.stop();
-      await pool.end();
-    },
-  };
+  return stopOnce(async () => {
+    await subscription.stop();
+    await pool.end();
+  });
 };

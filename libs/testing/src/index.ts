@@ -4,3 +4,4 @@ export * from './memory-event-log.js';
 export * from './memory-bus.js';
 export * from './given-when-then.js';
 export * from './event-log.conformance.js';
+export * from './kubectl.js';

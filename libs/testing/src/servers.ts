@@ -233,6 +233,7 @@ const databaseMaker = (serverUrl: string) => async (): Promise<string> => {
   const name = `test_${process.pid}_${databasesMade}_${Math.random().toString(36).slice(2, 8)}`;
   const { Client } = (await import('pg')).default;
   const client = new Client({ connectionString: serverUrl });
+  client.on('error', () => undefined);
   await client.connect();
   await client.query(`create database ${name}`);
   await client.end();
