@@ -1,0 +1,136 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { All, Controller, Inject, Req, Res } from '@nestjs/common';
+import { trace } from '@opentelemetry/api';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { versionPage } from '../discovery/index.js';
+import { jsonAnswer, type ApiAnswer, type ApiRequest, type User } from '../http/api-request.js';
+import { statusBody, StatusError } from '../http/status.js';
+import { answerRequest, authenticated, type ApiPorts } from './api.js';
+import type { GatewayLog, RequestObserver } from './gateway-log.js';
+import { readBody, writeAnswer } from './http-response.js';
+
+export const GATEWAY = Symbol('gateway');
+
+/** Everything that the controller needs. */
+export interface Gateway {
+  readonly ports: ApiPorts;
+  readonly log: GatewayLog;
+  readonly observer?: RequestObserver;
+  readonly version: string;
+  /** `/healthz` and its kin, as Kubernetes prints them. */
+  readonly health: (path: string, query: URLSearchParams) => Promise<{ readonly ok: boolean; readonly text: string }>;
+}
+
+const HEALTH_PATHS = /^\/(healthz|livez|readyz)(\/[a-z0-9-]+)?$/;
+
+/** All paths of the API: which resource and verb a path means is looked up in the kinds, not in routes. */
+@Controller()
+export class ApiController {
+  constructor(@Inject(GATEWAY) private readonly gateway: Gateway) {}
+
+  @All('*')
+  async handle(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    reply.hijack();
+    await this.serve(request.raw, reply.raw);
+  }
+
+  private async serve(message: IncomingMessage, response: ServerResponse): Promise<void> {
+    const receivedAt = Date.now();
+    const started = performance.now();
+    let user: User | undefined;
+    let answer: ApiAnswer;
+    try {
+      const url = new URL(message.url ?? '/', 'https://gateway');
+      const path = url.pathname.length > 1 ? url.pathname.replace(/\/+$/, '') : url.pathname;
+      const open = await this.openPage(message.method ?? '', path, url.searchParams);
+      if (open === null) {
+        user = authenticated(this.gateway.ports, message.headers.authorization);
+        answer = await answerRequest(
+          this.gateway.ports,
+          asRequest(message, { path, query: url.searchParams, user, receivedAt }),
+        );
+      } else answer = open;
+    } catch (error) {
+      answer = this.failure(error, message, response);
+    }
+    await writeAnswer(message, response, answer);
+    this.record(message, answer.status, { user, seconds: (performance.now() - started) / 1000 });
+  }
+
+  /** Pages that need no token. */
+  private async openPage(method: string, path: string, query: URLSearchParams): Promise<ApiAnswer | null> {
+    if (method !== 'GET') return null;
+    if (path === '/version')
+      return jsonAnswer(
+        200,
+        versionPage({
+          version: this.gateway.version,
+          runtime: `node ${process.version}`,
+          platform: `${process.platform}/${process.arch}`,
+        }),
+      );
+    if (!HEALTH_PATHS.test(path)) return null;
+    const { ok, text } = await this.gateway.health(path, query);
+    const body = ok && !query.has('verbose') ? 'ok' : text;
+    return { status: ok ? 200 : 500, contentType: 'text/plain; charset=utf-8', body };
+  }
+
+  private failure(error: unknown, message: IncomingMessage, response: ServerResponse): ApiAnswer {
+    const status =
+      error instanceof StatusError
+        ? error
+        : new StatusError({
+            code: 500,
+            reason: 'InternalError',
+            message: 'the gateway failed on this request; its log tells why, under the trace id of the request',
+          });
+    // Refusals that the client can act on show in the line of the request; what failed on our side needs its cause.
+    if (status.code === 500 || status.cause !== undefined)
+      this.gateway.log.error({ err: error, method: message.method, url: message.url }, 'a request failed');
+    const { retryAfterSeconds } = status.source.details ?? {};
+    // What is left of a body that was not read would be taken for the next request.
+    if (!message.complete) response.shouldKeepAlive = false;
+    return jsonAnswer(status.code, statusBody(status.source), {
+      ...(retryAfterSeconds === undefined ? {} : { 'Retry-After': String(retryAfterSeconds) }),
+      ...(status.code === 401 ? { 'WWW-Authenticate': 'Bearer realm="xenolith"' } : {}),
+    });
+  }
+
+  /** One line for each change, and for each request that was refused: who asked for what, from where, and what came of it. */
+  private record(
+    message: IncomingMessage,
+    code: number,
+    more: { readonly user: User | undefined; readonly seconds: number },
+  ): void {
+    const method = message.method ?? '';
+    this.gateway.observer?.answered({ method, code, seconds: more.seconds });
+    if (method === 'GET' && code < 400) return;
+    this.gateway.log.info(
+      {
+        method,
+        url: message.url,
+        code,
+        user: more.user?.name,
+        address: message.socket.remoteAddress,
+        userAgent: message.headers['user-agent'],
+        durationMs: Math.round(more.seconds * 1000),
+        traceId: trace.getActiveSpan()?.spanContext().traceId,
+      },
+      'request',
+    );
+  }
+}
+
+const asRequest = (
+  message: IncomingMessage,
+  read: Pick<ApiRequest, 'path' | 'query' | 'user' | 'receivedAt'>,
+): ApiRequest => {
+  let body: Promise<Buffer> | null = null;
+  return {
+    ...read,
+    method: message.method ?? '',
+    headers: message.headers,
+    sourceAddress: message.socket.remoteAddress ?? '',
+    body: () => (body ??= readBody(message)),
+  };
+};

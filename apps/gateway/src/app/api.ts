@@ -1,0 +1,160 @@
+import { discoveryAnswer, type ServedKind, type StaticAnswer, type Verb } from '../discovery/index.js';
+import { forbidden, unauthorized, type AccessAttributes, type Authenticate, type Authorize } from '../http/access.js';
+import { jsonAnswer, type ApiAnswer, type ApiRequest } from '../http/api-request.js';
+import { parseResourcePath, type ResourcePath } from '../http/api-path.js';
+import { flag } from '../http/query.js';
+import { methodNotAllowed, notFoundPath, resourceName } from '../http/status.js';
+import { patchObject, updateObject } from '../verbs/change.js';
+import type { WritePorts } from '../verbs/commands.js';
+import { createAction, createObject } from '../verbs/create.js';
+import { deleteObject, deleteObjects } from '../verbs/delete.js';
+import { listObjects, readObject } from '../verbs/read.js';
+import { watchObjects, type WatchPorts } from '../verbs/watch.js';
+import { reviewAnswer } from './reviews.js';
+
+export interface ApiPorts extends WritePorts, WatchPorts {
+  readonly authenticate: Authenticate;
+  readonly authorize: Authorize;
+}
+
+/** What a request asks for. */
+interface Asked {
+  readonly verb: Verb;
+  readonly target: ResourcePath;
+}
+
+type Named = ResourcePath & { readonly name: string };
+
+const isWatch = (query: URLSearchParams): boolean => flag(query, 'watch') === true;
+
+/** The verb of a method on a collection or an object; null: there is none. */
+const verbOf = (method: string, target: ResourcePath, query: URLSearchParams): Verb | null => {
+  const named = target.name !== undefined;
+  switch (method) {
+    case 'GET':
+      return isWatch(query) ? 'watch' : named ? 'get' : 'list';
+    case 'POST':
+      return named && target.subresource === undefined ? null : 'create';
+    case 'PUT':
+      return named ? 'update' : null;
+    case 'PATCH':
+      return named ? 'patch' : null;
+    case 'DELETE':
+      return named ? 'delete' : 'deletecollection';
+    default:
+      return null;
+  }
+};
+
+const refuseVerb = (kind: ServedKind, verbs: readonly string[], what: string): never => {
+  throw methodNotAllowed(
+    `the server does not allow this method on ${what}; ${resourceName(kind)} take ${verbs.join(', ')}`,
+  );
+};
+
+const checkSubresource = ({ target, verb }: Asked): void => {
+  const { kind, subresource } = target;
+  if (subresource === undefined) return;
+  const known = kind.subresources.find((candidate) => candidate.name === subresource);
+  if (known === undefined) throw notFoundPath();
+  if (known.verbs.includes(verb)) return;
+  throw methodNotAllowed(
+    subresource === 'status'
+      ? `the status of ${resourceName(kind)} tells what the platform observed, nobody writes it; change spec, or ask for an action`
+      : `${resourceName(kind)}/${subresource} takes ${known.verbs.join(', ')} only`,
+  );
+};
+
+const asked = (method: string, target: ResourcePath, query: URLSearchParams): Asked => {
+  const { kind } = target;
+  const verb = verbOf(method, target, query);
+  if (verb === null) return refuseVerb(kind, kind.verbs, target.name === undefined ? 'a collection' : 'an object');
+  checkSubresource({ verb, target });
+  if (target.subresource === undefined && !kind.verbs.includes(verb))
+    return refuseVerb(kind, kind.verbs, resourceName(kind));
+  return { verb, target };
+};
+
+const attributesOf = ({ verb, target }: Asked): AccessAttributes => ({
+  verb,
+  kind: target.kind,
+  namespace: target.namespace,
+  ...(target.name === undefined ? {} : { name: target.name }),
+  ...(target.subresource === undefined ? {} : { subresource: target.subresource }),
+});
+
+const isNamed = (target: ResourcePath): target is Named => target.name !== undefined;
+
+const act = async (ports: ApiPorts, { verb, target }: Asked, request: ApiRequest): Promise<ApiAnswer> => {
+  switch (verb) {
+    case 'list':
+      return listObjects(ports.cache, target, request);
+    case 'watch':
+      return watchObjects(ports, named(target), request);
+    case 'deletecollection':
+      return deleteObjects(ports, target, request);
+    case 'create':
+      return isNamed(target) && target.subresource !== undefined
+        ? createAction(ports, { ...target, subresource: target.subresource }, request)
+        : createObject(ports, target, request);
+    case 'get':
+      return isNamed(target) ? readObject(ports.cache, target, request) : listObjects(ports.cache, target, request);
+    case 'update':
+      return updateObject(ports, mustBeNamed(target), request);
+    case 'patch':
+      return patchObject(ports, mustBeNamed(target), request);
+    case 'delete':
+      return deleteObject(ports, mustBeNamed(target), request);
+  }
+};
+
+const mustBeNamed = (target: ResourcePath): Named => {
+  if (!isNamed(target)) throw notFoundPath();
+  return target;
+};
+
+/** A watch of one object is a watch of its collection, as in Kubernetes since 1.11: use a field selector. */
+const named = (target: ResourcePath): ResourcePath => {
+  if (target.name !== undefined)
+    throw methodNotAllowed(
+      `watch the collection with fieldSelector=metadata.name=${target.name} instead of the object`,
+    );
+  return target;
+};
+
+const staticPage = (page: StaticAnswer, request: ApiRequest): ApiAnswer => {
+  const headers = { ETag: page.etag, Vary: 'Accept', 'Cache-Control': 'public' };
+  if (request.headers['if-none-match'] === page.etag)
+    return { status: 304, contentType: page.contentType, body: '', headers };
+  return { status: 200, contentType: page.contentType, body: page.body, headers };
+};
+
+const nonResource = (ports: ApiPorts, request: ApiRequest): ApiAnswer | null => {
+  if (request.method !== 'GET') return null;
+  if (request.path === '/')
+    return jsonAnswer(200, { paths: ['/api', '/apis', '/healthz', '/livez', '/openapi/v3', '/readyz', '/version'] });
+  const page = discoveryAnswer(request.path, request.headers.accept);
+  if (page === null) return null;
+  if (!ports.authorize(request.user, { verb: 'get', path: request.path }))
+    throw forbidden(request.user, { verb: 'get', path: request.path });
+  return staticPage(page, request);
+};
+
+/** Answers one request of an authenticated user. Throws a StatusError. */
+export const answerRequest = async (ports: ApiPorts, request: ApiRequest): Promise<ApiAnswer> => {
+  const page = nonResource(ports, request) ?? (await reviewAnswer(ports.authorize, request));
+  if (page !== null) return page;
+  const target = parseResourcePath(request.path);
+  if (target === null) throw notFoundPath();
+  const wanted = asked(request.method, target, request.query);
+  const attributes = attributesOf(wanted);
+  if (!ports.authorize(request.user, attributes)) throw forbidden(request.user, attributes);
+  return act(ports, wanted, request);
+};
+
+/** The user of a request. Throws a StatusError (401). */
+export const authenticated = (ports: Pick<ApiPorts, 'authenticate'>, authorization: string | undefined) => {
+  const user = ports.authenticate(authorization);
+  if (user === null) throw unauthorized();
+  return user;
+};

@@ -1,0 +1,76 @@
+import type { EventLog, LogFeed, MessageBus } from '@xenolith/kernel';
+import type { LoggerService } from '@nestjs/common';
+import { DocumentCache } from '../cache/document-cache.js';
+import { SERVED_KINDS } from '../discovery/index.js';
+import { EventView, type DescribeEvent } from '../events/event-view.js';
+import { adminsOrReadOnly, bearerTokens, type Authorize, type TokenEntries } from '../http/access.js';
+import { WatchHub } from '../watch/watch-hub.js';
+import type { WatchSession } from '../watch/watch-session.js';
+import type { ApiPorts } from './api.js';
+import type { Gateway } from './api.controller.js';
+import type { GatewayLog, RequestObserver } from './gateway-log.js';
+import { openHttpsServer, type HttpsOptions, type HttpsServer } from './https-server.js';
+
+export interface GatewayOptions {
+  readonly log: EventLog;
+  readonly feed: LogFeed;
+  readonly bus: MessageBus;
+  readonly name: string;
+  readonly tokens: TokenEntries;
+  readonly authorize?: Authorize;
+  readonly describeEvent: DescribeEvent;
+  readonly https: Omit<HttpsOptions, 'logger'>;
+  readonly logger: LoggerService | false;
+  readonly requests: GatewayLog;
+  readonly observer?: RequestObserver;
+  readonly version: string;
+  readonly health: Gateway['health'];
+}
+
+export interface RunningGateway {
+  readonly port: number;
+  readonly cache: DocumentCache;
+  readonly watches: () => number;
+  close(): Promise<void>;
+}
+
+/** Loads the documents and the last hour's events, follows the log, and serves the API. */
+export const openGateway = async (options: GatewayOptions): Promise<RunningGateway> => {
+  const { log, feed, bus } = options;
+  const cache = new DocumentCache({ log, feed, name: `${options.name}-documents` }, SERVED_KINDS);
+  await cache.load();
+  const events = new EventView(cache, options.describeEvent);
+  await events.load(log);
+  cache.observeWith(events);
+  await cache.follow();
+  const sessions = new Set<WatchSession>();
+  const ports: ApiPorts = {
+    cache,
+    bus,
+    log,
+    hub: new WatchHub(),
+    sessions,
+    authenticate: bearerTokens(options.tokens),
+    authorize: options.authorize ?? adminsOrReadOnly,
+  };
+  const server: HttpsServer = await openHttpsServer(
+    {
+      ports,
+      log: options.requests,
+      version: options.version,
+      health: options.health,
+      ...(options.observer === undefined ? {} : { observer: options.observer }),
+    },
+    { ...options.https, logger: options.logger },
+  );
+  return {
+    port: server.port,
+    cache,
+    watches: () => sessions.size,
+    close: async () => {
+      await server.close();
+      events.stop();
+      await cache.stop();
+    },
+  };
+};

@@ -1,0 +1,121 @@
+import 'reflect-metadata';
+import type { Socket } from 'node:net';
+import { Module, type DynamicModule, type LoggerService } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { statusBody, type StatusSource } from '../http/status.js';
+import { ApiController, GATEWAY, type Gateway } from './api.controller.js';
+
+/** Kubernetes clients send tokens and long selectors, never more than this. */
+const MAX_HEADER_BYTES = 64 * 1024;
+/** A client that takes longer for its headers, or for the whole of a request, holds a connection for nothing. */
+const HEADERS_TIMEOUT_MS = 20_000;
+const REQUEST_TIMEOUT_MS = 60_000;
+/** Longer than the pauses of client libraries between two polls. */
+const KEEP_ALIVE_MS = 120_000;
+/** How often slow requests are looked for. */
+const CHECK_INTERVAL_MS = 5_000;
+/** Open connections; a cluster's worth of clients and 10,000 watches. */
+const MAX_CONNECTIONS = 20_000;
+
+export interface HttpsOptions {
+  readonly host: string;
+  /** 0: a free one. */
+  readonly port: number;
+  readonly tls: { readonly cert: string | Buffer; readonly key: string | Buffer };
+  readonly logger: LoggerService | false;
+}
+
+export interface HttpsServer {
+  readonly port: number;
+  /** Takes no more requests, ends watches, waits for what is under way. */
+  close(): Promise<void>;
+}
+
+@Module({})
+class GatewayModule {
+  static of(gateway: Gateway): DynamicModule {
+    return {
+      module: GatewayModule,
+      controllers: [ApiController],
+      providers: [{ provide: GATEWAY, useValue: gateway }],
+    };
+  }
+}
+
+/** What is wrong with a request that is no HTTP, or does not come in time. */
+const brokenRequest = (code: string): StatusSource => {
+  switch (code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return {
+        code: 431,
+        reason: 'RequestHeaderFieldsTooLarge',
+        message: `the headers of the request are longer than ${MAX_HEADER_BYTES} bytes; shorten its query or its token`,
+      };
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return {
+        code: 408,
+        reason: 'Timeout',
+        message: `the request did not arrive within ${REQUEST_TIMEOUT_MS / 1000} s; send it again`,
+      };
+    default:
+      return { code: 400, reason: 'BadRequest', message: 'this is not an HTTP/1.1 request' };
+  }
+};
+
+const REASON_PHRASES: Readonly<Record<number, string>> = {
+  400: 'Bad Request',
+  408: 'Request Timeout',
+  431: 'Request Header Fields Too Large',
+};
+
+const answerBroken = (error: Error & { code?: string }, socket: Socket): void => {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const source = brokenRequest(error.code ?? '');
+  const body = JSON.stringify(statusBody(source));
+  socket.end(
+    `HTTP/1.1 ${source.code} ${REASON_PHRASES[source.code] ?? ''}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  );
+};
+
+/** Serves the API over HTTPS: Nest on Fastify, with bodies left to the verbs, which know what each may be. */
+export const openHttpsServer = async (gateway: Gateway, options: HttpsOptions): Promise<HttpsServer> => {
+  const adapter = new FastifyAdapter({
+    https: {
+      ...options.tls,
+      minVersion: 'TLSv1.2',
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      connectionsCheckingInterval: CHECK_INTERVAL_MS,
+      noDelay: true,
+    },
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    clientErrorHandler: answerBroken,
+    forceCloseConnections: 'idle',
+    exposeHeadRoutes: false,
+  });
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- Nest types its options as a class and takes plain objects
+  const app = await NestFactory.create<NestFastifyApplication>(GatewayModule.of(gateway), adapter, {
+    logger: options.logger,
+    bodyParser: false,
+    abortOnError: false,
+  });
+  const fastify = app.getHttpAdapter().getInstance();
+  fastify.removeAllContentTypeParsers();
+  fastify.addContentTypeParser('*', (_request, _payload, done) => done(null, undefined));
+  await app.listen(options.port, options.host);
+  fastify.server.maxConnections = MAX_CONNECTIONS;
+  const address = fastify.server.address();
+  return {
+    port: typeof address === 'object' && address !== null ? address.port : options.port,
+    close: async () => {
+      for (const session of gateway.ports.sessions) session.stop();
+      await app.close();
+    },
+  };
+};

@@ -1,0 +1,64 @@
+import { z } from 'zod';
+import type { Authorize } from '../http/access.js';
+import { jsonAnswer, type ApiAnswer, type ApiRequest } from '../http/api-request.js';
+import { OBJECT_TYPES, parseBody } from '../http/json-body.js';
+import { badRequest } from '../http/status.js';
+
+const ACCESS_PATH = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews';
+const IDENTITY_PATH = '/apis/authentication.k8s.io/v1/selfsubjectreviews';
+
+const accessReview = z.object({
+  spec: z.object({
+    resourceAttributes: z
+      .object({
+        verb: z.string().default(''),
+        group: z.string().default(''),
+        resource: z.string().default(''),
+        subresource: z.string().optional(),
+        namespace: z.string().optional(),
+        name: z.string().optional(),
+      })
+      .optional(),
+    nonResourceAttributes: z.object({ verb: z.string().default(''), path: z.string().default('') }).optional(),
+  }),
+});
+
+const accessAnswer = (authorize: Authorize, request: ApiRequest, input: unknown): ApiAnswer => {
+  const review = accessReview.safeParse(input);
+  if (!review.success) throw badRequest('the body is not a SelfSubjectAccessReview with a spec');
+  const { resourceAttributes: resource, nonResourceAttributes: path } = review.data.spec;
+  const allowed =
+    resource === undefined
+      ? authorize(request.user, { verb: path?.verb ?? '', path: path?.path ?? '' })
+      : authorize(request.user, {
+          verb: resource.verb,
+          kind: { group: resource.group, plural: resource.resource },
+          ...(resource.namespace === undefined ? {} : { namespace: resource.namespace }),
+          ...(resource.name === undefined ? {} : { name: resource.name }),
+          ...(resource.subresource === undefined ? {} : { subresource: resource.subresource }),
+        });
+  return jsonAnswer(201, {
+    kind: 'SelfSubjectAccessReview',
+    apiVersion: 'authorization.k8s.io/v1',
+    metadata: {},
+    spec: review.data.spec,
+    status: { allowed },
+  });
+};
+
+/** What `kubectl auth can-i` and `kubectl auth whoami` ask; null for any other request. */
+export const reviewAnswer = async (authorize: Authorize, request: ApiRequest): Promise<ApiAnswer | null> => {
+  if (request.method !== 'POST') return null;
+  if (request.path === IDENTITY_PATH) {
+    const { name, groups } = request.user;
+    return jsonAnswer(201, {
+      kind: 'SelfSubjectReview',
+      apiVersion: 'authentication.k8s.io/v1',
+      metadata: {},
+      status: { userInfo: { username: name, groups } },
+    });
+  }
+  if (request.path !== ACCESS_PATH) return null;
+  const input = parseBody(await request.body(), request.headers['content-type'], OBJECT_TYPES);
+  return accessAnswer(authorize, request, input);
+};

@@ -1,0 +1,265 @@
+import { apiVersionOf, categoryOf, KINDS, timestamp, type KindDefinition } from '@xenolith/contracts';
+import {
+  uuidFrom,
+  type EventLog,
+  type JsonObject,
+  type LoggedEvent,
+  type StoredEvent,
+  type Uuid,
+} from '@xenolith/kernel';
+import { cachedObject, indexerOf, type CachedObject } from '../cache/cached-object.js';
+import { selectablePaths, type BatchObserver, type DocumentCache } from '../cache/document-cache.js';
+import type { KindStore } from '../cache/kind-store.js';
+import { SERVED_KINDS, type ServedKind } from '../discovery/index.js';
+
+/** What an event of the log is to somebody who reads `kubectl describe`. */
+export interface EventDescription {
+  readonly reason: string;
+  readonly message: string;
+  readonly type: 'Normal' | 'Warning';
+}
+
+/** Each domain has one; null: not worth a line, or not of this domain. */
+export type DescribeEvent = (event: StoredEvent) => EventDescription | null;
+
+/** As long as Kubernetes keeps its events. */
+export const EVENT_LIFE_MS = 60 * 60_000;
+/** Events kept at most: two forms of each take some 40 MB. At the highest rates an hour holds more than anybody reads. */
+const MAX_EVENTS = 20_000;
+/** How many events of the log are read when the gateway starts. */
+const MAX_HISTORY = 50_000;
+const HISTORY_PAGE = 1_000;
+const EXPIRE_INTERVAL_MS = 15_000;
+
+interface Subject {
+  readonly kind: KindDefinition;
+  readonly uid: Uuid;
+  readonly name: string;
+  readonly namespace: string;
+}
+
+interface Entry {
+  readonly subject: Subject;
+  readonly description: EventDescription;
+  readonly name: string;
+  readonly uid: Uuid;
+  readonly firstAt: number;
+  readonly lastAt: number;
+  readonly count: number;
+  readonly position: number;
+}
+
+/** A form in which events are served. */
+interface Form {
+  readonly store: KindStore;
+  readonly document: (entry: Entry) => JsonObject;
+  readonly indexer: (document: JsonObject) => JsonObject;
+}
+
+const DEFAULT_NAMESPACE = 'default';
+
+const kindByCategory = new Map(KINDS.map((kind) => [categoryOf(kind), kind]));
+
+const reference = (subject: Subject): JsonObject => ({
+  kind: subject.kind.kind,
+  ...(subject.namespace === '' ? {} : { namespace: subject.namespace }),
+  name: subject.name,
+  uid: subject.uid,
+  apiVersion: apiVersionOf(subject.kind),
+});
+
+const componentOf = (subject: Subject): string => `xenolith-${subject.kind.service}`;
+
+const metadata = (entry: Entry): JsonObject => ({
+  name: entry.name,
+  namespace: entry.subject.namespace || DEFAULT_NAMESPACE,
+  uid: entry.uid,
+  creationTimestamp: timestamp(entry.firstAt),
+});
+
+const coreDocument = (entry: Entry): JsonObject => ({
+  kind: 'Event',
+  apiVersion: 'v1',
+  metadata: metadata(entry),
+  involvedObject: reference(entry.subject),
+  reason: entry.description.reason,
+  message: entry.description.message,
+  source: { component: componentOf(entry.subject) },
+  firstTimestamp: timestamp(entry.firstAt),
+  lastTimestamp: timestamp(entry.lastAt),
+  count: entry.count,
+  type: entry.description.type,
+  eventTime: null,
+  reportingComponent: componentOf(entry.subject),
+  reportingInstance: '',
+});
+
+const eventsDocument = (entry: Entry): JsonObject => ({
+  kind: 'Event',
+  apiVersion: 'events.k8s.io/v1',
+  metadata: metadata(entry),
+  eventTime: null,
+  regarding: reference(entry.subject),
+  reason: entry.description.reason,
+  note: entry.description.message,
+  type: entry.description.type,
+  reportingController: componentOf(entry.subject),
+  reportingInstance: '',
+  deprecatedSource: { component: componentOf(entry.subject) },
+  deprecatedFirstTimestamp: timestamp(entry.firstAt),
+  deprecatedLastTimestamp: timestamp(entry.lastAt),
+  deprecatedCount: entry.count,
+});
+
+/** Kubernetes' events as a view of the log: the same thing that happens to an object again is counted, an hour after the last time it is forgotten. */
+export class EventView implements BatchObserver {
+  /** Oldest last sighting first. */
+  private readonly entries = new Map<string, Entry>();
+  private readonly forms: readonly Form[];
+  private timer: NodeJS.Timeout | null = null;
+
+  constructor(
+    private readonly cache: DocumentCache,
+    private readonly describe: DescribeEvent,
+    private readonly now: () => number = Date.now,
+  ) {
+    const form = (kind: ServedKind): Form => ({
+      store: cache.store(kind),
+      document: kind.group === '' ? coreDocument : eventsDocument,
+      indexer: indexerOf(selectablePaths(kind)),
+    });
+    this.forms = SERVED_KINDS.filter((kind) => kind.kind === 'Event').map(form);
+  }
+
+  /** Reads what happened in the last hour, up to where the cache is; call it between the cache's load and its first batch. */
+  async load(log: Pick<EventLog, 'readLog'>): Promise<void> {
+    const end = this.cache.position;
+    let after = Math.max(await this.startPosition(log, end), end - MAX_HISTORY);
+    const names = new Map<Uuid, Subject>();
+    while (after < end) {
+      const events = (await log.readLog(after, HISTORY_PAGE)).filter((event) => event.position <= end);
+      const last = events.at(-1);
+      if (last === undefined) break;
+      this.take(events, names);
+      after = last.position;
+    }
+    for (const form of this.forms) {
+      const objects = [...this.entries.values()].map((entry) => this.object(form, entry));
+      form.store.load(objects, end);
+    }
+    this.timer = setInterval(() => this.expire(), EXPIRE_INTERVAL_MS);
+  }
+
+  stop(): void {
+    if (this.timer !== null) clearInterval(this.timer);
+  }
+
+  observe(events: readonly LoggedEvent[]): void {
+    for (const entry of this.take(events, new Map())) {
+      for (const form of this.forms) form.store.put(this.object(form, entry));
+    }
+    this.dropBeyond(MAX_EVENTS);
+  }
+
+  /** The last position whose events are too old; positions grow with time, near enough. */
+  private async startPosition(log: Pick<EventLog, 'readLog'>, end: number): Promise<number> {
+    const oldest = this.now() - EVENT_LIFE_MS;
+    let [low, high] = [0, end];
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2);
+      const [event] = await log.readLog(middle, 1);
+      if (event !== undefined && event.metadata.at < oldest) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** Adds or counts what the events say; `names` collects the objects that their documents tell of. */
+  private take(events: readonly LoggedEvent[], names: Map<Uuid, Subject>): readonly Entry[] {
+    for (const event of events) {
+      const subject = subjectOf(event);
+      if (subject !== null) names.set(event.streamId, subject);
+    }
+    const touched = new Map<string, Entry>();
+    for (const event of events) {
+      const description = this.describe(event);
+      if (description === null) continue;
+      const subject = names.get(event.streamId) ?? this.knownSubject(event);
+      if (subject === null) continue;
+      const key = `${subject.uid}/${description.type}/${description.reason}/${description.message}`;
+      const entry = this.count(key, { event, subject, description });
+      touched.set(key, entry);
+    }
+    return [...touched.values()];
+  }
+
+  private count(
+    key: string,
+    seen: { readonly event: LoggedEvent; readonly subject: Subject; readonly description: EventDescription },
+  ): Entry {
+    const { event, subject, description } = seen;
+    const known = this.entries.get(key);
+    const uid = known?.uid ?? uuidFrom(event.eventId, 'event');
+    const entry: Entry = {
+      subject,
+      description,
+      name: known?.name ?? `${subject.name}.${uid.replaceAll('-', '').slice(0, 16)}`,
+      uid,
+      firstAt: known?.firstAt ?? event.metadata.at,
+      lastAt: event.metadata.at,
+      count: (known?.count ?? 0) + 1,
+      position: event.position,
+    };
+    this.entries.delete(key);
+    this.entries.set(key, entry);
+    return entry;
+  }
+
+  private knownSubject(event: LoggedEvent): Subject | null {
+    const kind = kindByCategory.get(event.category);
+    const object = this.cache.byId(event.streamId);
+    if (kind === undefined || object === undefined) return null;
+    return { kind, uid: object.uid, name: object.name, namespace: object.namespace };
+  }
+
+  private object(form: Form, entry: Entry): CachedObject {
+    const { uid, position, count } = entry;
+    return cachedObject({ uid, position, version: count, document: form.document(entry), indexer: form.indexer });
+  }
+
+  private expire(): void {
+    const oldest = this.now() - EVENT_LIFE_MS;
+    for (const [key, entry] of this.entries) {
+      if (entry.lastAt >= oldest) break;
+      this.forget(key, entry);
+    }
+    for (const form of this.forms) form.store.flush();
+  }
+
+  private dropBeyond(limit: number): void {
+    for (const [key, entry] of this.entries) {
+      if (this.entries.size <= limit) break;
+      this.forget(key, entry);
+    }
+  }
+
+  private forget(key: string, entry: Entry): void {
+    this.entries.delete(key);
+    for (const form of this.forms) {
+      const held = form.store.get(this.object(form, entry).key);
+      if (held !== undefined) form.store.remove(held, Math.max(this.cache.position, held.position), held.version);
+    }
+  }
+}
+
+const subjectOf = (event: LoggedEvent): Subject | null => {
+  const kind = kindByCategory.get(event.category);
+  if (kind === undefined || event.document === undefined || event.document === null) return null;
+  const { name, namespace } = event.document['metadata'] as JsonObject;
+  return {
+    kind,
+    uid: event.streamId,
+    name: typeof name === 'string' ? name : '',
+    namespace: typeof namespace === 'string' ? namespace : '',
+  };
+};

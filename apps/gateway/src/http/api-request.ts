@@ -1,0 +1,54 @@
+import type { IncomingHttpHeaders } from 'node:http';
+
+export interface User {
+  readonly name: string;
+  readonly groups: readonly string[];
+}
+
+/** A request as the verbs see it: no framework, no socket. */
+export interface ApiRequest {
+  readonly method: string;
+  /** Decoded by segment later; no query, no trailing slash. */
+  readonly path: string;
+  readonly query: URLSearchParams;
+  readonly headers: IncomingHttpHeaders;
+  readonly user: User;
+  readonly sourceAddress: string;
+  /** Milliseconds since the epoch. */
+  readonly receivedAt: number;
+  /** The body whole, within the size limit. Throws a StatusError. */
+  readonly body: () => Promise<Buffer>;
+}
+
+/** Where a watch writes to. */
+export interface EventSink {
+  /** Bytes that were written and not yet taken by the network. */
+  readonly pendingBytes: number;
+  write(chunk: Buffer): void;
+  /** Settles when the network has taken what was written, or the connection is gone. */
+  drained(): Promise<void>;
+  end(): void;
+  onClose(listener: () => void): void;
+  readonly closed: boolean;
+}
+
+export type ApiAnswer =
+  | {
+      readonly status: number;
+      readonly contentType: string;
+      /** Pieces are written one after the other. */
+      readonly body: string | readonly string[];
+      readonly headers?: Readonly<Record<string, string | readonly string[]>>;
+    }
+  | { readonly status: 200; readonly contentType: string; readonly stream: (sink: EventSink) => void };
+
+export const jsonAnswer = (
+  status: number,
+  body: unknown,
+  headers?: Record<string, string | readonly string[]>,
+): ApiAnswer => ({
+  status,
+  contentType: 'application/json',
+  body: JSON.stringify(body),
+  ...(headers === undefined ? {} : { headers }),
+});
