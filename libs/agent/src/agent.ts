@@ -138,10 +138,10 @@ export class Agent {
     return this.options.hosts.length;
   }
 
-  /** Domains on all hosts, those being torn down included. */
+  /** Domains on all hosts. */
   get domains(): number {
     let domains = 0;
-    for (const slot of this.fleet.all()) domains += this.fleet.view.figures(slot.state).domains;
+    for (const slot of this.fleet.all()) domains += this.fleet.view.inventory(slot.state).length;
     return domains;
   }
 
@@ -208,7 +208,7 @@ export class Agent {
   private onHostEvent(slot: HostSlot, event: HostEvent): void {
     switch (event.type) {
       case 'answered':
-        this.desk.hostAnswered(event.ticket, event.result);
+        this.desk.hostAnswered(event.ticket, event.result, event.at);
         return;
       case 'guestEnded':
         this.guestEnded(slot, event);
@@ -328,7 +328,7 @@ export class Agent {
   }
 
   /** The lines that bring back this moment. Everything they hold is immutable, so that they may be written later. */
-  private snapshot(): JournalEntry[] {
+  snapshot(): JournalEntry[] {
     const hosts = [...this.fleet.all()].filter((slot) => !slot.pristine);
     return [
       ...(this.origin ? [this.origin] : []),

@@ -13,6 +13,8 @@ export interface CommandRecord {
   readonly strikes: readonly Strike[];
   /** `held`: has not taken effect yet. `finishing`: its work is done, its answer is held back. */
   stage: 'held' | 'working' | 'finishing' | 'answered';
+  /** When the host had done it. */
+  doneAt: number;
   /** Null: none yet, or, once answered, never. */
   reply: Reply | null;
   /** Settles when the command is in the journal for good. */
@@ -73,7 +75,7 @@ export class CommandBook {
 
   snapshot(): (EntryOf<'command'> | EntryOf<'cancelled'>)[] {
     const commands = [...this.records.values()].map(
-      ({ at, host, id, hash, type, uid, data, strikes, stage, reply }): EntryOf<'command'> => ({
+      ({ at, host, id, hash, type, uid, data, strikes, stage, doneAt, reply }): EntryOf<'command'> => ({
         k: 'command',
         at,
         host,
@@ -85,6 +87,7 @@ export class CommandBook {
         data: stage === 'answered' ? {} : data,
         strikes: [...strikes],
         stage,
+        doneAt,
         reply,
       }),
     );

@@ -69,10 +69,11 @@ export class CommandDesk {
   }
 
   /** The host has done the command, or refused it. */
-  hostAnswered(ticket: Uuid, result: Result<HostAnswer>): void {
+  hostAnswered(ticket: Uuid, result: Result<HostAnswer>, at: number): void {
     const record = this.book.get(ticket);
     if (record?.stage !== 'working') return;
     record.stage = 'finishing';
+    record.doneAt = at;
     record.reply = result.ok ? ok(result.value as JsonObject) : result;
     if (this.live) this.finish(record);
   }
@@ -89,7 +90,14 @@ export class CommandDesk {
     if (entry.undoes !== undefined) this.cancel(entry.undoes, entry.at);
     for (const strike of entry.strikes) this.parts.faults.count(strike.rule, entry.host, entry.type);
     const { k: _k, undoes: _undoes, ...command } = entry;
-    const record: CommandRecord = { ...command, stage: 'held', reply: null, durable: Promise.resolve(), waiting: [] };
+    const record: CommandRecord = {
+      ...command,
+      stage: 'held',
+      doneAt: 0,
+      reply: null,
+      durable: Promise.resolve(),
+      waiting: [],
+    };
     this.book.add(record);
     if (inPhase(record, 'before').length === 0) this.perform(record, entry.at);
   }
@@ -131,7 +139,7 @@ export class CommandDesk {
     const strikes = faults.strike(slot.name, { type, id });
     const command = { at, host: slot.name, id, hash, type, uid, data, strikes };
     const durable = keep({ k: 'accepted', ...command, ...(undoes === undefined ? {} : { undoes }) });
-    const record: CommandRecord = { ...command, stage: 'held', reply: null, durable, waiting: [] };
+    const record: CommandRecord = { ...command, stage: 'held', doneAt: 0, reply: null, durable, waiting: [] };
     this.book.add(record);
     for (const { rule } of strikes) {
       observer.struck?.(record, rule);
@@ -175,7 +183,7 @@ export class CommandDesk {
     };
     const delayMs = delayOf(strikes);
     if (delayMs === 0) answer();
-    else this.parts.timers.after(delayMs, answer);
+    else this.parts.timers.at(record.doneAt + delayMs, answer);
   }
 
   /** Does what the first decisive strike says; false when there is none. */

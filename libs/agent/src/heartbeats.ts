@@ -50,7 +50,7 @@ export class Heartbeats {
       name: slot.name,
       bootId: view.bootId(slot.state),
       at: now,
-      ...view.figures(slot.state),
+      ...view.figures(slot.state, now),
       ...(withDomains ? { virtualMachines: [...view.domainFigures(slot.state, now)] } : {}),
     };
     this.ports.bus.publish(telemetrySubject(slot.name), heartbeat);

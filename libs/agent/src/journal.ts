@@ -72,6 +72,7 @@ export const journalEntry = z.discriminatedUnion('k', [
     k: z.literal('command'),
     ...command,
     stage: z.enum(['held', 'working', 'finishing', 'answered']),
+    doneAt: z.number(),
     reply: reply.nullable(),
   }),
   z.strictObject({ k: z.literal('cancelled'), at, id: z.string() }),

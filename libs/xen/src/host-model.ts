@@ -114,6 +114,6 @@ export interface HostModel<State> {
   profile(state: State): HardwareProfile;
   /** Domains that exist; those being torn down are left out. */
   inventory(state: State): readonly DomainView[];
-  figures(state: State): HostFigures;
+  figures(state: State, at: number): HostFigures;
   domainFigures(state: State, at: number): readonly DomainFigures[];
 }

@@ -10,6 +10,8 @@ export interface HostState {
   /** When it booted for the first time; part of its boot ids, so that a host that lost its memory is another one. */
   readonly bornAt: number;
   readonly boots: number;
+  /** Differs after every boot. */
+  readonly bootId: Uuid;
   /** No input or due event lies before this. */
   readonly at: number;
   /** Set while the host boots after a crash. */
@@ -64,7 +66,8 @@ const DOMID_FIRST_RESERVED = 0x7ff0;
 /** Ended runs that a host remembers; a command that comes after so many others have ended is refused by its own age elsewhere. */
 const ENDED_REMEMBERED = 1_000;
 
-export const bootIdOf = (host: HostState): Uuid => uuidFrom('boot', host.seed, host.name, host.bornAt, host.boots);
+export const bootIdOf = (host: { name: string; seed: string; bornAt: number }, boots: number): Uuid =>
+  uuidFrom('boot', host.seed, host.name, host.bornAt, boots);
 
 export const freeBytes = (host: HostState): number =>
   allocatableBytesOf(HARDWARE_PROFILES[host.profile]) - host.usedBytes;

@@ -1,4 +1,4 @@
-import { reject, randomFrom } from '@xenolith/kernel';
+import { randomFrom, reject } from '@xenolith/kernel';
 import { applyToDomain } from './domain-inputs.js';
 import { refuse, runTask } from './domain-tasks.js';
 import { HARDWARE_PROFILES, threadsOf } from './hardware-profile.js';
@@ -12,8 +12,7 @@ import {
   type HostState,
   type Task,
 } from './host-state.js';
-import type { HostTiming } from './host-timing.js';
-import { jittered } from './host-timing.js';
+import { jittered, type HostTiming } from './host-timing.js';
 
 /** Commands that a host which boots keeps for later; more are refused. */
 const WAITING_WHILE_DOWN = 1_024;
@@ -68,6 +67,7 @@ const crash = (draft: Draft, timing: HostTiming): void => {
     usedBytes: 0,
     nextDomid: 1,
     boots: boots + 1,
+    bootId: bootIdOf(draft.host, boots + 1),
     upAt: at + jittered(timing.hostBootMs, seed, `boot/${boots + 1}`),
   };
   for (const domain of lost) rememberEnded(draft, domain.uid, domain.incarnation);
@@ -118,20 +118,34 @@ const busyShare = (host: HostState, domain: DomainState, at: number): number => 
   return Math.min(1, level * (0.7 + 0.6 * wave) + 0.01);
 };
 
-const domainFigures = (host: HostState, at: number): readonly DomainFigures[] =>
-  Object.values(host.domains).map((domain) => ({
+interface Load {
+  readonly round: number;
+  readonly figures: readonly DomainFigures[];
+  readonly busyThreads: number;
+}
+/** What was last computed for a set of domains, which never changes: heartbeats ask far more often than the figures move. */
+const loads = new WeakMap<HostState['domains'], Load>();
+
+const loadOf = (host: HostState, at: number): Load => {
+  const round = Math.floor(at / FIGURES_MS);
+  const known = loads.get(host.domains);
+  if (known?.round === round) return known;
+  const figures = Object.values(host.domains).map((domain) => ({
     uid: domain.uid,
     cpu: Math.round(1000 * domain.settings.vcpus * busyShare(host, domain, at)) / 1000,
     memoryBytes: domain.memoryBytes,
   }));
+  const load = { round, figures, busyThreads: figures.reduce((sum, { cpu }) => sum + cpu, 0) };
+  loads.set(host.domains, load);
+  return load;
+};
 
 /** Busy share of the control domain alone; assumption. */
 const CONTROL_DOMAIN_LOAD = 0.01;
 
-const cpuLoadOf = (host: HostState): number => {
+const cpuLoadOf = (host: HostState, at: number): number => {
   const threads = threadsOf(HARDWARE_PROFILES[host.profile]);
-  const busy = domainFigures(host, host.at).reduce((sum, figures) => sum + figures.cpu, 0);
-  return Math.min(1, Math.round(1000 * (CONTROL_DOMAIN_LOAD + busy / threads)) / 1000);
+  return Math.min(1, Math.round(1000 * (CONTROL_DOMAIN_LOAD + loadOf(host, at).busyThreads / threads)) / 1000);
 };
 
 /**
@@ -145,6 +159,7 @@ export const simpleHostModel = (timing: HostTiming): HostModel<HostState> => ({
     profile,
     bornAt: at,
     boots: 1,
+    bootId: bootIdOf({ name, seed, bornAt: at }, 1),
     at,
     upAt: null,
     waiting: [],
@@ -157,16 +172,16 @@ export const simpleHostModel = (timing: HostTiming): HostModel<HostState> => ({
   advance: (state, at) => step(state, at, timing),
   nextDue,
   isUp: (state) => state.upAt === null,
-  bootId: bootIdOf,
+  bootId: (state) => state.bootId,
   profile: (state) => HARDWARE_PROFILES[state.profile],
   inventory: (state) =>
     Object.values(state.domains)
       .filter((domain) => domain.phase !== 'ending')
       .map(viewOf),
-  figures: (state) => ({
+  figures: (state, at) => ({
     domains: Object.keys(state.domains).length,
     freeMemoryBytes: freeBytes(state),
-    cpuLoad: cpuLoadOf(state),
+    cpuLoad: cpuLoadOf(state, at),
   }),
-  domainFigures,
+  domainFigures: (state, at) => loadOf(state, at).figures,
 });

@@ -1,0 +1,224 @@
+import { agentSubject, type AgentCommandType } from '@xenolith/contracts';
+import { uuidFrom, type CommandMessage, type JsonObject, type Reply } from '@xenolith/kernel';
+import { MemoryBus, VirtualClock } from '@xenolith/testing';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { configOf } from './conformance-harness.js';
+import { Agent, hostNames, MemoryJournal, type AgentOptions } from './index.js';
+
+const OPTIONS: AgentOptions = {
+  hosts: hostNames(2),
+  seed: 'recovery',
+  profile: '1x4-16',
+  bootTimeMs: 2_000,
+  agentVersion: '0.1.0',
+};
+const GIBIBYTE = 2 ** 30;
+/** Longer than any fault rule's delay, any boot of a host and any shutdown here. */
+const QUIET_MS = 250_000;
+
+interface Step {
+  readonly pauseMs: number;
+  readonly host: number;
+  readonly act:
+    | { readonly type: AgentCommandType; readonly vm: number; readonly data: JsonObject; readonly undoesLast: boolean }
+    | { readonly type: 'crash' }
+    | { readonly type: 'guest'; readonly vm: number; readonly reason: 'poweroff' | 'reboot' | 'crash' };
+}
+
+/** A platform of one agent, whose process can be killed. */
+class Rig {
+  readonly clock = new VirtualClock();
+  private readonly network = new MemoryBus(this.clock);
+  private readonly journal = new MemoryJournal();
+  private connection = this.network.connect('agent');
+  private agent = new Agent(OPTIONS, { bus: this.connection, clock: this.clock, journal: this.journal });
+  private readonly suite = this.network.connect('suite');
+  private readonly asked: { subject: string; message: CommandMessage }[] = [];
+
+  start(): Promise<void> {
+    return this.agent.start();
+  }
+
+  async restart(compacted: boolean): Promise<void> {
+    if (compacted) await this.journal.compact(this.agent.snapshot());
+    this.connection.kill();
+    await this.agent.stop();
+    this.journal.crash();
+    this.connection = this.network.connect('agent');
+    this.agent = new Agent(OPTIONS, { bus: this.connection, clock: this.clock, journal: this.journal });
+    await this.agent.start();
+  }
+
+  async act(step: Step, index: number): Promise<void> {
+    await this.clock.advance(step.pauseMs);
+    const host = OPTIONS.hosts[step.host] ?? '';
+    if (step.act.type === 'crash') this.agent.crashHost(host);
+    else if (step.act.type === 'guest') this.agent.endGuest(host, uuidFrom('vm', step.act.vm), step.act.reason);
+    else {
+      const { type, vm, data, undoesLast } = step.act;
+      const commandId = uuidFrom('command', index);
+      const last = this.asked.at(-1)?.message.commandId;
+      const message: CommandMessage = {
+        commandId,
+        type,
+        streamId: uuidFrom('vm', vm),
+        data,
+        actor: 'process:operation',
+        correlationId: commandId,
+        causationId: commandId,
+        at: this.clock.now(),
+        ...(undoesLast && last !== undefined ? { undoes: last } : {}),
+      };
+      const subject = agentSubject(host, type);
+      this.asked.push({ subject, message });
+      void this.suite.request(subject, message, { timeoutMs: 1 }).catch(() => undefined);
+    }
+    await this.clock.advance(0);
+  }
+
+  /** Every command asked again when all is quiet, and what the hosts run. */
+  async outcome(): Promise<unknown> {
+    await this.clock.advance(QUIET_MS);
+    const inventories: CommandMessage[] = OPTIONS.hosts.map((host) => ({
+      commandId: uuidFrom('inventory', host),
+      type: 'GetInventory',
+      streamId: uuidFrom(host),
+      data: {},
+      actor: 'suite',
+      correlationId: host,
+      causationId: host,
+      at: 0,
+    }));
+    const last = OPTIONS.hosts.map((host, index) => ({
+      subject: agentSubject(host, 'GetInventory'),
+      message: inventories[index] as CommandMessage,
+    }));
+    const replies: (Reply | 'unanswered')[] = [];
+    for (const { subject, message } of [
+      ...this.asked.filter(({ message }) => message.type !== 'SetFaultRules'),
+      ...last,
+    ]) {
+      const reply = this.suite.request(subject, message, { timeoutMs: 10 }).catch(() => 'unanswered' as const);
+      await this.clock.advance(10);
+      replies.push(await reply);
+    }
+    return replies;
+  }
+
+  stop(): Promise<void> {
+    return this.agent.stop();
+  }
+}
+
+const domainSteps = fc.oneof(
+  fc
+    .record({
+      gibibytes: fc.integer({ min: 1, max: 9 }),
+      ignores: fc.boolean(),
+      incarnation: fc.integer({ min: 1, max: 3 }),
+    })
+    .map(({ gibibytes, ignores, incarnation }) => ({
+      type: 'StartDomain' as const,
+      data: {
+        incarnation,
+        paused: false,
+        config: configOf('vm', {
+          staticMaxBytes: gibibytes * GIBIBYTE,
+          guest: { os: 'linux', pvDrivers: true, ignoresShutdown: ignores },
+        }),
+      },
+    })),
+  fc
+    .record({
+      type: fc.constantFrom('ShutdownDomain' as const, 'RebootDomain' as const),
+      incarnation: fc.integer({ min: 1, max: 3 }),
+      mode: fc.constantFrom('clean', 'hard'),
+      timeoutMs: fc.integer({ min: 1, max: 5_000 }),
+    })
+    .map(({ type, ...data }) => ({ type, data })),
+  fc
+    .record({
+      type: fc.constantFrom('PauseDomain' as const, 'UnpauseDomain' as const, 'DestroyDomain' as const),
+      incarnation: fc.integer({ min: 1, max: 3 }),
+    })
+    .map(({ type, ...data }) => ({ type, data })),
+);
+
+const ruleSteps = fc
+  .record({
+    phase: fc.constantFrom('before', 'after'),
+    delay: fc.integer({ min: 0, max: 3 }),
+    then: fc.constantFrom({}, { fail: {} }, { timeout: true }, { crashHost: true }),
+    probability: fc.constantFrom(0.5, 1),
+    count: fc.integer({ min: 1, max: 3 }),
+  })
+  .map(({ phase, delay, then, probability, count }) => ({
+    type: 'SetFaultRules' as const,
+    data: {
+      rules: [
+        { uid: 'rule', name: 'rule', spec: { match: { phase }, effect: { delay, ...then }, probability, count } },
+      ],
+    },
+  }));
+
+const anyStep: fc.Arbitrary<Step> = fc.record({
+  pauseMs: fc.integer({ min: 0, max: 3_000 }),
+  host: fc.integer({ min: 0, max: 1 }),
+  act: fc
+    .oneof(
+      {
+        weight: 8,
+        arbitrary: fc.record({ of: domainSteps, vm: fc.integer({ min: 0, max: 2 }), undoesLast: fc.boolean() }),
+      },
+      { weight: 2, arbitrary: fc.record({ of: ruleSteps, vm: fc.constant(9), undoesLast: fc.constant(false) }) },
+      { weight: 1, arbitrary: fc.constant({ type: 'crash' as const }) },
+      {
+        weight: 1,
+        arbitrary: fc.record({
+          type: fc.constant('guest' as const),
+          vm: fc.integer({ min: 0, max: 2 }),
+          reason: fc.constantFrom('poweroff' as const, 'reboot' as const, 'crash' as const),
+        }),
+      },
+    )
+    .map((act) => ('of' in act ? { ...act.of, vm: act.vm, undoesLast: act.undoesLast } : act)),
+});
+
+const outcomeOf = async (
+  steps: readonly Step[],
+  restartBefore: (index: number) => 'no' | 'plain' | 'compacted',
+): Promise<unknown> => {
+  const rig = new Rig();
+  await rig.start();
+  for (const [index, step] of steps.entries()) {
+    const restart = restartBefore(index);
+    if (restart !== 'no') await rig.restart(restart === 'compacted');
+    await rig.act(step, index);
+  }
+  const outcome = await rig.outcome();
+  await rig.stop();
+  return outcome;
+};
+
+describe('an agent that is killed and started again', () => {
+  it('answers every command, and runs every domain, as one that was never killed', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(
+          fc.tuple(anyStep, fc.constantFrom('no' as const, 'no' as const, 'plain' as const, 'compacted' as const)),
+          {
+            maxLength: 20,
+          },
+        ),
+        async (steps) => {
+          const acts = steps.map(([step]) => step);
+          const undisturbed = await outcomeOf(acts, () => 'no');
+          const killed = await outcomeOf(acts, (index) => steps[index]?.[1] ?? 'no');
+          expect(killed).toEqual(undisturbed);
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+});
