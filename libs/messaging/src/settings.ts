@@ -42,6 +42,6 @@ export const DEFAULT_SETTINGS: BusSettings = {
   waitingLimit: 1_024,
   // More than the pool of database connections, so that group commit has something to group.
   concurrency: 128,
-  // Well below the 30 s after which supervisors end a process that was told to stop.
+  // Below the 15 s after which the platform's supervisor kills a process that was told to stop.
   drainMs: 10_000,
 };
