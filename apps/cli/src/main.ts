@@ -1,12 +1,12 @@
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { down } from './commands/down.js';
 import { kubectl } from './commands/kubectl.js';
 import { logs } from './commands/logs.js';
 import { status } from './commands/status.js';
 import { test } from './commands/test.js';
 import { up } from './commands/up.js';
+import { ending, runCommandLine } from './program.js';
 import { SUITES } from './test-run/suites.js';
-import { messageOf, say, UserError } from './terminal.js';
 
 const integer =
   (least: number, most: number) =>
@@ -39,20 +39,13 @@ Examples:
   ./xenolith kubectl get hosts             the real kubectl, with the right configuration
   ./xenolith status                        what runs
   ./xenolith logs compute -f               what one process says
-  ./xenolith up --data /tmp/b --port 7444  a second platform beside the first
+  ./xenolith up --data ../b --port 7444    a second platform beside the first
   ./xenolith down                          stop; what was stored stays, the next up goes on from there
   ./xenolith test                          run all tests
 `;
 
 const dataOption = (): Option =>
   new Option('--data <dir>', 'folder that holds all state and the kubeconfig (default: .xenolith in the checkout)');
-
-/** Runs a command and ends the process with its answer. */
-const ending =
-  <Arguments extends readonly unknown[]>(run: (...args: Arguments) => Promise<number>) =>
-  async (...args: Arguments): Promise<void> => {
-    process.exitCode = await run(...args);
-  };
 
 const addRunning = (program: Command): void => {
   program
@@ -131,27 +124,11 @@ const buildProgram = (): Command => {
     .addHelpText('after', EXAMPLES)
     .showHelpAfterError('(./xenolith help <command> says more)')
     .showSuggestionAfterError()
-    .enablePositionalOptions()
-    .exitOverride();
+    .enablePositionalOptions();
   addRunning(program);
   addTools(program);
   for (const command of program.commands) command.copyInheritedSettings(program);
   return program;
 };
 
-const main = async (): Promise<void> => {
-  try {
-    await buildProgram().parseAsync();
-  } catch (thrown) {
-    if (thrown instanceof CommanderError) {
-      process.exitCode = thrown.exitCode;
-      return;
-    }
-    if (!(thrown instanceof UserError)) throw thrown;
-    say(`xenolith: ${messageOf(thrown)}`);
-    for (const line of thrown.advice) say(`  ${line}`);
-    process.exitCode = thrown.exitCode;
-  }
-};
-
-await main();
+await runCommandLine(buildProgram());

@@ -30,6 +30,11 @@ const indent = (text: string, lines: number): string =>
     .map((line) => `      ${line}`)
     .join('\n');
 
+const outcomeOf = (result: SuiteResult): string => {
+  if (result.failed > 0) return 'FAILED';
+  return result.finished ? 'ok    ' : 'ended ';
+};
+
 const counts = ({ suite, passed, failed, skipped }: SuiteResult): string =>
   `${suite.name} ${passed} passed${failed > 0 ? `, ${failed} failed` : ''}${skipped > 0 ? `, ${skipped} skipped` : ''}`;
 
@@ -52,7 +57,7 @@ class Progress {
   ended(run: SuiteRun): void {
     this.running.delete(run);
     const { result } = run;
-    this.line(`  ${result.failed > 0 ? 'FAILED' : 'ok    '} ${counts(result)} in ${seconds(result.durationMs)}`);
+    this.line(`  ${outcomeOf(result)} ${counts(result)} in ${seconds(result.durationMs)}`);
   }
 
   failure(result: SuiteResult, failure: Failure): void {

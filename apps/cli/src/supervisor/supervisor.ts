@@ -24,6 +24,7 @@ export class Supervisor {
   private ready = false;
   private writing: Promise<void> = Promise.resolve();
   private lastWritten = '';
+  private stopped: Promise<void> | null = null;
   private watchTimer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -95,8 +96,13 @@ export class Supervisor {
     return this.processes.find(({ plan }) => plan.name === name)?.restarts ?? 0;
   }
 
-  /** Ends everything, what takes in work first and the servers last. Settles when nothing is left. */
-  async stop(onProgress: (names: readonly string[]) => void = () => undefined): Promise<void> {
+  /** Ends everything, what takes in work first and the servers last. Settles when nothing is left; asked again, it is the same end. */
+  stop(onProgress: (names: readonly string[]) => void = () => undefined): Promise<void> {
+    this.stopped ??= this.endAll(onProgress);
+    return this.stopped;
+  }
+
+  private async endAll(onProgress: (names: readonly string[]) => void): Promise<void> {
     clearTimeout(this.watchTimer);
     this.phase = 'stopping';
     this.ready = false;

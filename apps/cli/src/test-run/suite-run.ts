@@ -93,7 +93,7 @@ export class SuiteRun {
       cwd: repositoryRoot,
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-      env: { ...process.env, NX_DAEMON: 'false', FORCE_COLOR: '0', CI: 'true' },
+      env: { ...process.env, NX_DAEMON: 'false', NO_COLOR: '1', CI: 'true' },
     });
     this.child = child;
     child.stdout?.pipe(log, { end: false });
