@@ -26,11 +26,16 @@ export interface ServiceDefinition {
   readonly eventSchemas: Readonly<Record<string, z.ZodType>>;
 }
 
-/** The service's own routes, and those that all kinds have alike. */
-export const routesOf = (service: ServiceDefinition): readonly CommandRoute[] => [
-  ...service.routes,
-  ...service.kinds.map((kind) => ({ type: `Release${kind.kind}`, category: categoryOf(kind), schema: releaseData })),
-];
+/** The service's own routes, and `Release<Kind>`, which all kinds have alike unless the service gives the word another meaning. */
+export const routesOf = (service: ServiceDefinition): readonly CommandRoute[] => {
+  const own = new Set(service.routes.map((route) => route.type));
+  const shared = service.kinds.map((kind) => ({
+    type: `Release${kind.kind}`,
+    category: categoryOf(kind),
+    schema: releaseData,
+  }));
+  return [...service.routes, ...shared.filter((route) => !own.has(route.type))];
+};
 
 /** A command that the service takes on `cmd.<service>.<type>`, and the category of the stream it is for. */
 export interface CommandRoute {
