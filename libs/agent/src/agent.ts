@@ -13,7 +13,7 @@ import {
   type Subscription,
   type Uuid,
 } from '@xenolith/kernel';
-import type { GuestEnd, HostEvent, ProfileName } from '@xenolith/xen';
+import { allocatableBytesOf, type GuestEnd, type HostEvent, type ProfileName } from '@xenolith/xen';
 import { CommandDesk } from './command-desk.js';
 import { FaultRules } from './fault-rules.js';
 import { Fleet, type HostSlot } from './fleet.js';
@@ -49,6 +49,19 @@ export interface AgentPorts {
   readonly clock: Clock;
   readonly journal: Journal;
   readonly observer?: AgentObserver;
+}
+
+/** A host as it is. */
+export interface HostInspection {
+  readonly name: string;
+  /** Memory that domains can have, overhead included. */
+  readonly allocatableBytes: number;
+  readonly domains: readonly {
+    readonly virtualMachine: Uuid;
+    readonly incarnation: number;
+    /** Guest memory and overhead. */
+    readonly memoryBytes: number;
+  }[];
 }
 
 /** Names of a fleet: host-0001, host-0002, … */
@@ -148,6 +161,24 @@ export class Agent {
   /** Things said that nobody has answered yet. */
   get unanswered(): number {
     return this.outbox.size;
+  }
+
+  /** What each host really runs, whatever anybody was told. */
+  inspect(): readonly HostInspection[] {
+    return [...this.fleet.all()].map((slot) => {
+      const bytes = new Map(
+        this.fleet.view.domainFigures(slot.state, this.fleet.now()).map((domain) => [domain.uid, domain.memoryBytes]),
+      );
+      return {
+        name: slot.name,
+        allocatableBytes: allocatableBytesOf(this.fleet.view.profile(slot.state)),
+        domains: this.fleet.view.inventory(slot.state).map(({ uid, incarnation }) => ({
+          virtualMachine: uid,
+          incarnation,
+          memoryBytes: bytes.get(uid) ?? 0,
+        })),
+      };
+    });
   }
 
   /** Power loss of a host. */

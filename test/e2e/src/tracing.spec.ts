@@ -1,0 +1,96 @@
+import { createServer, type Server } from 'node:http';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { eventually, startPlatform, type Platform } from './platform.js';
+
+interface Span {
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly parentSpanId?: string;
+  readonly name: string;
+  service: string;
+}
+
+/** A receiver of OTLP over HTTP with JSON, as Jaeger or a collector would be. */
+const startReceiver = async (): Promise<{ url: string; spans: Span[]; server: Server }> => {
+  const spans: Span[] = [];
+  const server = createServer((request, response) => {
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      interface Export {
+        resourceSpans: {
+          resource: { attributes: { key: string; value: { stringValue?: string } }[] };
+          scopeSpans: { spans: Span[] }[];
+        }[];
+      }
+      const body = JSON.parse(Buffer.concat(chunks).toString('utf8')) as Export;
+      for (const resource of body.resourceSpans) {
+        const service =
+          resource.resource.attributes.find((attribute) => attribute.key === 'service.name')?.value.stringValue ?? '';
+        for (const scope of resource.scopeSpans) spans.push(...scope.spans.map((span) => ({ ...span, service })));
+      }
+      response.setHeader('content-type', 'application/json').end('{}');
+    });
+  });
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const address = server.address();
+  const port = address !== null && typeof address === 'object' ? address.port : 0;
+  return { url: `http://127.0.0.1:${port}`, spans, server };
+};
+
+describe('a trace of a machine’s creation', () => {
+  let platform: Platform;
+  let receiver: Awaited<ReturnType<typeof startReceiver>>;
+
+  beforeAll(async () => {
+    receiver = await startReceiver();
+    platform = await startPlatform({ hosts: 1, args: ['--boot-time', '0', '--otlp', receiver.url] });
+    await platform.kubectl('wait', 'hosts', '--all', '--for=condition=Ready', '--timeout=60s');
+  });
+  afterAll(async () => {
+    await platform.down();
+    receiver.server.close();
+  });
+
+  it('leads from the HTTP request through every service to the agent and back into the log', async () => {
+    const vm = {
+      apiVersion: 'compute.xenolith.dev/v1alpha1',
+      kind: 'VirtualMachine',
+      metadata: { name: 'traced' },
+      spec: {
+        cpu: { vcpus: 1 },
+        memory: '512Mi',
+        disks: [{ name: 'root', source: { image: 'alpine-3' } }],
+        nics: [{ name: 'eth0', network: 'default' }],
+      },
+    };
+    await platform.apply(JSON.stringify(vm));
+    await platform.kubectl('wait', 'vm/traced', '--for=jsonpath={.status.powerState}=Running', '--timeout=60s');
+    const ofCreation = (): readonly Span[] => {
+      const start = receiver.spans.find((span) => span.service.includes('agent') && /StartDomain/.test(span.name));
+      return start ? receiver.spans.filter((span) => span.traceId === start.traceId) : [];
+    };
+    await eventually('all services have sent their part of the trace', () => {
+      const services = new Set(ofCreation().map((span) => span.service.replace(/^xenolith-/, '')));
+      return Promise.resolve(
+        ['gateway', 'compute', 'scheduler', 'storage', 'network', 'agent'].every((service) => services.has(service)),
+      );
+    });
+    const spans = ofCreation();
+    const byId = new Map(spans.map((span) => [span.spanId, span]));
+    const pathOf = (span: Span): readonly Span[] => {
+      const parent = span.parentSpanId ? byId.get(span.parentSpanId) : undefined;
+      return parent ? [...pathOf(parent), span] : [span];
+    };
+    const start = spans.find((span) => span.service.includes('agent') && /StartDomain/.test(span.name));
+    const path = start ? pathOf(start) : [];
+    expect(path[0]?.service).toMatch(/gateway/);
+    expect(path.map((span) => span.service.replace(/^xenolith-/, ''))).toContain('compute');
+    expect(
+      spans.some((span) => /pg|postgres|append/i.test(span.name)),
+      'the log’s part',
+    ).toBe(true);
+    // Roots: exactly one span of the trace has no parent within it.
+    expect(spans.filter((span) => !span.parentSpanId || !byId.has(span.parentSpanId))).toHaveLength(1);
+  });
+});
