@@ -1,1 +1,50 @@
-export {};
+import { MUTANTS } from './mutants.js';
+import { simulate, type Outcome } from './run.js';
+
+const USAGE = `usage: npm run simulate -- [--seeds N] [--from SEED] [--mutant NAME]
+  --seeds N      how many runs (default 100)
+  --from SEED    seed of the first (default: drawn)
+  --mutant NAME  take a guard out: ${MUTANTS.map((mutant) => mutant.name).join(', ')}`;
+
+const option = (name: string): string | undefined => {
+  const at = process.argv.indexOf(`--${name}`);
+  return at < 0 ? undefined : process.argv[at + 1];
+};
+
+const show = (outcome: Outcome): void => {
+  console.log(`seed ${outcome.seed}: ${outcome.events} events, log ${outcome.hash}`);
+  for (const what of outcome.broken.slice(0, 10)) console.log(`  broken: ${what}`);
+};
+
+const main = async (): Promise<number> => {
+  if (process.argv.includes('--help')) {
+    console.log(USAGE);
+    return 0;
+  }
+  const seeds = Number(option('seeds') ?? 100);
+  const from = Number(option('from') ?? Math.floor(Math.random() * 2 ** 31));
+  const wanted = option('mutant');
+  const mutant = MUTANTS.find((known) => known.name === wanted);
+  if (!Number.isInteger(seeds) || !Number.isInteger(from) || (wanted !== undefined && !mutant)) {
+    console.error(USAGE);
+    return 64;
+  }
+  const start = performance.now();
+  let failures = 0;
+  for (let seed = from; seed < from + seeds; seed += 1) {
+    const outcome = await simulate(seed, mutant);
+    if (outcome.broken.length > 0) {
+      failures += 1;
+      show(outcome);
+      console.log(`  again: npm run simulate -- --seeds 1 --from ${seed}${mutant ? ` --mutant ${mutant.name}` : ''}`);
+      if (mutant) break;
+    } else if (seeds <= 20) show(outcome);
+    if (process.stdout.isTTY) process.stdout.write(`\r${seed - from + 1} of ${seeds} runs, ${failures} broken `);
+  }
+  console.log(
+    `\n${seeds} runs from seed ${from}, ${failures} broken, ${((performance.now() - start) / 1000).toFixed(1)} s`,
+  );
+  return failures > 0 === (mutant !== undefined) ? 0 : 1;
+};
+
+process.exitCode = await main();

@@ -1,0 +1,109 @@
+import { computeService } from '@xenolith/compute';
+import type { EngineObserver, ServiceDefinition } from '@xenolith/engine';
+import { BusFault, randomFrom, type CommandMessage, type Random } from '@xenolith/kernel';
+import { networkService } from '@xenolith/network';
+import { schedulingService } from '@xenolith/scheduling';
+import { storageService } from '@xenolith/storage';
+import { tenancyService } from '@xenolith/tenancy';
+import { MemoryBus, MemoryEventLog, VirtualClock } from '@xenolith/testing';
+import type { Evidence } from './invariants.js';
+import type { Mutant } from './mutants.js';
+import { Network } from './network.js';
+import { SimulatedAgent } from './simulated-agent.js';
+import { SimulatedService } from './simulated-service.js';
+import { Users } from './users.js';
+
+const HOSTS = 4;
+/** How often the log's timers are looked at. */
+const TIMER_LOOK_MS = 250;
+const TIMER_PATIENCE_MS = 10_000;
+/** Journals, appends and reads take this long at most, in milliseconds. */
+const SLOWEST_CALL_MS = 4;
+
+const DEFINITIONS: readonly (() => ServiceDefinition)[] = [
+  tenancyService,
+  computeService,
+  storageService,
+  networkService,
+  schedulingService,
+];
+
+/** The whole platform in one process on one virtual clock, all chance from one seed. */
+export class World {
+  readonly clock = new VirtualClock();
+  readonly log: MemoryEventLog;
+  readonly network: Network;
+  readonly services: readonly SimulatedService[];
+  readonly agent: SimulatedAgent;
+  readonly users: Users;
+  readonly random: Random;
+  readonly defects: string[] = [];
+  private readonly bus: MemoryBus;
+  private readonly replayed: readonly ServiceDefinition[] = DEFINITIONS.map((define) => define());
+
+  constructor(seed: number | string, mutant?: Mutant) {
+    this.random = randomFrom(seed);
+    const latency = this.random.fork('latency');
+    const call = (): number => 0.1 + latency.next() * SLOWEST_CALL_MS;
+    this.log = new MemoryEventLog(
+      this.clock,
+      { append: call, read: call, sequence: call },
+      new Set(mutant?.store ? [mutant.store] : []),
+    );
+    this.network = new Network(this.random.fork('network'));
+    this.bus = new MemoryBus(this.clock, this.network.policy);
+    const defect = (error: unknown): void => {
+      // Faults of the bus are part of the weather; everything else is a bug.
+      if (!(error instanceof BusFault))
+        this.defects.push(`defect: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    };
+    const observer: EngineObserver = { defect };
+    const world = { clock: this.clock, log: this.log, bus: this.bus, observer };
+    this.services = DEFINITIONS.map(
+      (define) =>
+        new SimulatedService(define().name, () => (mutant?.service ? mutant.service(define()) : define()), world),
+    );
+    this.agent = new SimulatedAgent(
+      { hosts: HOSTS, seed: String(seed), forgetful: mutant?.forgetfulJournal === true },
+      { clock: this.clock, bus: this.bus, through: mutant?.agentBus ?? ((bus) => bus), observer: { defect } },
+    );
+    this.users = new Users(this.bus.connect('users'), this.clock, this.random.fork('users'));
+  }
+
+  start(): void {
+    for (const service of this.services) service.start();
+    this.agent.start();
+    this.runTimers();
+  }
+
+  evidence(): Evidence {
+    return {
+      log: this.log,
+      hosts: this.agent.truth(),
+      sent: this.users.sent,
+      services: this.replayed,
+      defects: this.defects,
+    };
+  }
+
+  /** Sends the commands of timers that are due, as the services' timer runner does; each stays until somebody answered. */
+  private runTimers(): void {
+    const line = this.bus.connect('timers');
+    const underWay = new Set<string>();
+    const look = (): void => {
+      for (const timer of this.log.dueTimers(this.clock.now())) {
+        if (underWay.has(timer.id)) continue;
+        underWay.add(timer.id);
+        void line
+          .request(timer.subject, timer.command as unknown as CommandMessage, { timeoutMs: TIMER_PATIENCE_MS })
+          .then(() => this.log.timerSent(timer.id))
+          .catch((error: unknown) => {
+            if (!(error instanceof BusFault)) this.defects.push(String(error));
+          })
+          .finally(() => underWay.delete(timer.id));
+      }
+      this.clock.after(TIMER_LOOK_MS, look);
+    };
+    look();
+  }
+}
