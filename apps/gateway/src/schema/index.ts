@@ -1,5 +1,4 @@
-import type { StaticAnswer } from '../discovery/static-answer.js';
-
+export { openApiAnswer } from './open-api.js';
 export {
   generatedName,
   objectInvalid,
@@ -8,6 +7,3 @@ export {
   type ParsedObject,
   type ParseOptions,
 } from './parse-object.js';
-
-/** `/openapi/v3`, `/openapi/v3/api/v1`, `/openapi/v3/apis/<group>/<version>` (without query). Null: no such page (404). */
-export type OpenApiAnswer = (path: string) => StaticAnswer | null;

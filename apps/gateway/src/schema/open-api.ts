@@ -1,0 +1,100 @@
+import { hashOf, type JsonObject } from '@xenolith/kernel';
+import type { ServedKind } from '../discovery/served-kind.js';
+import { SERVED_KINDS } from '../discovery/served-kinds.js';
+import { staticAnswer, type StaticAnswer } from '../discovery/static-answer.js';
+import { coreEventSchema, eventSchema } from './event-schemas.js';
+import { specSchema, statusSchema } from './json-schema.js';
+import { API_VERSION, KIND, LIST_META, META_SCHEMAS, OBJECT_META } from './meta-schemas.js';
+import { pathsOfKind } from './open-api-paths.js';
+
+/** `dev.xenolith.compute.v1alpha1.VirtualMachine`, as Kubernetes names schemas: the group's domain turned around. */
+const schemaName = (kind: ServedKind): string =>
+  kind.group === '' || kind.definition === null
+    ? `io.k8s.api.${kind.group === '' ? 'core' : 'events'}.${kind.version}.${kind.kind}`
+    : `${kind.group.split('.').slice(1).toReversed().join('.')}.${kind.group.split('.')[0] ?? ''}.${kind.version}.${kind.kind}`;
+
+const groupVersionKind = (kind: ServedKind, suffix = ''): JsonObject => ({
+  'x-kubernetes-group-version-kind': [{ group: kind.group, kind: `${kind.kind}${suffix}`, version: kind.version }],
+});
+
+const objectSchema = (kind: ServedKind): JsonObject => {
+  const { definition } = kind;
+  if (definition === null) return { ...(kind.group === '' ? coreEventSchema : eventSchema), ...groupVersionKind(kind) };
+  const spec = specSchema(definition);
+  return {
+    type: 'object',
+    description: kind.description,
+    ...(Array.isArray(spec['required']) && spec['required'].length > 0 && { required: ['spec'] }),
+    properties: {
+      apiVersion: API_VERSION,
+      kind: KIND,
+      metadata: OBJECT_META,
+      spec: { description: `What is wished of the ${kind.kind}.`, ...spec },
+      status: {
+        description: `What is the case with the ${kind.kind}. Written by the platform only.`,
+        ...statusSchema(definition),
+      },
+    },
+    ...groupVersionKind(kind),
+  };
+};
+
+const listSchema = (kind: ServedKind): JsonObject => ({
+  type: 'object',
+  description: `A list of ${kind.kind} objects.`,
+  required: ['items'],
+  properties: {
+    apiVersion: API_VERSION,
+    kind: KIND,
+    metadata: LIST_META,
+    items: { type: 'array', items: { $ref: `#/components/schemas/${schemaName(kind)}` }, description: 'The objects.' },
+  },
+  ...groupVersionKind(kind, 'List'),
+});
+
+const documentOf = (kinds: readonly ServedKind[]): JsonObject => {
+  const reference = (name: string): JsonObject => ({ $ref: `#/components/schemas/${name}` });
+  const schemas = kinds.flatMap((kind): [string, JsonObject][] => [
+    [schemaName(kind), objectSchema(kind)],
+    [`${schemaName(kind)}List`, listSchema(kind)],
+  ]);
+  const paths = kinds.map((kind) =>
+    pathsOfKind({ kind, object: reference(schemaName(kind)), list: reference(`${schemaName(kind)}List`) }),
+  );
+  return {
+    openapi: '3.0.0',
+    info: { title: 'Xenolith', version: 'v0.1.0' },
+    paths: Object.assign({}, ...paths) as JsonObject,
+    components: { schemas: { ...Object.fromEntries(schemas), ...META_SCHEMAS } },
+  };
+};
+
+const buildPages = (): ReadonlyMap<string, StaticAnswer> => {
+  const documents = [
+    ...Map.groupBy(SERVED_KINDS, (kind) =>
+      kind.group === '' ? `api/${kind.version}` : `apis/${kind.group}/${kind.version}`,
+    ),
+  ].map(([path, kinds]) => ({ path, document: documentOf(kinds) }));
+  const index = Object.fromEntries(
+    documents.map(({ path, document }) => [
+      path,
+      { serverRelativeURL: `/openapi/v3/${path}?hash=${hashOf(document).toUpperCase()}` },
+    ]),
+  );
+  return new Map([
+    ['/openapi/v3', staticAnswer({ paths: index })],
+    ...documents.map(({ path, document }): [string, StaticAnswer] => [`/openapi/v3/${path}`, staticAnswer(document)]),
+  ]);
+};
+
+let pages: ReadonlyMap<string, StaticAnswer> | undefined;
+
+/**
+ * `/openapi/v3`, `/openapi/v3/api/v1`, `/openapi/v3/apis/<group>/<version>` (without query; the index names each with the hash of its content, so a
+ * document under a hash may be cached for ever). Null: no such page (404).
+ */
+export const openApiAnswer = (path: string): StaticAnswer | null => {
+  // Made at the first question: most processes are never asked.
+  pages ??= buildPages();
+  return pages.get(path) ?? null;
+};
