@@ -70,7 +70,7 @@ const decideByType = (command: Command, state: PortState): Events => {
       return ok(state.phase === 'present' ? detach(state, data.virtualMachine.uid, Number.MAX_SAFE_INTEGER) : []);
     }
     default:
-      return reject('command_unknown', `a port knows no command ${command.type}`);
+      return decideShared(command, state);
   }
 };
 

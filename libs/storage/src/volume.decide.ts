@@ -65,7 +65,7 @@ export const decideVolume = (command: Command, state: VolumeState): Events => {
       return ok(state.phase === 'present' ? detach(state, data.virtualMachine.uid, data.incarnation) : []);
     }
     default:
-      return reject('command_unknown', `a volume knows no command ${command.type}`);
+      return decideShared(command, state);
   }
 };
 

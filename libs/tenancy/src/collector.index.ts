@@ -25,11 +25,6 @@ export interface CollectedObject {
   readonly busy: boolean;
 }
 
-/** The newest documents, as whoever keeps them all has them. */
-export interface DocumentSource {
-  document(uid: Uuid): { readonly version: number; readonly document: JsonObject } | null;
-}
-
 const NO_OWNERS: readonly OwnerReference[] = [];
 
 /** Order in which a namespace empties: users of things go before the things, operations last, as they do the work. */
@@ -77,12 +72,11 @@ class Buckets<Key> {
 }
 
 /** Every object's owners and place, kept so that what has to go is known at once: each question costs what its answer holds. */
-export class CollectorIndex implements Index, DocumentSource {
+export class CollectorIndex implements Index {
   readonly name = 'collector';
   readonly categories = KINDS.map(categoryOf);
   private readonly kinds = new Map(KINDS.map((kind) => [categoryOf(kind), kind]));
   private readonly objects = new Map<Uuid, CollectedObject>();
-  private readonly documents = new Map<Uuid, { version: number; document: JsonObject }>();
   private readonly dependents = new Buckets<Uuid>();
   /** By namespace and wave. */
   private readonly content = new Buckets<string>();
@@ -91,13 +85,9 @@ export class CollectorIndex implements Index, DocumentSource {
   private readonly garbageFound = new Set<Uuid>();
   private readonly waitingOwners = new Set<Uuid>();
 
-  /** `source` has the documents already; without one the index keeps them itself. */
-  constructor(private readonly source: DocumentSource | null = null) {}
-
   load(documents: readonly StoredDocument[]): void {
     for (const known of [
       this.objects,
-      this.documents,
       this.dependents,
       this.content,
       this.activeNamespaces,
@@ -121,10 +111,6 @@ export class CollectorIndex implements Index, DocumentSource {
 
   get(uid: Uuid): CollectedObject | undefined {
     return this.objects.get(uid);
-  }
-
-  document(uid: Uuid): { readonly version: number; readonly document: JsonObject } | null {
-    return this.source ? this.source.document(uid) : (this.documents.get(uid) ?? null);
   }
 
   /** Objects whose owners are all gone, or whose namespace is. */
@@ -161,7 +147,6 @@ export class CollectorIndex implements Index, DocumentSource {
     const object = objectOf(kind, stored);
     this.unlink(object.uid);
     this.objects.set(object.uid, object);
-    if (!this.source) this.documents.set(object.uid, { version: stored.version, document: stored.document });
     for (const owner of object.owners) this.dependents.add(owner.uid, object.uid);
     if (object.namespace !== null) this.content.add(`${object.namespace}/${waveOf(kind)}`, object.uid);
     if (object.deleting && (object.foreground || object.orphaning)) this.waitingOwners.add(object.uid);
@@ -181,7 +166,6 @@ export class CollectorIndex implements Index, DocumentSource {
     if (!object) return;
     this.unlink(uid);
     this.objects.delete(uid);
-    this.documents.delete(uid);
     if (categoryOf(object.kind) === NAMESPACE_CATEGORY) {
       this.terminating.delete(object.name);
       this.activeNamespaces.delete(object.name);

@@ -4,7 +4,6 @@ import {
   changeData,
   decideObject,
   evolveObject,
-  finalizerRemoved,
   namespaceKind,
   objectConsequences,
   objectResource,
@@ -34,7 +33,7 @@ export type NamespaceState = ObjectState<NamespaceSpec, NoOwn>;
 export const NAMESPACE_CATEGORY = categoryOf(namespaceKind);
 
 /** Keeps a namespace that was asked to go until nothing is left in it. */
-export const NAMESPACE_FINALIZER = 'tenancy.xenolith.dev/content';
+export const NAMESPACE_FINALIZER = 'xenolith.dev/namespace-content';
 
 /** The label by which selectors find a namespace by name; Kubernetes sets it, too. */
 const NAME_LABEL = 'kubernetes.io/metadata.name';
@@ -59,10 +58,6 @@ const withNameLabel = (command: Command): Command => {
 };
 
 const decide = (command: Command, state: NamespaceState): Result<readonly NewEvent[]> => {
-  if (command.type === 'FinalizeNamespace') {
-    const leaving = state.phase === 'present' && state.meta.deletionTimestamp !== undefined;
-    return ok(leaving ? finalizerRemoved(namespaceKind, state, NAMESPACE_FINALIZER) : []);
-  }
   const complete = command.type === 'ChangeNamespace' ? withNameLabel(command) : command;
   return (
     decideObject(rules, complete, state) ?? reject('command_unknown', `a namespace knows no command ${command.type}`)

@@ -1,17 +1,13 @@
 import { changeData, deleteData, namespaceEvents, namespaceKind, PROTECTED_NAMESPACES } from '@xenolith/contracts';
 import type { ServiceDefinition } from '@xenolith/engine';
 import { uuidFrom, type CommandMessage, type NewEvent } from '@xenolith/kernel';
-import { z } from 'zod';
 import { Collector } from './collector.js';
-import { CollectorIndex, type DocumentSource } from './collector.index.js';
+import { CollectorIndex } from './collector.index.js';
 import { NAMESPACE_CATEGORY, namespaceAggregate } from './namespace.js';
 
-/**
- * Namespaces, and the collection of what they and other owners leave behind. It runs inside the gateway; a gateway that keeps all documents anyway
- * may give them as `documents`, so that they are not kept twice.
- */
-export const tenancyService = (options: { readonly documents?: DocumentSource } = {}): ServiceDefinition => {
-  const index = new CollectorIndex(options.documents ?? null);
+/** Namespaces, and the collection of what they and other owners leave behind. It runs inside the gateway. */
+export const tenancyService = (): ServiceDefinition => {
+  const index = new CollectorIndex();
   const category = NAMESPACE_CATEGORY;
   return {
     name: 'gateway',
@@ -20,7 +16,6 @@ export const tenancyService = (options: { readonly documents?: DocumentSource } 
     routes: [
       { type: 'ChangeNamespace', category, schema: changeData },
       { type: 'DeleteNamespace', category, schema: deleteData },
-      { type: 'FinalizeNamespace', category, schema: z.strictObject({}) },
     ],
     indexes: [index],
     processes: [],
@@ -64,7 +59,13 @@ export interface EventDescription {
 }
 
 /** What people read of a tenancy event; null for those that tell them nothing. */
-export const describeTenancyEvent = (event: NewEvent): EventDescription | null =>
-  event.type === 'NamespaceDeletionRequested'
-    ? { reason: 'Terminating', message: 'everything in the namespace is being deleted', type: 'Normal' }
-    : null;
+export const describeTenancyEvent = (event: NewEvent): EventDescription | null => {
+  switch (event.type) {
+    case 'NamespaceCreated':
+      return { reason: 'Created', message: 'the namespace is active', type: 'Normal' };
+    case 'NamespaceDeletionRequested':
+      return { reason: 'Terminating', message: 'everything in the namespace is being deleted', type: 'Normal' };
+    default:
+      return null;
+  }
+};

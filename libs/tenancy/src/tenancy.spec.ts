@@ -11,7 +11,7 @@ import { uuidFrom, type JsonObject, type LoggedEvent } from '@xenolith/kernel';
 import { given, MemoryBus, MemoryEventLog, VirtualClock } from '@xenolith/testing';
 import { describe, expect, it } from 'vitest';
 import {
-  collector,
+  Collector,
   CollectorIndex,
   ensureDefaultNamespaces,
   NAMESPACE_FINALIZER,
@@ -87,7 +87,7 @@ const world = (): {
 } => {
   const index = new CollectorIndex();
   index.load([]);
-  const reaction = collector(index);
+  const reaction = new Collector(index).reaction();
   let position = 0;
   const show = (kind: KindDefinition, name: string, document: JsonObject | null): readonly string[] => {
     position += 1;
@@ -97,12 +97,14 @@ const world = (): {
       streamId: uuidFrom(name),
       eventId: uuidFrom('event', position),
       position,
+      version: position,
       document,
     } as unknown as LoggedEvent;
     index.apply(event);
     return reaction.react(event).map((dispatch) => `${dispatch.type} ${nameOf.get(dispatch.streamId) ?? ''}`);
   };
   const nameOf = new Map<string, string>();
+  show(namespaceKind, 'team', { kind: 'Namespace', metadata: { name: 'team' } });
   return {
     put: (kind, name, { owners = [], deleting = false, finalizers = [], phase } = {}) => {
       nameOf.set(uuidFrom(name), name);
@@ -112,7 +114,7 @@ const world = (): {
           name,
           ...(kind.namespaced ? { namespace: 'team' } : {}),
           finalizers,
-          ownerReferences: owners.map((owner) => ({ uid: uuidFrom(owner) })),
+          ownerReferences: owners.map((owner) => ({ uid: uuidFrom(owner), blockOwnerDeletion: true })),
           ...(deleting ? { deletionTimestamp: '2026-01-01T00:00:00Z' } : {}),
         },
         status: { phase },
