@@ -1,1 +1,17 @@
-export {};
+import { runService, serviceConfig } from '@xenolith/runtime';
+import { schedulingService } from '@xenolith/scheduling';
+import { z } from 'zod';
+
+const config = serviceConfig.extend({
+  SCHEDULING_POLICY: z
+    .enum(['balance', 'pack'])
+    .default('balance')
+    .describe('how a host is chosen among those that fit: the least loaded, or the fullest'),
+});
+
+/** The scheduler: placements of virtual machines, and the ledgers of hosts. */
+await runService({
+  name: 'scheduler',
+  config,
+  define: (context) => schedulingService({ policy: context.config.SCHEDULING_POLICY }),
+});
