@@ -14,9 +14,15 @@ import type {
 export interface PendingAppend {
   readonly request: AppendRequest;
   readonly attempt: Uuid;
-  /** For each write its events and its document as JSON without their place in the batch. */
-  readonly writes: readonly { readonly events: readonly string[]; readonly document: string | null }[];
-  /** Characters of `writes`. */
+  /** For each write the ids and the data of its events, and its document, as JSON. */
+  readonly writes: readonly {
+    readonly eventIds: readonly Uuid[];
+    readonly data: readonly string[];
+    readonly document: string | null;
+  }[];
+  readonly metadata: string;
+  readonly result: string;
+  /** Characters of JSON. */
   readonly size: number;
 }
 
@@ -34,25 +40,23 @@ const eventId = (commandId: Uuid, streamId: Uuid, index: number): Uuid => {
 
 export const prepareAppend = (request: AppendRequest): PendingAppend => {
   const metadata = JSON.stringify(request.metadata);
-  let size = 0;
+  const result = JSON.stringify(request.result);
+  let size = metadata.length + result.length;
   const streams = new Set<Uuid>();
-  const writes = request.writes.map((write) => {
-    assert(!streams.has(write.streamId), `command ${request.commandId} writes stream ${write.streamId} twice`);
-    assert(write.events.length > 0, `command ${request.commandId} writes no event to stream ${write.streamId}`);
-    streams.add(write.streamId);
-    const events = write.events.map((event, index) => {
-      const id = eventId(request.commandId, write.streamId, index);
-      const text =
-        `"i":${index + 1},"id":"${id}","t":${JSON.stringify(event.type)},"v":${event.schemaVersion},` +
-        `"d":${JSON.stringify(event.data)},"m":${metadata}}`;
-      size += text.length;
-      return text;
-    });
-    const document = write.document === null ? null : JSON.stringify(write.document);
-    size += document?.length ?? 0;
-    return { events, document };
+  const writes = request.writes.map(({ streamId, events, document }) => {
+    assert(!streams.has(streamId), `command ${request.commandId} writes stream ${streamId} twice`);
+    assert(events.length > 0, `command ${request.commandId} writes no event to stream ${streamId}`);
+    streams.add(streamId);
+    const serialized = {
+      eventIds: events.map((_, index) => eventId(request.commandId, streamId, index)),
+      data: events.map((event) => JSON.stringify(event.data)),
+      document: document === null ? null : JSON.stringify(document),
+    };
+    for (const text of serialized.data) size += text.length;
+    size += serialized.document?.length ?? 0;
+    return serialized;
   });
-  return { request, attempt: randomUUID(), writes, size };
+  return { request, attempt: randomUUID(), writes, metadata, result, size };
 };
 
 const expectedNumber = ({ expected }: StreamWrite): number => {
@@ -102,36 +106,53 @@ const placesOf = (keys: Iterable<string>): ReadonlyMap<string, number> =>
 const placeIn = (places: ReadonlyMap<string, number>, key: string): number =>
   present(places.get(key), `no place for ${key}`);
 
-const writeColumns = (batch: readonly PendingAppend[], streams: ReadonlyMap<Uuid, string>, shapes: DocumentShapes) => {
-  const places = placesOf(streams.keys());
-  const columns = {
-    request: [] as number[],
-    stream: [] as number[],
-    expected: [] as number[],
-    count: [] as number[],
-    ends: [] as boolean[],
-    hasDocument: [] as boolean[],
-    shape: [] as number[],
-  };
-  const events: string[] = [];
-  const documents: string[] = [];
-  batch.forEach(({ request, writes }, index) => {
-    request.writes.forEach((write, order) => {
-      columns.request.push(index + 1);
-      columns.stream.push(placeIn(places, write.streamId));
-      columns.expected.push(expectedNumber(write));
-      columns.count.push(write.events.length);
-      columns.ends.push(write.ends);
-      columns.hasDocument.push(write.document !== null);
-      columns.shape.push(shapes[write.category] ?? 1);
-      const place = columns.request.length;
-      const serialized = present(writes[order], 'every write was serialized');
-      for (const event of serialized.events) events.push(`{"w":${place},${event}`);
-      if (serialized.document !== null) documents.push(`{"w":${place},"b":${serialized.document}}`);
+/** The writes, events and documents of a batch as parallel arrays. */
+class WriteColumns {
+  readonly request: number[] = [];
+  readonly stream: number[] = [];
+  readonly expected: number[] = [];
+  readonly count: number[] = [];
+  readonly ends: boolean[] = [];
+  readonly hasDocument: boolean[] = [];
+  readonly shape: number[] = [];
+  readonly eventWrite: number[] = [];
+  readonly eventIndex: number[] = [];
+  readonly eventId: Uuid[] = [];
+  readonly eventType: string[] = [];
+  readonly eventSchema: number[] = [];
+  readonly eventData: string[] = [];
+  readonly documentWrite: number[] = [];
+  readonly documentBody: string[] = [];
+  /** Streams that may be new: a stated version above 0 says that they are not. */
+  readonly created = new Set<Uuid>();
+
+  add(pending: PendingAppend, requestPlace: number, places: ReadonlyMap<string, number>, shapes: DocumentShapes): void {
+    pending.request.writes.forEach((write, order) => {
+      const serialized = present(pending.writes[order], 'every write was serialized');
+      const expected = expectedNumber(write);
+      this.request.push(requestPlace);
+      this.stream.push(placeIn(places, write.streamId));
+      this.expected.push(expected);
+      this.count.push(write.events.length);
+      this.ends.push(write.ends);
+      this.hasDocument.push(serialized.document !== null);
+      this.shape.push(shapes[write.category] ?? 1);
+      if (expected < 1) this.created.add(write.streamId);
+      const place = this.request.length;
+      write.events.forEach((event, index) => {
+        this.eventWrite.push(place);
+        this.eventIndex.push(index + 1);
+        this.eventType.push(event.type);
+        this.eventSchema.push(event.schemaVersion);
+      });
+      this.eventId.push(...serialized.eventIds);
+      this.eventData.push(...serialized.data);
+      if (serialized.document === null) return;
+      this.documentWrite.push(place);
+      this.documentBody.push(serialized.document);
     });
-  });
-  return { columns, events: `[${events.join(',')}]`, documents: `[${documents.join(',')}]` };
-};
+  }
+}
 
 const claimColumns = (batch: readonly PendingAppend[], keys: ReadonlyMap<string, ClaimKey>) => {
   const places = placesOf(keys.keys());
@@ -156,48 +177,46 @@ const timerRows = (batch: readonly PendingAppend[]): readonly object[] =>
     ),
   );
 
+const PARAMETER_TYPES = [
+  ...['uuid[]', 'text[]', 'uuid[]', 'text', 'text'],
+  ...['uuid[]', 'text[]', 'uuid[]', 'text[]'],
+  ...['int[]', 'int[]', 'bigint[]', 'int[]', 'boolean[]', 'boolean[]', 'int[]'],
+  ...['int[]', 'int[]', 'uuid[]', 'text[]', 'int[]', 'text', 'int[]', 'text'],
+  ...['text[]', 'text[]', 'int[]', 'int[]', 'int[]', 'int[]', 'uuid[]'],
+  ...['json', 'int[]', 'uuid[]'],
+];
+
 /** The call of `es.append`; the order of the values is the order of the function's parameters. */
-export const APPEND_CALL = `select bases, refusals from es.append(
-  $1::uuid[], $2::json, $3::uuid[], $4::text[], $5::int[], $6::int[], $7::bigint[], $8::int[], $9::boolean[], $10::boolean[],
-  $11::int[], $12::json, $13::json, $14::text[], $15::text[], $16::int[], $17::int[], $18::int[], $19::int[], $20::uuid[],
-  $21::json, $22::json)`;
+export const APPEND_CALL = `select bases, refusals from es.append(${PARAMETER_TYPES.map(
+  (type, index) => `$${index + 1}::${type}`,
+).join(', ')})`;
+
+/** The unit separator: JSON text holds control characters only escaped. */
+const SEPARATOR = '\u001f';
 
 export const appendValues = (batch: readonly PendingAppend[], shapes: DocumentShapes): readonly unknown[] => {
   const streams = collectStreams(batch);
   const keys = collectKeys(batch);
-  const { columns, events, documents } = writeColumns(batch, streams, shapes);
+  const places = placesOf(streams.keys());
+  const writes = new WriteColumns();
+  batch.forEach((pending, index) => {
+    writes.add(pending, index + 1, places, shapes);
+  });
+  const created = [...streams].filter(([id]) => writes.created.has(id));
   const claims = claimColumns(batch, keys);
-  const requests = batch.map(({ request, attempt }, index) => ({
-    r: index + 1,
-    h: request.requestHash,
-    a: attempt,
-    s: request.result,
-  }));
-  const cancels = batch.flatMap(({ request }, index) => request.cancels.map((id) => ({ r: index + 1, id })));
+  const cancels = batch.flatMap(({ request }, index) => request.cancels.map((id) => ({ request: index + 1, id })));
   const lockedKeys = [...keys.values()];
   return [
-    batch.map(({ request }) => request.commandId),
-    JSON.stringify(requests),
-    [...streams.keys()],
-    [...streams.values()],
-    columns.request,
-    columns.stream,
-    columns.expected,
-    columns.count,
-    columns.ends,
-    columns.hasDocument,
-    columns.shape,
-    events,
-    documents,
-    lockedKeys.map((key) => key.scope),
-    lockedKeys.map((key) => key.value),
-    lockedKeys.map((key) => key.mode),
-    claims.request,
-    claims.key,
-    claims.op,
-    claims.holder,
-    JSON.stringify(timerRows(batch)),
-    JSON.stringify(cancels),
+    ...[batch.map(({ request }) => request.commandId), batch.map(({ request }) => request.requestHash)],
+    ...[batch.map(({ attempt }) => attempt), batch.map(({ result }) => result).join(SEPARATOR)],
+    batch.map(({ metadata }) => metadata).join(SEPARATOR),
+    ...[[...streams.keys()], [...streams.values()], created.map(([id]) => id), created.map(([, category]) => category)],
+    ...[writes.request, writes.stream, writes.expected, writes.count, writes.ends, writes.hasDocument, writes.shape],
+    ...[writes.eventWrite, writes.eventIndex, writes.eventId, writes.eventType, writes.eventSchema],
+    ...[writes.eventData.join(SEPARATOR), writes.documentWrite, writes.documentBody.join(SEPARATOR)],
+    ...[lockedKeys.map((key) => key.scope), lockedKeys.map((key) => key.value), lockedKeys.map((key) => key.mode)],
+    ...[claims.request, claims.key, claims.op, claims.holder],
+    ...[JSON.stringify(timerRows(batch)), cancels.map(({ request }) => request), cancels.map(({ id }) => id)],
   ];
 };
 

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
 import type { AppendOutcome, AppendRequest } from '@xenolith/kernel';
-import type pg from 'pg';
+import pg from 'pg';
 import { APPEND_CALL, appendValues, outcomesOf, prepareAppend } from './append-batch.js';
 import type { AppendAnswer, DocumentShapes, PendingAppend } from './append-batch.js';
 import { sqlState } from './connection.js';
@@ -31,9 +31,13 @@ interface Waiting {
 /** SQLSTATE classes that say the data itself is at fault: a repeat fails again. 22 data exception, 23 constraint, 42 syntax or access. */
 const REFUSED = new Set(['22', '23', '42']);
 
+/** Another process recorded one of our commands first; the same call again sees its result. */
+const isRace = (fault: unknown): boolean =>
+  sqlState(fault) === COMMAND_RACE || (fault instanceof pg.DatabaseError && fault.constraint === 'commands_pkey');
+
 const isRefusal = (fault: unknown): boolean => {
   const state = sqlState(fault);
-  return state !== undefined && state !== COMMAND_RACE && REFUSED.has(state.slice(0, 2));
+  return state !== undefined && !isRace(fault) && REFUSED.has(state.slice(0, 2));
 };
 
 const isDefect = (fault: unknown): boolean => fault instanceof Error && fault.name === 'AssertionError';
@@ -174,7 +178,7 @@ export class AppendBatcher {
             cause: fault,
           });
         }
-        if (sqlState(fault) !== COMMAND_RACE) await pause(FIRST_PAUSE_MS * 2 ** (attempt - 1));
+        if (!isRace(fault)) await pause(FIRST_PAUSE_MS * 2 ** (attempt - 1));
       }
     }
   }

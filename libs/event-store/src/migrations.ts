@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { DataSource, type MigrationInterface, type QueryRunner } from 'typeorm';
 import { lockKey, READ_LIMIT_MS, WRITE_LIMIT_MS } from './connection.js';
 import { createAppend } from './sql/append.sql.js';
@@ -23,15 +24,20 @@ class ForbidChanges1763760000002 implements MigrationInterface {
   readonly down = refuseDown;
 }
 
-class CreateFunctions1763760000003 implements MigrationInterface {
-  readonly name = 'CreateFunctions1763760000003';
-  async up(runner: QueryRunner): Promise<void> {
-    for (const statement of [createAppend, createBeginEpoch, createSequence, createSettled]) {
-      await runner.query(statement);
-    }
-  }
-  readonly down = refuseDown;
-}
+const FUNCTIONS = [createAppend, createBeginEpoch, createSequence, createSettled];
+
+/** Functions are code: whenever their text differs from what was applied, they are made anew. A changed signature makes another one, so that older processes keep theirs. */
+const applyFunctions = async (runner: QueryRunner): Promise<void> => {
+  const hash = createHash('sha256').update(FUNCTIONS.join(';')).digest('hex');
+  await runner.query('create table if not exists es.applied (name text primary key, hash text not null)');
+  const known = (await runner.query(`select hash from es.applied where name = 'functions'`)) as { hash: string }[];
+  if (known[0]?.hash === hash) return;
+  for (const statement of FUNCTIONS) await runner.query(statement);
+  await runner.query(
+    `insert into es.applied values ('functions', $1) on conflict (name) do update set hash = excluded.hash`,
+    [hash],
+  );
+};
 
 const MIGRATION_LOCK = lockKey('xenolith/migrations');
 
@@ -48,7 +54,7 @@ export const migrateEventStore = async (databaseUrl: string): Promise<void> => {
     url: databaseUrl,
     applicationName: 'xenolith-migrate',
     schema: 'public',
-    migrations: [CreateTables1763760000001, ForbidChanges1763760000002, CreateFunctions1763760000003],
+    migrations: [CreateTables1763760000001, ForbidChanges1763760000002],
     migrationsTableName: 'xenolith_event_store_migrations',
     migrationsTransactionMode: 'each',
     // One connection waits with the lock, one migrates.
@@ -63,6 +69,7 @@ export const migrateEventStore = async (databaseUrl: string): Promise<void> => {
     await guard.query(`set statement_timeout = ${WAIT_LIMIT_MS}`);
     await guard.query('select pg_advisory_lock($1)', [MIGRATION_LOCK]);
     await source.runMigrations({ transaction: 'each' });
+    await applyFunctions(guard);
     await guard.query('select pg_advisory_unlock($1)', [MIGRATION_LOCK]);
   } finally {
     await guard.release();
