@@ -40,15 +40,11 @@ export class ApiController {
     let user: User | undefined;
     let answer: ApiAnswer;
     try {
-      const url = new URL(message.url ?? '/', 'https://gateway');
-      const path = url.pathname.length > 1 ? url.pathname.replace(/\/+$/, '') : url.pathname;
-      const open = await this.openPage(message.method ?? '', path, url.searchParams);
+      const { path, query } = targetOf(message.url ?? '/');
+      const open = await this.openPage(message.method ?? '', path, query);
       if (open === null) {
         user = authenticated(this.gateway.ports, message.headers.authorization);
-        answer = await answerRequest(
-          this.gateway.ports,
-          asRequest(message, { path, query: url.searchParams, user, receivedAt }),
-        );
+        answer = await answerRequest(this.gateway.ports, asRequest(message, { path, query, user, receivedAt }));
       } else answer = open;
     } catch (error) {
       answer = this.failure(error, message, response);
@@ -85,7 +81,7 @@ export class ApiController {
             message: 'the gateway failed on this request; its log tells why, under the trace id of the request',
           });
     // Refusals that the client can act on show in the line of the request; what failed on our side needs its cause.
-    if (status.code === 500 || status.cause !== undefined)
+    if (status.code === 500 || (status.code > 500 && status.cause !== undefined))
       this.gateway.log.error({ err: error, method: message.method, url: message.url }, 'a request failed');
     const { retryAfterSeconds } = status.source.details ?? {};
     // What is left of a body that was not read would be taken for the next request.
@@ -120,6 +116,13 @@ export class ApiController {
     );
   }
 }
+
+/** Path and query as they were sent: decoding is left to who knows which part is a name. */
+const targetOf = (url: string): { readonly path: string; readonly query: URLSearchParams } => {
+  const mark = url.indexOf('?');
+  const path = (mark < 0 ? url : url.slice(0, mark)).replace(/\/+$/, '');
+  return { path: path === '' ? '/' : path, query: new URLSearchParams(mark < 0 ? '' : url.slice(mark + 1)) };
+};
 
 const asRequest = (
   message: IncomingMessage,

@@ -4,6 +4,7 @@ import { jsonAnswer, type ApiAnswer, type ApiRequest } from '../http/api-request
 import { parseResourcePath, type ResourcePath } from '../http/api-path.js';
 import { flag } from '../http/query.js';
 import { methodNotAllowed, notFoundPath, resourceName } from '../http/status.js';
+import { openApiAnswer } from '../schema/index.js';
 import { patchObject, updateObject } from '../verbs/change.js';
 import type { WritePorts } from '../verbs/commands.js';
 import { createAction, createObject } from '../verbs/create.js';
@@ -133,7 +134,9 @@ const nonResource = (ports: ApiPorts, request: ApiRequest): ApiAnswer | null => 
   if (request.method !== 'GET') return null;
   if (request.path === '/')
     return jsonAnswer(200, { paths: ['/api', '/apis', '/healthz', '/livez', '/openapi/v3', '/readyz', '/version'] });
-  const page = discoveryAnswer(request.path, request.headers.accept);
+  const page = request.path.startsWith('/openapi/')
+    ? openApiAnswer(request.path)
+    : discoveryAnswer(request.path, request.headers.accept);
   if (page === null) return null;
   if (!ports.authorize(request.user, { verb: 'get', path: request.path }))
     throw forbidden(request.user, { verb: 'get', path: request.path });

@@ -14,10 +14,10 @@ const TOO_DEEP = `the body nests deeper than ${MAX_DEPTH} levels; no kind of thi
 const checkShape = (root: unknown): void => {
   let level: unknown[] = [root];
   for (let depth = 0; level.length > 0; depth += 1) {
-    if (depth > MAX_DEPTH) throw badRequest(TOO_DEEP);
     const below: unknown[] = [];
     for (const value of level) {
       if (typeof value !== 'object' || value === null) continue;
+      if (depth >= MAX_DEPTH) throw badRequest(TOO_DEEP);
       if (Array.isArray(value)) {
         for (const item of value) below.push(item);
         continue;

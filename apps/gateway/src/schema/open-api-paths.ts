@@ -44,12 +44,11 @@ const DELETE = [
   query('propagationPolicy', 'What becomes of dependents: Orphan, Background or Foreground.'),
 ];
 
-const PATCH_TYPES = [
-  'application/apply-patch+yaml',
-  'application/json-patch+json',
-  'application/merge-patch+json',
-  'application/strategic-merge-patch+json',
-];
+const PATCH_TYPES = ['application/apply-patch+yaml', 'application/json-patch+json', 'application/merge-patch+json'];
+
+/** Strategic merge is for core kinds only: kubectl sends it wherever this page names it. */
+const patchTypesOf = (kind: ServedKind): readonly string[] =>
+  kind.group === '' ? [...PATCH_TYPES, 'application/strategic-merge-patch+json'] : PATCH_TYPES;
 
 interface Target {
   readonly kind: ServedKind;
@@ -113,7 +112,7 @@ const item = ({ kind, object }: Target): JsonObject =>
       action: 'patch',
       answer: object,
       parameters: [...WRITE, FORCE],
-      body: Object.fromEntries(PATCH_TYPES.map((type) => [type, { schema: PATCH }])),
+      body: Object.fromEntries(patchTypesOf(kind).map((type) => [type, { schema: PATCH }])),
     },
     delete: { verb: 'delete', action: 'delete', answer: STATUS, parameters: DELETE, body: json(DELETE_OPTIONS) },
   });

@@ -7,7 +7,7 @@ import {
   type Rejection,
   type Result,
 } from '@xenolith/kernel';
-import { keyOf } from '../cache/cached-object.js';
+import { keyOf, type CachedObject } from '../cache/cached-object.js';
 import { findServedKind, OPERATION_REFERENCE, type ServedKind } from '../discovery/index.js';
 import type { ApiAnswer, ApiRequest } from '../http/api-request.js';
 import type { ResourcePath } from '../http/api-path.js';
@@ -211,6 +211,34 @@ const actionParameters = async (request: ApiRequest): Promise<JsonObject> => {
   return parameters as JsonObject;
 };
 
+/** An operator's choice about an Operation is a command on the Operation itself: `retry` sends `RetryOperation`. */
+const chooseForOperation = async (
+  ports: WritePorts,
+  choice: { readonly kind: ServedKind; readonly object: CachedObject; readonly action: string },
+  request: ApiRequest,
+): Promise<ApiAnswer> => {
+  const { kind, object, action } = choice;
+  const view = readView(kind, request.headers.accept, request.query);
+  const definition = writable(kind);
+  const deadline = deadlineOf(request);
+  const result = await sendCommand(
+    ports,
+    {
+      kind: definition,
+      type: `${action.charAt(0).toUpperCase()}${action.slice(1)}${definition.kind}`,
+      streamId: object.uid,
+      commandId: commandIds(request).nth(0),
+      data: {},
+      dryRun: dryRun(request.query),
+    },
+    request,
+    deadline,
+  );
+  if (!result.ok) throw statusOfRejection(result.rejection, { kind, name: object.name });
+  const text = dryRun(request.query) ? null : await writtenText(ports, kind, result.value, deadline);
+  return { status: 201, contentType: view.representation.contentType, body: objectText(view, text ?? object.text) };
+};
+
 /** POST to an action subresource: makes and answers an Operation on the object. */
 export const createAction = async (
   ports: WritePorts,
@@ -224,6 +252,7 @@ export const createAction = async (
   await consistent(ports.cache);
   const object = ports.cache.store(kind).get(keyOf(namespace, name));
   if (object === undefined) throw notFoundObject(kind, name);
+  if (kind === operations) return chooseForOperation(ports, { kind, object, action }, request);
   const input: JsonObject = {
     apiVersion: apiVersionOf(operations),
     kind: operations.kind,
