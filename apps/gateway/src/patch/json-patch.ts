@@ -17,10 +17,21 @@ const isOperation = (value: unknown): value is Operation =>
   'path' in value &&
   typeof value.path === 'string';
 
-const describeFailure = (error: InstanceType<typeof fastJsonPatch.JsonPatchError>, operation: Operation): string => {
-  if (error.name === 'TEST_OPERATION_FAILED') return `testing value ${operation.path} failed`;
-  const sentence = error.message.split('\n')[0] ?? error.name;
-  return `${operation.op} operation on ${JSON.stringify(operation.path)} does not apply: ${sentence}`;
+/** A refusal with its cause, as kubectl shows the causes only. */
+const refuse = (operation: Operation, message: string): Result<never> =>
+  reject('object_invalid', `the JSON patch does not apply: ${message}`, {
+    causes: [{ field: operation.path, reason: 'FieldValueInvalid', message }],
+  });
+
+const refuseOperation = (operation: Operation, error: unknown): Result<never> => {
+  if (error instanceof fastJsonPatch.JsonPatchError && error.name === 'TEST_OPERATION_FAILED')
+    return refuse(operation, `testing value ${operation.path} failed`);
+  // The library throws plain errors for pointers into prototypes and for paths through scalars.
+  const sentence = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
+  return refuse(
+    operation,
+    `${operation.op} operation on ${JSON.stringify(operation.path)} does not apply: ${sentence}`,
+  );
 };
 
 const copiedLength = (document: JsonObject, operation: Operation): number => {
@@ -53,14 +64,7 @@ export const jsonPatch = (target: JsonObject, operations: unknown): Result<JsonO
         return reject('request_malformed', `the JSON patch copies more than ${MAX_COPIED} characters`);
       document = fastJsonPatch.applyOperation(document, operation, true, true, true).newDocument;
     } catch (error) {
-      if (error instanceof fastJsonPatch.JsonPatchError)
-        return reject('object_invalid', describeFailure(error, operation));
-      // The library throws plain errors for pointers into prototypes and for paths through scalars.
-      const message = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
-      return reject(
-        'object_invalid',
-        `${operation.op} operation on ${JSON.stringify(operation.path)} does not apply: ${message}`,
-      );
+      return refuseOperation(operation, error);
     }
   }
   return ok(document);

@@ -61,12 +61,24 @@ describe('a JSON patch', () => {
     [{}, 'request_malformed: a JSON patch must be a list'],
     [[{ op: 'leap', path: '/' }], 'request_malformed: a JSON patch must be a list'],
     [new Array(10_001).fill({ op: 'remove', path: '/spec' }), 'request_malformed: the JSON patch has 10001 operations'],
-    [[{ op: 'test', path: '/spec/cpu/vcpus', value: 7 }], 'object_invalid: testing value /spec/cpu/vcpus failed'],
-    [[{ op: 'remove', path: '/spec/nothing' }], 'object_invalid: remove operation on "/spec/nothing" does not apply'],
-    [[{ op: 'replace', path: '/spec/a/b/c', value: 1 }], 'object_invalid: replace operation'],
-    [[{ op: 'add', path: '/spec/disks/7', value: 1 }], 'object_invalid: add operation'],
-    [[{ op: 'add', path: '/__proto__/polluted', value: 1 }], 'object_invalid: add operation'],
-    [[{ op: 'copy', from: '/no', path: '/spec/x' }], 'object_invalid: copy operation'],
+    [
+      [{ op: 'test', path: '/spec/cpu/vcpus', value: 7 }],
+      'object_invalid: the JSON patch does not apply: testing value /spec/cpu/vcpus failed',
+    ],
+    [
+      [{ op: 'remove', path: '/spec/nothing' }],
+      'object_invalid: the JSON patch does not apply: remove operation on "/spec/nothing" does not apply',
+    ],
+    [
+      [{ op: 'replace', path: '/spec/a/b/c', value: 1 }],
+      'object_invalid: the JSON patch does not apply: replace operation',
+    ],
+    [[{ op: 'add', path: '/spec/disks/7', value: 1 }], 'object_invalid: the JSON patch does not apply: add operation'],
+    [
+      [{ op: 'add', path: '/__proto__/polluted', value: 1 }],
+      'object_invalid: the JSON patch does not apply: add operation',
+    ],
+    [[{ op: 'copy', from: '/no', path: '/spec/x' }], 'object_invalid: the JSON patch does not apply: copy operation'],
   ])('%j is refused', (operations, message) => expect(refusal(jsonPatch(target, operations))).toContain(message));
 
   it('cannot grow without bound by copies of copies', () => {
