@@ -5,3 +5,7 @@ export * from './operation.js';
 export * from './service.js';
 export * from './virtual-machine.js';
 export * from './virtual-machine.plan.js';
+export * from './companions.js';
+export * from './fault-rule-pusher.js';
+export * from './heartbeat-monitor.js';
+export * from './compute.descriptions.js';

@@ -82,11 +82,7 @@ const prepareOperation = (message: CommandMessage, machines: VirtualMachineIndex
   if (data.intent !== 'create' || target?.kind !== virtualMachineKind.kind || target.uid !== undefined)
     return ok(message.data);
   const uid = machines.uid(data.metadata.namespace ?? '', target.name ?? '');
-  return ok(
-    uid === undefined
-      ? message.data
-      : { ...message.data, spec: { ...data.spec, target: { ...target, uid } } },
-  );
+  return ok(uid === undefined ? message.data : { ...message.data, spec: { ...data.spec, target: { ...target, uid } } });
 };
 
 const examined = (state: unknown): Reply => {

@@ -1,0 +1,67 @@
+import type { ComputeIndexes, HeartbeatMonitor } from '@xenolith/compute';
+import { Gauge, type Registry } from 'prom-client';
+
+interface FleetView {
+  readonly indexes: ComputeIndexes;
+  readonly monitor: HeartbeatMonitor;
+}
+
+const READINESS = ['ready', 'not_ready'] as const;
+
+const countHosts = (registry: Registry, { indexes }: FleetView): void => {
+  const hosts: Gauge = new Gauge({
+    name: 'xenolith_hosts',
+    help: 'Hosts, by whether they are ready.',
+    labelNames: ['condition'],
+    registers: [registry],
+    collect: (): void => {
+      const ready = indexes.hosts.all().filter((host) => host.ready).length;
+      const counts = { ready, not_ready: indexes.hosts.all().length - ready };
+      for (const condition of READINESS) hosts.set({ condition }, counts[condition]);
+    },
+  });
+};
+
+const countMachines = (registry: Registry, { indexes }: FleetView): void => {
+  const machines: Gauge = new Gauge({
+    name: 'xenolith_virtual_machines',
+    help: 'Virtual machines, by power state.',
+    labelNames: ['power_state'],
+    registers: [registry],
+    collect: (): void => {
+      machines.reset();
+      for (const [powerState, count] of indexes.machines.countByPowerState())
+        machines.set({ power_state: powerState }, count);
+    },
+  });
+};
+
+/** Figures of each host as its last heartbeat said; a host that sends none shows none. */
+const showHeartbeats = (registry: Registry, { monitor }: FleetView): void => {
+  const gauge = (name: string, help: string): Gauge =>
+    new Gauge({ name, help, labelNames: ['host'], registers: [registry] });
+  const load = gauge('xenolith_host_cpu_load', 'Busy share of the hardware threads, 0 to 1.');
+  const domains = gauge('xenolith_host_domains', 'Domains on the host, Dom0 left out.');
+  const free: Gauge = new Gauge({
+    name: 'xenolith_host_free_memory_bytes',
+    help: 'Memory that no domain has.',
+    labelNames: ['host'],
+    registers: [registry],
+    // One pass fills all three, so that they are of one moment.
+    collect: (): void => {
+      for (const shown of [load, domains, free]) shown.reset();
+      for (const host of monitor.figures()) {
+        load.set({ host: host.name }, host.cpuLoad);
+        domains.set({ host: host.name }, host.domains);
+        free.set({ host: host.name }, host.freeMemoryBytes);
+      }
+    },
+  });
+};
+
+/** The fleet at `/metrics`: what the indexes hold and what heartbeats say, neither of which is in the log as figures. */
+export const registerFleetMetrics = (registry: Registry, view: FleetView): void => {
+  countHosts(registry, view);
+  countMachines(registry, view);
+  showHeartbeats(registry, view);
+};

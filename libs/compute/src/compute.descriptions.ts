@@ -1,0 +1,127 @@
+import {
+  hostEvents,
+  operationEvents,
+  virtualMachineEvents,
+  type HostEvent,
+  type OperationEvent,
+  type VirtualMachineEvent,
+} from '@xenolith/contracts';
+import type { NewEvent } from '@xenolith/kernel';
+
+/** What `kubectl get events` shows of an event of the log. */
+export interface EventDescription {
+  readonly reason: string;
+  readonly message: string;
+  readonly type: 'Normal' | 'Warning';
+}
+
+const normal = (reason: string, message: string): EventDescription => ({ reason, message, type: 'Normal' });
+const warning = (reason: string, message: string): EventDescription => ({ reason, message, type: 'Warning' });
+
+/** Ends of a run that nobody asked for. */
+const UNASKED: ReadonlySet<string> = new Set(['guest_crash', 'host_crash', 'vanished', 'start_failed']);
+
+const describeMachine = (event: VirtualMachineEvent): EventDescription | null => {
+  switch (event.type) {
+    case 'VirtualMachineCreated':
+      return normal('Created', 'the virtual machine was created');
+    case 'VirtualMachineDeletionRequested':
+      return normal('Deleting', 'the virtual machine is being torn down');
+    case 'VirtualMachineOperationStarted':
+      return normal('OperationStarted', `operation ${event.data.name} (${event.data.action}) began`);
+    case 'VirtualMachineOperationEnded':
+      if (event.data.outcome === 'failed') return warning('OperationFailed', event.data.message);
+      return event.data.outcome === 'cancelled' ? normal('OperationCancelled', event.data.message) : null;
+    case 'VirtualMachineUnschedulable':
+      return warning('Unschedulable', event.data.message);
+    case 'VirtualMachineStarted':
+      return normal('Started', `domain ${event.data.domid} runs on host ${event.data.host}`);
+    case 'VirtualMachinePaused':
+      return normal('Paused', 'the domain is paused');
+    case 'VirtualMachineUnpaused':
+      return normal('Unpaused', 'the domain runs again');
+    case 'VirtualMachineRebooted':
+      return normal('Rebooted', `the guest rebooted as domain ${event.data.domid}`);
+    case 'VirtualMachineHalted':
+      return (UNASKED.has(event.data.reason) ? warning : normal)('Halted', event.data.message);
+    case 'VirtualMachineHostLost':
+      return warning('HostUnreachable', `host ${event.data.host} does not answer; the machine may still run there`);
+    case 'VirtualMachineHostRegained':
+      return normal('HostReady', `host ${event.data.host} answers again`);
+    case 'VirtualMachineMetadataChanged':
+    case 'VirtualMachineSpecChanged':
+    case 'VirtualMachineDeleted':
+    case 'VirtualMachineOperationSuperseded':
+      return null;
+  }
+};
+
+const describeHost = (event: HostEvent): EventDescription | null => {
+  switch (event.type) {
+    case 'HostCreated':
+      return normal('Registered', 'the host registered for the first time');
+    case 'HostBecameReady':
+      return normal('Ready', 'the agent answers');
+    case 'HostBecameUnreachable':
+      return warning('Unreachable', 'heartbeats ceased; what runs there may still run');
+    case 'HostCrashed':
+      return warning('Crashed', `the host booted again (boot ${event.data.bootId}); what ran there is gone`);
+    case 'HostInventoryDiffered': {
+      const { missing, strays } = event.data;
+      return warning('InventoryDiffered', `${missing.length} domains are missing, ${strays.length} are not expected`);
+    }
+    case 'HostStrayDomainSettled':
+      return event.data.destroyed
+        ? warning('StrayDomainDestroyed', `a domain of ${event.data.virtualMachine} that nobody expected was destroyed`)
+        : null;
+    case 'HostRegistered':
+    case 'HostStrayDomainConfirmed':
+    case 'HostMetadataChanged':
+    case 'HostSpecChanged':
+    case 'HostDeletionRequested':
+    case 'HostDeleted':
+      return null;
+  }
+};
+
+const describeOperation = (event: OperationEvent): EventDescription | null => {
+  switch (event.type) {
+    case 'OperationSucceeded':
+      return normal('Succeeded', 'all steps are done');
+    case 'OperationFailed':
+      return warning('Failed', event.data.message);
+    case 'OperationCancelled':
+      return normal('Cancelled', event.data.message);
+    case 'OperationCompensationStarted':
+      return warning('Compensating', event.data.because);
+    case 'OperationNeededOperator':
+      return warning('NeedsOperator', `${event.data.message}; choose retry, undo or abandon`);
+    case 'OperationOperatorChose':
+      return normal('OperatorChose', `${event.data.by} chose ${event.data.choice}`);
+    case 'OperationStepDeferred':
+      return normal('StepDeferred', `${event.data.name}: ${event.data.rejection.message}`);
+    case 'OperationUndoFailed':
+      return warning('UndoFailed', `${event.data.name}: ${event.data.rejection.message}`);
+    case 'OperationRequested':
+    case 'OperationStarted':
+    case 'OperationMetadataChanged':
+    case 'OperationSpecChanged':
+    case 'OperationDeletionRequested':
+    case 'OperationDeleted':
+    case 'OperationStepsSucceeded':
+    case 'OperationStepRefused':
+    case 'OperationCancelRequested':
+    case 'OperationStepsUndone':
+      return null;
+  }
+};
+
+/** What people are shown of an event of this service; null: nothing worth their while, or another service's. */
+export const describeComputeEvent = (event: Pick<NewEvent, 'type' | 'data'>): EventDescription | null => {
+  if (event.type in virtualMachineEvents) return describeMachine(event as VirtualMachineEvent);
+  if (event.type in hostEvents) return describeHost(event as HostEvent);
+  if (event.type in operationEvents) return describeOperation(event as OperationEvent);
+  if (event.type !== 'FaultRuleFired') return null;
+  const { host, command } = event.data as { host: string; command: string };
+  return warning('Fired', `struck ${command} on host ${host}`);
+};

@@ -1,0 +1,137 @@
+import { commandSubject, heartbeat, HEARTBEAT_TIMEOUT_MS, telemetrySubject, type Heartbeat } from '@xenolith/contracts';
+import {
+  uuidFrom,
+  type Clock,
+  type CommandMessage,
+  type JsonObject,
+  type MessageBus,
+  type Subscription,
+  type Uuid,
+} from '@xenolith/kernel';
+import type { HostIndex } from './host.index.js';
+
+/** How often silences are looked for: a host is declared unreachable at most this much late. */
+const LOOK_MS = 1_000;
+const COMMAND_MS = 5_000;
+/** A command that nobody answered is repeated no sooner than this. */
+const REPEAT_MS = 5_000;
+
+interface Watched {
+  lastHeartbeatAt: number;
+  bootId: string;
+  freeMemoryBytes: number;
+  cpuLoad: number;
+  domains: number;
+  /** When a command about the host was last sent. */
+  toldAt: number;
+}
+
+/** The last figures of a host, as its agent sent them. */
+export interface HostFigures {
+  readonly name: string;
+  readonly freeMemoryBytes: number;
+  readonly cpuLoad: number;
+  readonly domains: number;
+  readonly lastHeartbeatAt: number;
+}
+
+/**
+ * Listens to heartbeats, which never enter the log, and tells a host's stream only that they ceased or came back. It begins with every host given its full
+ * time, so that an outage of compute makes no host look dead.
+ */
+export class HeartbeatMonitor {
+  private readonly watched = new Map<Uuid, Watched>();
+  private subscription: Subscription | null = null;
+  private cancelLook: (() => void) | null = null;
+
+  constructor(
+    private readonly hosts: HostIndex,
+    private readonly ports: { readonly bus: MessageBus; readonly clock: Clock },
+  ) {}
+
+  async start(): Promise<void> {
+    this.subscription = await this.ports.bus.subscribe(telemetrySubject('*'), (payload) => this.onHeartbeat(payload));
+    this.lookLater();
+  }
+
+  async stop(): Promise<void> {
+    this.cancelLook?.();
+    this.cancelLook = null;
+    await this.subscription?.stop();
+    this.subscription = null;
+  }
+
+  /** The newest figures of every host that sends them. */
+  figures(): readonly HostFigures[] {
+    return this.hosts.all().flatMap((host) => {
+      const watched = this.watched.get(host.uid);
+      return watched === undefined || watched.bootId === '' ? [] : [{ name: host.name, ...watched }];
+    });
+  }
+
+  private onHeartbeat(payload: JsonObject): void {
+    const parsed = heartbeat.safeParse(payload);
+    if (!parsed.success) return;
+    const { host, bootId, freeMemoryBytes, cpuLoad, domains } = parsed.data;
+    const toldAt = this.watched.get(host)?.toldAt ?? 0;
+    this.watched.set(host, {
+      lastHeartbeatAt: this.ports.clock.now(),
+      bootId,
+      freeMemoryBytes,
+      cpuLoad,
+      domains,
+      toldAt,
+    });
+    this.lookAtReturn(parsed.data);
+  }
+
+  private lookAtReturn(beat: Heartbeat): void {
+    const known = this.hosts.get(beat.host);
+    // A host with another boot id is not back before it has registered, inventory and all.
+    if (known === undefined || known.ready || known.bootId !== beat.bootId) return;
+    this.tell(beat.host, 'RecordHostReady', { bootId: beat.bootId });
+  }
+
+  private look(): void {
+    const now = this.ports.clock.now();
+    for (const host of this.hosts.all()) {
+      const watched = this.watch(host.uid, now);
+      if (!host.ready || now - watched.lastHeartbeatAt <= HEARTBEAT_TIMEOUT_MS) continue;
+      this.tell(host.uid, 'RecordHostUnreachable', { lastHeartbeatAt: watched.lastHeartbeatAt });
+    }
+    for (const uid of this.watched.keys()) if (this.hosts.get(uid) === undefined) this.watched.delete(uid);
+    this.lookLater();
+  }
+
+  private watch(host: Uuid, now: number): Watched {
+    const known = this.watched.get(host);
+    if (known) return known;
+    const fresh = { lastHeartbeatAt: now, bootId: '', freeMemoryBytes: 0, cpuLoad: 0, domains: 0, toldAt: 0 };
+    this.watched.set(host, fresh);
+    return fresh;
+  }
+
+  private lookLater(): void {
+    this.cancelLook = this.ports.clock.after(LOOK_MS, () => this.look());
+  }
+
+  private tell(host: Uuid, type: string, data: JsonObject): void {
+    const now = this.ports.clock.now();
+    const watched = this.watch(host, now);
+    if (now - watched.toldAt < REPEAT_MS) return;
+    watched.toldAt = now;
+    const commandId = uuidFrom('heartbeat', host, type, now);
+    const message: CommandMessage = {
+      commandId,
+      type,
+      streamId: host,
+      data,
+      actor: 'system:compute',
+      correlationId: commandId,
+      causationId: commandId,
+      at: now,
+    };
+    // Whether it arrived shows in the index; until it does, the next look sends it again.
+    this.ports.bus.request(commandSubject('compute', type), message, { timeoutMs: COMMAND_MS }).catch(() => undefined);
+  }
+}

@@ -1,0 +1,354 @@
+import {
+  ACTIVE_NAMESPACE_SCOPE,
+  agentSubject,
+  commandSubject,
+  virtualMachineSpec,
+  type ServiceName,
+} from '@xenolith/contracts';
+import { ServiceEngine } from '@xenolith/engine';
+import { ok, reject, uuidFrom, type CommandMessage, type JsonObject, type Reply, type Uuid } from '@xenolith/kernel';
+import { MemoryBus, MemoryEventLog, VirtualClock, type MemoryBusConnection } from '@xenolith/testing';
+import { computeCompanions } from './companions.js';
+import { computeService } from './service.js';
+
+const ANSWER_MS = 1;
+
+/** A party beside compute that keeps what it granted, answers a command id once, and refuses what an undo has cancelled. */
+export class Party {
+  private readonly answers = new Map<Uuid, Reply>();
+  readonly asked: CommandMessage[] = [];
+  /** Replaces the answer of a type of command; null: let it through. */
+  refusal: ((message: CommandMessage) => Reply | null) | null = null;
+  silent = false;
+
+  constructor(
+    private readonly clock: VirtualClock,
+    private readonly act: (message: CommandMessage) => Reply,
+  ) {}
+
+  /** The effect is at once, the answer takes a moment. */
+  async handle(message: CommandMessage): Promise<Reply> {
+    if (this.silent) return new Promise(() => undefined);
+    const reply = this.answer(message);
+    await this.clock.sleep(ANSWER_MS);
+    return reply;
+  }
+
+  private answer(message: CommandMessage): Reply {
+    this.asked.push(message);
+    const known = this.answers.get(message.commandId);
+    if (known) return known;
+    const refused = this.refusal?.(message) ?? null;
+    const reply = refused ?? this.act(message);
+    this.answers.set(message.commandId, reply);
+    if (message.undoes !== undefined && !this.answers.has(message.undoes))
+      this.answers.set(message.undoes, reject('command_cancelled', 'an undo came first'));
+    return reply;
+  }
+}
+
+const field = (message: CommandMessage, name: string): unknown => message.data[name];
+
+/** Grants kept by key: `grant` types take, the others give back. */
+const keeper =
+  (kept: Map<Uuid, number>, takes: readonly string[], answer: (message: CommandMessage) => JsonObject) =>
+  (message: CommandMessage): Reply => {
+    const incarnation = (field(message, 'incarnation') as number | undefined) ?? 1;
+    if (takes.includes(message.type)) {
+      kept.set(message.streamId, incarnation);
+      return ok(answer(message));
+    }
+    const held = kept.get(message.streamId);
+    const deletes = message.type.startsWith('Deprovision') ? field(message, 'delete') === true : true;
+    if (held !== undefined && held <= incarnation && deletes) kept.delete(message.streamId);
+    return ok({});
+  };
+
+export const HOSTS = ['host-1', 'host-2'] as const;
+export const hostUidOf = (name: string): Uuid => uuidFrom('host', name);
+
+/** The whole of compute over the log and the bus in memory, with simple stand-ins for everybody that it talks to. */
+export class Platform {
+  readonly clock = new VirtualClock();
+  readonly store = new MemoryEventLog(this.clock, { append: () => 2, sequence: () => 1 });
+  readonly bus = new MemoryBus(this.clock);
+  readonly client: MemoryBusConnection = this.bus.connect('client');
+  readonly placements = new Map<Uuid, number>();
+  readonly volumes = new Map<Uuid, number>();
+  readonly ports = new Map<Uuid, number>();
+  /** Domains by host: machine to incarnation. */
+  readonly domains = new Map<string, Map<Uuid, number>>(HOSTS.map((host) => [host, new Map()]));
+  readonly bootIds = new Map<string, string>(HOSTS.map((host) => [host, `${host}-boot-1`]));
+  readonly scheduler = new Party(this.clock, (message) =>
+    keeper(this.placements, ['PlaceVirtualMachine'], () => ({ host: 'host-1', hostUid: hostUidOf('host-1') }))(message),
+  );
+  readonly storage = new Party(this.clock, (message) =>
+    keeper(this.volumes, ['ProvisionVolume', 'AttachVolume'], () => ({
+      fencingToken: 1,
+      sizeBytes: 1024,
+      name: (field(message, 'name') as string | undefined) ?? 'volume',
+      uid: message.streamId,
+    }))(message),
+  );
+  readonly network = new Party(this.clock, (message) =>
+    keeper(this.ports, ['ProvisionPort'], () => ({
+      mac: '00:16:3e:00:00:01',
+      ips: ['10.0.0.2'],
+      bridge: 'xenbr0',
+      name: field(message, 'name') as string,
+      uid: message.streamId,
+    }))(message),
+  );
+  readonly agents = new Map<string, Party>(
+    HOSTS.map((host) => [host, new Party(this.clock, (message) => this.onHost(host, message))]),
+  );
+  private readonly stops: (() => Promise<void>)[] = [];
+  private sent = 0;
+  private domid = 0;
+
+  start(): Promise<this> {
+    return this.drive(this.startAll());
+  }
+
+  /** Moves time until the promise settles. */
+  private async drive<Value>(promise: Promise<Value>): Promise<Value> {
+    const life = { settled: false };
+    promise.then(
+      () => (life.settled = true),
+      () => (life.settled = true),
+    );
+    await this.clock.advanceUntil(() => life.settled, 600_000);
+    return promise;
+  }
+
+  private async startAll(): Promise<this> {
+    await this.activateNamespace();
+    await this.serve('scheduler', this.scheduler, ['PlaceVirtualMachine', 'ReleasePlacement']);
+    await this.serve('storage', this.storage, ['ProvisionVolume', 'DeprovisionVolume', 'AttachVolume', 'DetachVolume']);
+    await this.serve('network', this.network, ['ProvisionPort', 'DeprovisionPort']);
+    for (const [host, agent] of this.agents) {
+      const connection = this.bus.connect(host);
+      for (const type of AGENT_COMMANDS)
+        await connection.serve(agentSubject(host, type), (message) => agent.handle(message));
+    }
+    await this.startComputeNow();
+    return this;
+  }
+
+  /** A compute process: an engine with its companions. Killing it loses everything that is not in the log. */
+  startCompute(): Promise<void> {
+    return this.drive(this.startComputeNow());
+  }
+
+  private async startComputeNow(): Promise<void> {
+    const log = this.store.connect();
+    const bus = this.bus.connect('compute');
+    const service = computeService();
+    const engine = new ServiceEngine(service, { log, feed: log, bus, clock: this.clock });
+    await engine.start();
+    const companions = computeCompanions(service, { bus, clock: this.clock });
+    await companions.start();
+    this.stops.push(() => {
+      void companions.stop();
+      bus.kill();
+      log.kill();
+      return Promise.resolve();
+    });
+  }
+
+  async killCompute(): Promise<void> {
+    for (const stop of this.stops.splice(0)) await stop();
+  }
+
+  /** Sends a command as a user would and moves time until it is answered. */
+  async send(type: string, streamId: Uuid, data: object, more: Partial<CommandMessage> = {}): Promise<Reply> {
+    this.sent += 1;
+    const commandId = uuidFrom('test command', this.sent);
+    const message: CommandMessage = {
+      commandId,
+      type,
+      streamId,
+      data: data as JsonObject,
+      actor: 'user:test',
+      correlationId: commandId,
+      causationId: commandId,
+      at: this.clock.now(),
+      ...more,
+    };
+    let reply: Reply | null = null;
+    void this.client
+      .request(commandSubject('compute', type), message, { timeoutMs: 30_000 })
+      .then((answered) => (reply = answered));
+    await this.clock.advanceUntil(() => reply !== null, 60_000);
+    if (reply === null) throw new Error(`${type} was not answered`);
+    return reply;
+  }
+
+  async accepted(type: string, streamId: Uuid, data: object, more: Partial<CommandMessage> = {}): Promise<JsonObject> {
+    const reply = await this.send(type, streamId, data, more);
+    if (!reply.ok) throw new Error(`${type} was refused: ${reply.rejection.code}: ${reply.rejection.message}`);
+    return reply.value;
+  }
+
+  createMachine(name: string, spec: object = {}): Promise<JsonObject> {
+    return this.accepted('ChangeVirtualMachine', machineUid(name), {
+      intent: 'create',
+      metadata: metadata(name),
+      spec: machineSpec(spec),
+    });
+  }
+
+  async changeMachine(name: string, change: object): Promise<Reply> {
+    const spec = { ...(this.document(machineUid(name))?.['spec'] as object), ...change };
+    return this.send('ChangeVirtualMachine', machineUid(name), {
+      intent: 'update',
+      metadata: { ...metadata(name), finalizers: this.metadata(machineUid(name)).finalizers },
+      spec,
+    });
+  }
+
+  async register(host: string, domains?: readonly { virtualMachine: Uuid; incarnation: number }[]): Promise<void> {
+    const there = [...(this.domains.get(host) ?? [])].map(([virtualMachine, incarnation]) => ({
+      virtualMachine,
+      incarnation,
+    }));
+    await this.accepted('RegisterHost', hostUidOf(host), {
+      name: host,
+      bootId: this.bootIds.get(host),
+      ...REGISTRATION,
+      domains: (domains ?? there).map((domain) => ({ ...domain, domid: 1, state: 'running' })),
+    });
+  }
+
+  /** The host loses every domain and boots again. */
+  crash(host: string): void {
+    this.domains.get(host)?.clear();
+    this.bootIds.set(host, `${this.bootIds.get(host) ?? ''}+`);
+  }
+
+  document(uid: Uuid): JsonObject | undefined {
+    return this.store.documents(undefined).documents.find((stored) => stored.streamId === uid)?.document;
+  }
+
+  status(uid: Uuid): Record<string, unknown> & { conditions: { status: string; reason: string; message: string }[] } {
+    return this.document(uid)?.['status'] as never;
+  }
+
+  machine(name: string): ReturnType<Platform['status']> {
+    return this.status(machineUid(name));
+  }
+
+  metadata(uid: Uuid): { name: string; finalizers: string[]; deletionTimestamp?: string } {
+    return { finalizers: [], ...(this.document(uid)?.['metadata'] as object) } as never;
+  }
+
+  operations(): readonly { uid: Uuid; action: string; phase: string; document: JsonObject }[] {
+    return this.store.documents(['operation']).documents.map(({ streamId, document }) => ({
+      uid: streamId,
+      action: (document['spec'] as { action: string }).action,
+      phase: (document['status'] as { phase: string }).phase,
+      document,
+    }));
+  }
+
+  eventTypes(): readonly string[] {
+    return this.store.log.map((event) => event.type);
+  }
+
+  /** Runs until no operation is under way. */
+  async settle(limitMs = 600_000): Promise<boolean> {
+    return this.clock.advanceUntil(
+      () => !this.operations().some(({ phase }) => phase === 'Running' || phase === 'Compensating'),
+      limitMs,
+    );
+  }
+
+  async until(condition: () => boolean, limitMs = 600_000): Promise<boolean> {
+    return this.clock.advanceUntil(condition, limitMs);
+  }
+
+  private onHost(host: string, message: CommandMessage): Reply {
+    const domains = this.domains.get(host) ?? new Map<Uuid, number>();
+    const incarnation = field(message, 'incarnation') as number;
+    const running = domains.get(message.streamId);
+    switch (message.type) {
+      case 'StartDomain':
+        if (running !== undefined && running !== incarnation)
+          return reject('host_domain_exists', 'another run is here');
+        domains.set(message.streamId, incarnation);
+        return ok({ domid: (this.domid += 1), state: 'running', bootId: this.bootIds.get(host) ?? '' });
+      case 'RebootDomain':
+        return running === undefined
+          ? reject('host_unknown_domain', 'no such domain')
+          : ok({ domid: (this.domid += 1) });
+      case 'ShutdownDomain':
+      case 'DestroyDomain':
+        if (running !== undefined && running <= incarnation) domains.delete(message.streamId);
+        return ok({});
+      default:
+        return ok({});
+    }
+  }
+
+  private async serve(service: ServiceName, party: Party, types: readonly string[]): Promise<void> {
+    const connection = this.bus.connect(service);
+    for (const type of types) await connection.serve(commandSubject(service, type), (message) => party.handle(message));
+  }
+
+  private async activateNamespace(): Promise<void> {
+    const commandId = uuidFrom('namespace');
+    await this.store.connect().append({
+      commandId,
+      requestHash: '',
+      writes: [],
+      claims: [{ op: 'claim', scope: ACTIVE_NAMESPACE_SCOPE, value: 'default', holder: commandId }],
+      timers: [],
+      cancels: [],
+      metadata: { commandId, correlationId: commandId, causationId: commandId, actor: 'test', at: this.clock.now() },
+      result: {},
+    });
+  }
+}
+
+const AGENT_COMMANDS = [
+  'StartDomain',
+  'ShutdownDomain',
+  'RebootDomain',
+  'PauseDomain',
+  'UnpauseDomain',
+  'DestroyDomain',
+  'SetFaultRules',
+] as const;
+
+const REGISTRATION = {
+  hypervisor: 'xen',
+  version: '4.20',
+  agentVersion: '0.1.0',
+  hardware: {
+    cpu: { model: 'test', sockets: 1, coresPerSocket: 4, threadsPerCore: 1, threads: 4, mhz: 2000, features: [] },
+    memoryBytes: 2 ** 34,
+    numaNodes: [{ id: 0, memoryBytes: 2 ** 34, threads: [0, 1, 2, 3] }],
+  },
+  controlDomain: { vcpus: 1, memoryBytes: 2 ** 30 },
+  allocatableMemoryBytes: 2 ** 33,
+};
+
+export const machineUid = (name: string): Uuid => uuidFrom('machine', name);
+
+export const machineSpec = (spec: object = {}): JsonObject =>
+  virtualMachineSpec.parse({ memory: '1Gi', ...spec }) as unknown as JsonObject;
+
+export const metadata = (name: string): JsonObject => ({
+  name,
+  namespace: 'default',
+  labels: {},
+  annotations: {},
+  finalizers: [],
+  ownerReferences: [],
+  managedFields: [],
+});
+
+export const WITH_DEVICES = {
+  disks: [{ name: 'root', size: '1Gi' }],
+  nics: [{ name: 'eth0', network: 'web' }],
+};
