@@ -14,10 +14,11 @@ export const LEAF: FieldSet = { self: true, children: new Map() };
 
 export const isEmptySet = (set: FieldSet): boolean => !set.self && set.children.size === 0;
 
-const node = (self: boolean, children: Iterable<readonly [string, FieldSet]>): FieldSet => ({
-  self,
-  children: new Map([...children].filter(([, child]) => !isEmptySet(child))),
-});
+const node = (self: boolean, children: Iterable<readonly [string, FieldSet]>): FieldSet => {
+  const kept = new Map<string, FieldSet>();
+  for (const [element, child] of children) if (!isEmptySet(child)) kept.set(element, child);
+  return { self, children: kept };
+};
 
 /** A node with these children; empty ones vanish. */
 export const nodeOf = (children: Iterable<readonly [string, FieldSet]>, self = false): FieldSet => node(self, children);

@@ -113,37 +113,37 @@ export interface Comparison {
 
 const SAME: Comparison = { added: EMPTY_SET, modified: EMPTY_SET, removed: EMPTY_SET };
 
-/** A leaf that changed; undefined counts as not there. */
-const compareLeaf = (before: unknown, after: unknown): Comparison => {
-  if (before === undefined && after === undefined) return SAME;
-  if (before === undefined) return { ...SAME, added: LEAF };
-  if (after === undefined) return { ...SAME, removed: LEAF };
-  return sameJson(before, after) ? SAME : { ...SAME, modified: LEAF };
+/** A value with all that is in it, as when it comes or goes as a whole. */
+const everyField = (shape: Shape, value: unknown): FieldSet => {
+  const parts = partsOf(shape, value);
+  if (parts === null || parts.length === 0) return LEAF;
+  return nodeOf(
+    parts.map((part) => [part.element, everyField(part.shape, part.value)]),
+    true,
+  );
 };
 
 /** What differs between two values of a shape. A container that comes or goes is itself in the answer, with all that is in it. */
 export const compareFields = (shape: Shape, before: unknown, after: unknown): Comparison => {
-  const left = before === undefined ? [] : partsOf(shape, before);
-  const right = after === undefined ? [] : partsOf(shape, after);
-  if (left === null || right === null || (left.length === 0 && right.length === 0)) return compareLeaf(before, after);
+  if (before === undefined) return after === undefined ? SAME : { ...SAME, added: everyField(shape, after) };
+  if (after === undefined) return { ...SAME, removed: everyField(shape, before) };
+  const left = partsOf(shape, before);
+  const right = partsOf(shape, after);
+  if (left === null || right === null || (left.length === 0 && right.length === 0))
+    return sameJson(before, after) ? SAME : { ...SAME, modified: LEAF };
   const beforeParts = new Map(left.map((part) => [part.element, part]));
   const afterParts = new Map(right.map((part) => [part.element, part]));
-  const compared = [...new Set([...beforeParts.keys(), ...afterParts.keys()])].map((element): [string, Comparison] => {
-    const one = beforeParts.get(element);
-    const other = afterParts.get(element);
-    const part = other ?? one;
-    return [element, part ? compareFields(part.shape, one?.value, other?.value) : SAME];
-  });
-  const gather = (which: keyof Comparison, self: boolean): FieldSet =>
-    nodeOf(
-      compared.map(([element, comparison]) => [element, comparison[which]]),
-      self,
-    );
-  return {
-    added: gather('added', before === undefined),
-    modified: gather('modified', false),
-    removed: gather('removed', after === undefined),
-  };
+  const compared: [string, Comparison][] = [];
+  for (const part of afterParts.values()) {
+    const counterpart = beforeParts.get(part.element);
+    compared.push([part.element, compareFields(part.shape, counterpart?.value, part.value)]);
+  }
+  for (const part of beforeParts.values()) {
+    if (!afterParts.has(part.element)) compared.push([part.element, compareFields(part.shape, part.value, undefined)]);
+  }
+  const gather = (which: keyof Comparison): FieldSet =>
+    nodeOf(compared.map(([element, comparison]) => [element, comparison[which]]));
+  return { added: gather('added'), modified: gather('modified'), removed: gather('removed') };
 };
 
 /** The set with every container that the schema names and that has members below it: so that a container goes when all in it goes. */
