@@ -57,6 +57,15 @@ type Attempt =
   | { readonly done: false; readonly why: string };
 
 /**
+ * The states kept here were behind the log. An append at an exact version would have found out; a refusal, or a command with nothing to do, appends
+ * nothing to a stream, so these are made sure of by reading.
+ */
+const BEHIND: Attempt = { done: false, why: 'another process wrote meanwhile' };
+
+const changesNothing = (touched: ReadonlyMap<Uuid, Touched>, decided: Result<Decided>): boolean =>
+  !decided.ok || [...touched.values()].every((stream) => stream.events.length === 0);
+
+/**
  * Handles the commands of one service: load, decide, append, answer. A repeated command id gets the stored answer; a conflict goes round again
  * unless the user stated the version.
  */
@@ -133,11 +142,15 @@ export class CommandHandler {
       data: prepared.value,
     };
     const loaded = await this.streams.load(this.aggregate(route.category), message.streamId);
-    if (message.expectedVersion !== undefined && message.expectedVersion !== loaded.version)
+    if (message.expectedVersion !== undefined && message.expectedVersion !== loaded.version) {
+      if (await this.streams.refresh(this.aggregate(route.category), message.streamId)) return BEHIND;
       return this.refuse(message, staleVersion(message, loaded.version));
+    }
+    const touched = new Map<Uuid, Touched>();
     const held: (() => void)[] = [];
     try {
-      const decided = await this.decide(route.category, command, held);
+      const decided = await this.decide(route.category, command, { touched, held });
+      if (changesNothing(touched, decided) && (await this.wasBehind(touched))) return BEHIND;
       if (decided.ok) return await this.append(route, message, decided.value);
       if (route.retryOn?.includes(decided.rejection.code) === true && attempt < MAX_ATTEMPTS)
         return { done: false, why: decided.rejection.code };
@@ -151,8 +164,11 @@ export class CommandHandler {
    * Runs `decide` on the addressed stream, then, level by level, on the streams that its events move along. Their locks, taken in sorted order within a
    * level, spare this process conflicts with itself; no circle can form as levels go down the categories only.
    */
-  private async decide(category: string, command: Command, held: (() => void)[]): Promise<Result<Decided>> {
-    const touched = new Map<Uuid, Touched>();
+  private async decide(
+    category: string,
+    command: Command,
+    { touched, held }: { readonly touched: Map<Uuid, Touched>; readonly held: (() => void)[] },
+  ): Promise<Result<Decided>> {
     const claims: ClaimChange[] = [];
     const timers: NewTimer[] = [];
     let level: { category: string; command: Command }[] = [{ category, command }];
@@ -181,6 +197,14 @@ export class CommandHandler {
       level = following;
     }
     return ok({ touched: [...touched.values()], claims, timers });
+  }
+
+  /** Whether another process has written any of the streams; then their newest states are known from here on. */
+  private async wasBehind(touched: ReadonlyMap<Uuid, Touched>): Promise<boolean> {
+    let behind = false;
+    for (const { aggregate, streamId } of touched.values())
+      if (await this.streams.refresh(aggregate, streamId)) behind = true;
+    return behind;
   }
 
   private async touch(touched: Map<Uuid, Touched>, category: string, streamId: Uuid): Promise<Touched> {

@@ -34,6 +34,19 @@ export class LoadedStreams {
     return loaded;
   }
 
+  /** Adds what others wrote to a stream since it was loaded; false when that is nothing. */
+  async refresh(aggregate: AnyAggregate, streamId: Uuid): Promise<boolean> {
+    const cached = this.cache.get(streamId);
+    if (!cached) return false;
+    const events = await this.log.readStream(streamId, cached.version);
+    if (events.length === 0) return false;
+    this.remember(
+      streamId,
+      events.reduce<LoadedStream>((stream, event) => this.fold(aggregate, stream, event), cached),
+    );
+    return true;
+  }
+
   remember(streamId: Uuid, stream: LoadedStream): void {
     const known = this.cache.get(streamId);
     if (known && known.version > stream.version) return;
