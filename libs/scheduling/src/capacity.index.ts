@@ -33,6 +33,12 @@ interface KnownHost {
   readonly threads: number;
 }
 
+/** A pending placement that should find room, and where. */
+export interface Retry {
+  readonly placement: Uuid;
+  readonly proposal: Proposal & { readonly fits: true };
+}
+
 interface Known {
   readonly request: PlacementRequest;
   /** Null while it is pending. */
@@ -106,15 +112,19 @@ export class CapacityIndex implements Index {
       return { fits: false, message, explanation };
     }
     this.offers.make(ask.placement, choice.slot, ask.request);
+    return this.proposal(choice.slot, explanation);
+  }
+
+  private proposal(slot: number, explanation: PlacementExplanation): Proposal & { fits: true } {
     const { table } = this;
     return {
       fits: true,
-      host: table.names[choice.slot] ?? '',
-      hostUid: table.uids[choice.slot] ?? '',
+      host: table.names[slot] ?? '',
+      hostUid: table.uids[slot] ?? '',
       capacity: {
-        memoryBytes: table.memory[choice.slot] ?? 0,
-        vcpus: table.vcpus[choice.slot] ?? 0,
-        revision: table.revision[choice.slot] ?? 0,
+        memoryBytes: table.memory[slot] ?? 0,
+        vcpus: table.vcpus[slot] ?? 0,
+        revision: table.revision[slot] ?? 0,
       },
       explanation,
     };
@@ -128,26 +138,32 @@ export class CapacityIndex implements Index {
     return this.pending.get(placement);
   }
 
-  /** Whether a pending placement would find a host now. */
-  couldPlace(placement: Uuid): boolean {
+  /** The host that a pending placement would find now; none, or no longer pending: empty. */
+  roomFor(placement: Uuid): readonly Retry[] {
     const request = this.pending.get(placement);
-    if (!request) return false;
-    return chooseHost(this.table, this.wish(request), { policy: this.policy, seed: 0 }).slot >= 0;
+    if (!request) return [];
+    const wish = this.wish(request);
+    const choice = chooseHost(this.table, wish, { policy: this.policy, seed: 0 });
+    if (choice.slot < 0) return [];
+    return [{ placement, proposal: this.proposal(choice.slot, explain(this.table, wish, choice, this.policy)) }];
   }
 
   /** Up to `limit` pending placements, oldest first, that one host has room for together. */
-  waitingFor(hostUid: Uuid, limit: number): readonly Uuid[] {
+  waitingFor(hostUid: Uuid, limit: number): readonly Retry[] {
     const slot = this.table.slotOf(hostUid);
     if (slot === undefined) return [];
-    const found: Uuid[] = [];
-    const spoken = { memoryBytes: 0, vcpus: 0 };
+    const found: Retry[] = [];
+    const spoken = { memoryBytes: 0, vcpus: 0, words: new Set<string>() };
+    const explanation = { considered: 1, refused: [], chosenBy: 'waited: the first host with room' };
     let looked = 0;
     for (const [placement, request] of this.pending) {
       if (found.length === limit || (looked += 1) > PENDING_LOOKED_AT) break;
-      if (!fitsOn(this.table, slot, this.wish(request), spoken)) continue;
-      found.push(placement);
+      const word = wordOf(request);
+      if ((word !== null && spoken.words.has(word)) || !fitsOn(this.table, slot, this.wish(request), spoken)) continue;
+      found.push({ placement, proposal: this.proposal(slot, explanation) });
       spoken.memoryBytes += request.memoryBytes;
       spoken.vcpus += request.vcpus;
+      if (word !== null) spoken.words.add(word);
     }
     return found;
   }

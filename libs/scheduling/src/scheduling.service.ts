@@ -21,7 +21,7 @@ import {
   type Result,
   type Uuid,
 } from '@xenolith/kernel';
-import { CapacityIndex } from './capacity.index.js';
+import { CapacityIndex, type Retry } from './capacity.index.js';
 import type { SchedulingPolicy } from './choice.js';
 import { hostLedgerAggregate } from './host-ledger.js';
 import { PLACEMENT_CATEGORY, type PlacementState } from './placement.js';
@@ -35,6 +35,12 @@ const HOSTS_PER_CLUSTER_CHANGE = 256;
 
 /** A reconsideration is one local decision; longer means that the service is not there. */
 const RECONSIDER_TIMEOUT_MS = 10_000;
+
+/**
+ * A reconsideration brings the host that its sender saw, as the scheduler that answers may not have heard of the change yet; refused so often by
+ * that host's ledger, it looks for itself.
+ */
+const PROPOSAL_ATTEMPTS = 3;
 
 const placeAnswer = (state: unknown, streamId: Uuid): Reply => {
   const placement = state as PlacementState;
@@ -79,31 +85,34 @@ const routes = (index: CapacityIndex): readonly CommandRoute[] => {
       ...deciding,
       type: 'ReconsiderPlacement',
       schema: reconsiderPlacementData,
-      prepare: withProposal(index, (message) => index.pendingRequest(message.streamId)),
+      prepare: (message, attempt) =>
+        attempt <= PROPOSAL_ATTEMPTS
+          ? ok(message.data)
+          : withProposal(index, ({ streamId }) => index.pendingRequest(streamId))(message, attempt),
     },
     { type: 'ReleasePlacement', category: PLACEMENT_CATEGORY, schema: releasePlacementData },
     { type: 'DeletePlacement', category: PLACEMENT_CATEGORY, schema: deleteData },
   ];
 };
 
-const reconsideration = (event: LoggedEvent, placement: Uuid): Dispatch => ({
+const reconsideration = (event: LoggedEvent, { placement, proposal }: Retry): Dispatch => ({
   key: placement,
   commandId: uuidFrom(event.eventId, 'reconsider', placement),
   subject: commandSubject('scheduler', 'ReconsiderPlacement'),
   type: 'ReconsiderPlacement',
   streamId: placement,
-  data: {},
+  data: { proposal: proposal as unknown as JsonObject },
   timeoutMs: RECONSIDER_TIMEOUT_MS,
 });
 
 /** Pending placements that the event may have made room for. */
-const concerned = (index: CapacityIndex, event: LoggedEvent): readonly Uuid[] => {
-  const onHost = (hostUid: unknown): readonly Uuid[] =>
+const concerned = (index: CapacityIndex, event: LoggedEvent): readonly Retry[] => {
+  const onHost = (hostUid: unknown): readonly Retry[] =>
     typeof hostUid === 'string' ? index.waitingFor(hostUid, RECONSIDERED_PER_EVENT) : [];
   switch (event.type) {
     case 'PlacementDeferred':
       // What made room may have come between the look at the index and this event.
-      return index.couldPlace(event.streamId) ? [event.streamId] : [];
+      return index.roomFor(event.streamId);
     case 'PlacementReleased':
       return onHost(event.data['hostUid']);
     case 'PlacementDecided':
@@ -112,7 +121,8 @@ const concerned = (index: CapacityIndex, event: LoggedEvent): readonly Uuid[] =>
     case 'ClusterCreated':
     case 'ClusterSpecChanged': {
       const hosts = index.hostsOfCluster(event.streamId).slice(0, HOSTS_PER_CLUSTER_CHANGE);
-      return [...new Set(hosts.flatMap(onHost))].slice(0, RECONSIDERED_PER_EVENT);
+      const retries = new Map(hosts.flatMap(onHost).map((retry) => [retry.placement, retry]));
+      return [...retries.values()].slice(0, RECONSIDERED_PER_EVENT);
     }
     default:
       return onHost(event.streamId);
@@ -133,7 +143,7 @@ const reconsiderPending = (index: CapacityIndex): Reaction => ({
     'HostBecameReady',
     'HostSpecChanged',
   ],
-  react: (event) => concerned(index, event).map((placement) => reconsideration(event, placement)),
+  react: (event) => concerned(index, event).map((retry) => reconsideration(event, retry)),
 });
 
 /** The scheduler: placements and the ledgers of hosts. */

@@ -67,9 +67,10 @@ export const placeVirtualMachineAnswer = z.looseObject({ host: z.string(), hostU
 export const releasePlacementData = z.strictObject({ reason: z.string().default('') });
 
 /**
- * `ReconsiderPlacement` (stream: the placement) tries a pending one again; sent by the scheduler itself when something changed. Placed or gone: nothing to do.
+ * `ReconsiderPlacement` (stream: the placement) tries a pending one again; sent by the scheduler itself when something changed, with the host that it saw room
+ * on. Placed or gone: nothing to do.
  */
-export const reconsiderPlacementData = z.strictObject({});
+export const reconsiderPlacementData = z.strictObject({ proposal: z.looseObject({}) });
 
 const requestedPlacement = z.object({ name: z.string(), request: placementRequest });
 

@@ -1,0 +1,175 @@
+import type { PlacementRequest } from '@xenolith/contracts';
+import { ServiceEngine } from '@xenolith/engine';
+import { uuidFrom, type CommandMessage, type JsonObject, type Reply, type Uuid } from '@xenolith/kernel';
+import { MemoryBus, MemoryEventLog, VirtualClock, type MemoryLatency } from '@xenolith/testing';
+import type { SchedulingPolicy } from './choice.js';
+import { schedulingService } from './scheduling.service.js';
+
+export const GIB = 2 ** 30;
+
+export interface TestHost {
+  readonly name: string;
+  readonly memoryBytes: number;
+  readonly threads: number;
+  readonly ready?: boolean;
+  readonly unschedulable?: boolean;
+  readonly cluster?: string;
+  readonly hypervisor?: 'xen' | 'kvm';
+}
+
+export const hostUid = (name: string): Uuid => uuidFrom('host', name);
+
+export const hostDocument = (host: TestHost): JsonObject => ({
+  kind: 'Host',
+  metadata: { name: host.name, creationTimestamp: '2026-01-01T00:00:00Z' },
+  spec: { cluster: host.cluster ?? 'default', unschedulable: host.unschedulable ?? false },
+  status: {
+    conditions: [{ type: 'Ready', status: host.ready === false ? 'False' : 'True' }],
+    hypervisor: host.hypervisor ?? 'xen',
+    cpus: host.threads,
+    allocatableMemory: String(host.memoryBytes),
+  },
+});
+
+export const requestFor = (name: string, more: Partial<PlacementRequest> = {}): PlacementRequest => ({
+  virtualMachine: { uid: uuidFrom('vm', name), name, namespace: 'default' },
+  vcpus: 1,
+  memoryBytes: GIB,
+  hypervisor: 'any',
+  guestType: 'pvh',
+  ...more,
+});
+
+/** Schedulers at work on one log, in one process, on a virtual clock; hosts are put into the log as compute would. */
+export class TestScheduler {
+  readonly clock = new VirtualClock();
+  readonly log: MemoryEventLog;
+  private readonly bus: MemoryBus;
+  private readonly engines: ServiceEngine[] = [];
+  private readonly versions = new Map<Uuid, number>();
+  private commands = 0;
+
+  constructor(
+    private readonly options: {
+      readonly schedulers?: number;
+      readonly latency?: MemoryLatency;
+      readonly policy?: SchedulingPolicy;
+    } = {},
+  ) {
+    this.log = new MemoryEventLog(this.clock, options.latency);
+    this.bus = new MemoryBus(this.clock);
+  }
+
+  async start(): Promise<void> {
+    for (let count = 0; count < (this.options.schedulers ?? 1); count += 1) {
+      const connection = this.log.connect();
+      const definition = schedulingService({ policy: this.options.policy ?? 'balance' });
+      const ports = {
+        log: connection,
+        feed: connection,
+        bus: this.bus.connect(`scheduler-${count}`),
+        clock: this.clock,
+      };
+      const engine = new ServiceEngine(definition, ports);
+      this.engines.push(engine);
+      let started = false;
+      void engine.start().then(() => (started = true));
+      await this.clock.advanceUntil(() => started, 60_000);
+    }
+  }
+
+  putHost(host: TestHost): void {
+    const streamId = hostUid(host.name);
+    const version = this.versions.get(streamId) ?? 0;
+    this.versions.set(streamId, version + 1);
+    const commandId = uuidFrom('put', host.name, version);
+    this.log.append({
+      commandId,
+      requestHash: '',
+      claims: [],
+      timers: [],
+      cancels: [],
+      metadata: {
+        commandId,
+        correlationId: commandId,
+        causationId: commandId,
+        actor: 'user:test',
+        at: this.clock.now(),
+      },
+      result: {},
+      writes: [
+        {
+          streamId,
+          category: 'host',
+          expected: 'any',
+          events: [{ type: 'HostRegistered', schemaVersion: 1, data: {} }],
+          document: hostDocument(host),
+          ends: false,
+        },
+      ],
+    });
+  }
+
+  /** Sends a command to one of the schedulers in turn; the reply comes as virtual time moves. */
+  async send(type: string, placement: string, data: JsonObject, commandId?: Uuid): Promise<Reply> {
+    this.commands += 1;
+    const id = commandId ?? uuidFrom('command', this.commands);
+    const message: CommandMessage = {
+      commandId: id,
+      type,
+      streamId: uuidFrom('placement', placement),
+      data,
+      actor: 'user:test',
+      correlationId: id,
+      causationId: id,
+      at: this.clock.now(),
+    };
+    const engine = this.engines[this.commands % this.engines.length];
+    if (!engine) throw new Error('no scheduler was started');
+    return engine.handle(message);
+  }
+
+  place(name: string, more: Partial<PlacementRequest> = {}): Promise<Reply> {
+    return this.send('PlaceVirtualMachine', name, { request: requestFor(name, more) });
+  }
+
+  release(name: string): Promise<Reply> {
+    return this.send('ReleasePlacement', name, { reason: 'test' });
+  }
+
+  /** Settles the promise by moving virtual time. */
+  async settled<Value>(promise: Promise<Value>): Promise<Value> {
+    let done = false;
+    void promise.finally(() => (done = true));
+    await this.clock.advanceUntil(() => done, 600_000);
+    return promise;
+  }
+
+  /** Moves time on until everything that the last commands set off has come to rest. */
+  async quiet(): Promise<void> {
+    await this.clock.advance(60_000);
+  }
+
+  placements(): readonly {
+    name: string;
+    phase: string;
+    host: string | undefined;
+    message: string;
+    request: PlacementRequest;
+  }[] {
+    return this.log.documents(['placement']).documents.map(({ document }) => {
+      const { metadata, spec, status } = document as unknown as {
+        metadata: { name: string };
+        spec: { request: PlacementRequest };
+        status: { phase: string; host?: string; message: string };
+      };
+      return {
+        name: metadata.name,
+        phase: status.phase,
+        host: status.host,
+        message: status.message,
+        request: spec.request,
+      };
+    });
+  }
+}
