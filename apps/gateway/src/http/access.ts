@@ -12,8 +12,8 @@ export const tokenEntries = z.array(
 );
 export type TokenEntries = z.input<typeof tokenEntries>;
 
-/** Members may do everything. */
-export const ADMIN_GROUP = 'xenolith:admins';
+/** Members may do everything: Kubernetes' own word for its superusers. */
+export const ADMIN_GROUP = 'system:masters';
 /** Every authenticated user is a member. */
 export const AUTHENTICATED_GROUP = 'system:authenticated';
 
