@@ -1,0 +1,366 @@
+import { eventOf, type PowerState, type VirtualMachineSpec } from '@xenolith/contracts';
+import type { Command, JsonObject, NewEvent } from '@xenolith/kernel';
+import { given, TEST_STREAM } from '@xenolith/testing';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { machineSpec, metadata } from './platform.spec-fixture.js';
+import { virtualMachineAggregate } from './virtual-machine.js';
+import { allowedOperations } from './virtual-machine.power.js';
+import { currentOperation, type MachineState, type OperationAction } from './virtual-machine.state.js';
+
+const machine = (events: readonly NewEvent[]) => given(virtualMachineAggregate, events);
+
+const created = (spec: object = {}): NewEvent =>
+  eventOf('VirtualMachineCreated', {
+    metadata: { ...metadata('web'), finalizers: ['compute.xenolith.dev/teardown'] },
+    spec: machineSpec(spec),
+  });
+
+const begun = (action: OperationAction, more: object = {}): NewEvent =>
+  eventOf('VirtualMachineOperationStarted', {
+    operation: action,
+    name: `web-${action}`,
+    action,
+    parameters: {},
+    ...more,
+  });
+
+const started = (incarnation = 1): NewEvent =>
+  eventOf('VirtualMachineStarted', {
+    operation: 'provision',
+    incarnation,
+    host: 'host-1',
+    hostUid: 'uid-1',
+    domid: 1,
+    paused: false,
+    disks: [],
+    nics: [],
+  });
+
+const HALTED = [created({ powerState: 'Halted' })];
+const STARTING = [created(), begun('provision', { incarnation: 1 })];
+const RUNNING = [...STARTING, started()];
+const PAUSED = [...RUNNING, eventOf('VirtualMachinePaused', {})];
+
+const act = (action: string) => ({ type: 'StartOperation', data: { action, parameters: {} } });
+const create = (spec: object) => ({
+  type: 'ChangeVirtualMachine',
+  data: { intent: 'create', metadata: metadata('web'), spec: { ...machineSpec(), ...spec } },
+});
+const change = (spec: object) => ({
+  type: 'ChangeVirtualMachine',
+  data: { intent: 'update', metadata: metadata('web'), spec: machineSpec(spec) },
+});
+
+describe('creating a machine', () => {
+  it('starts it at once when its wish is to run', () => {
+    machine([])
+      .when(create({}))
+      .then([
+        { type: 'VirtualMachineCreated' },
+        { type: 'VirtualMachineOperationStarted', data: { action: 'provision', incarnation: 1 } },
+      ]);
+  });
+
+  it('leaves it alone when its wish is to be halted', () => {
+    machine([])
+      .when(create({ powerState: 'Halted' }))
+      .then([{ type: 'VirtualMachineCreated' }]);
+  });
+
+  it.each<[string, object, string]>([
+    ['fewer CPUs than it boots with', { cpu: { vcpus: 4, max: 2, weight: 256, cap: 0, pin: '' } }, 'spec.cpu.max'],
+    ['more dynamic than static memory', { memory: { staticMax: '1Gi', dynamicMax: '2Gi' } }, 'spec.memory.dynamicMax'],
+    [
+      'a dynamic minimum above the maximum',
+      { memory: { staticMax: '4Gi', dynamicMax: '1Gi', dynamicMin: '2Gi' } },
+      'spec.memory.dynamicMin',
+    ],
+    [
+      'a disk with volume and source',
+      { disks: [{ name: 'a', volume: 'v', source: { image: 'i' }, readOnly: false }] },
+      'spec.disks[0].source',
+    ],
+    ['a disk of no size', { disks: [{ name: 'a', readOnly: false }] }, 'spec.disks[0].size'],
+    [
+      'two disks of one name',
+      {
+        disks: [
+          { name: 'a', size: '1Gi' },
+          { name: 'a', size: '1Gi' },
+        ],
+      },
+      'spec.disks[1].name',
+    ],
+    [
+      'two interfaces of one name',
+      {
+        nics: [
+          { name: 'a', network: 'n' },
+          { name: 'a', network: 'n' },
+        ],
+      },
+      'spec.nics[1].name',
+    ],
+    [
+      'windows without emulated devices',
+      { guest: { os: 'windows', pvDrivers: true, ignoresShutdown: false } },
+      'spec.guestType',
+    ],
+    ['a suspended machine', { powerState: 'Suspended' }, 'spec.powerState'],
+  ])('refuses %s', (_what, spec, field) => {
+    const rejection = machine([]).when(create(spec)).thenRejected('object_invalid');
+    expect(rejection.causes?.map((cause) => cause.field)).toEqual([field]);
+  });
+});
+
+describe('actions', () => {
+  const states: [string, readonly NewEvent[], string[]][] = [
+    ['halted', HALTED, ['destroy', 'start']],
+    ['running', RUNNING, ['clean_reboot', 'clean_shutdown', 'hard_reboot', 'hard_shutdown', 'pause', 'shutdown']],
+    ['paused', PAUSED, ['hard_reboot', 'hard_shutdown', 'shutdown', 'unpause']],
+    ['starting', STARTING, []],
+    ['running during a clean shutdown', [...RUNNING, begun('clean_shutdown')], ['hard_reboot', 'hard_shutdown']],
+    ['running during a hard reboot', [...RUNNING, begun('hard_reboot')], ['hard_shutdown']],
+    ['running during a hard shutdown', [...RUNNING, begun('hard_shutdown')], []],
+  ];
+  it.each(states)('allow a %s machine what XAPI allows', (_state, events, allowed) => {
+    const { state } = machine(events);
+    expect(state.phase === 'present' && allowedOperations(state)).toEqual(allowed);
+  });
+
+  it('are refused with XAPI’s words', () => {
+    expect(
+      machine(HALTED)
+        .when(act('pause'))
+        .thenRejected('operation_not_allowed', /it is halted/).details,
+    ).toEqual({
+      xapi: { code: 'VM_BAD_POWER_STATE', args: [TEST_STREAM, 'running', 'halted'] },
+    });
+    const busy = machine([...RUNNING, begun('pause')])
+      .when(act('reboot'))
+      .thenRejected('operation_in_progress');
+    expect(busy.details).toEqual({
+      xapi: { code: 'OTHER_OPERATION_IN_PROGRESS', args: ['VM', TEST_STREAM, 'pause', 'pause'] },
+    });
+    machine(RUNNING)
+      .when(act('dance'))
+      .thenRejected('operation_unknown', /no action "dance"/);
+  });
+
+  it('ask no guest that has no drivers to hear it', () => {
+    const hvm = created({ guestType: 'hvm', guest: { pvDrivers: false } });
+    const { details } = machine([hvm, begun('provision', { incarnation: 1 }), started()])
+      .when(act('clean-shutdown'))
+      .thenRejected('operation_not_allowed', /no paravirtual drivers/);
+    expect(details).toMatchObject({ xapi: { code: 'VM_LACKS_FEATURE' } });
+  });
+
+  it('set the wish in their own append, and give it back when they fail', () => {
+    const { state } = machine(RUNNING)
+      .when(act('pause'))
+      .then([{ type: 'VirtualMachineOperationStarted', data: { powerState: 'Paused' } }]);
+    expect(state).toMatchObject({ spec: { powerState: 'Paused' } });
+    const failed = machine([...RUNNING, begun('pause', { powerState: 'Paused' })])
+      .when({ type: 'RecordOperationEnded', data: { operation: 'pause', outcome: 'failed', message: 'no' } })
+      .then([{ type: 'VirtualMachineOperationEnded' }]);
+    expect(failed.state).toMatchObject({ spec: { powerState: 'Running' }, own: { problem: 'no', operations: [] } });
+  });
+});
+
+describe('a change of spec', () => {
+  it('turns a changed wish into an operation', () => {
+    const wish = (events: readonly NewEvent[], powerState: PowerState) => machine(events).when(change({ powerState }));
+    const leads = (action: string) => [
+      { type: 'VirtualMachineSpecChanged' },
+      { type: 'VirtualMachineOperationStarted', data: { action } },
+    ];
+    wish(RUNNING, 'Halted').then(leads('shutdown'));
+    wish(RUNNING, 'Paused').then(leads('pause'));
+    wish([created({ powerState: 'Halted' })], 'Running').then(leads('provision'));
+    wish(STARTING, 'Halted').then([
+      { type: 'VirtualMachineSpecChanged' },
+      { type: 'VirtualMachineOperationSuperseded' },
+    ]);
+    wish(STARTING, 'Paused').thenRejected('operation_in_progress');
+  });
+
+  it('is refused where a running machine can’t take it, cause by cause', () => {
+    const rejection = machine(RUNNING)
+      .when(change({ memory: '2Gi', cpu: { vcpus: 2 } }))
+      .thenRejected('object_invalid');
+    expect(rejection.causes?.map((cause) => cause.field)).toEqual(['spec.cpu', 'spec.memory']);
+    machine(RUNNING)
+      .when(change({ onCrash: 'restart' }))
+      .then([{ type: 'VirtualMachineSpecChanged' }]);
+    machine(HALTED)
+      .when(change({ powerState: 'Halted', memory: '2Gi' }))
+      .then([{ type: 'VirtualMachineSpecChanged' }]);
+  });
+});
+
+describe('records', () => {
+  it('of an older run, or of an operation that is over, change nothing', () => {
+    const later = [...RUNNING, begun('hard_shutdown')];
+    machine(later)
+      .when({ type: 'RecordVirtualMachineStarted', data: { ...started().data, operation: 'other' } })
+      .thenNothing();
+    machine(later)
+      .when({ type: 'ReportDomainStopped', data: { incarnation: 0, host: 'host-1', reason: 'crash' } })
+      .thenNothing();
+    machine(later)
+      .when({
+        type: 'RecordVirtualMachineStopped',
+        data: { incarnation: 1, host: 'other', reason: 'vanished', message: '' },
+      })
+      .thenNothing();
+  });
+
+  it('of a start that the wish to be halted came too late for lead to a shutdown', () => {
+    const late = [...STARTING, eventOf('VirtualMachineSpecChanged', { spec: machineSpec({ powerState: 'Halted' }) })];
+    machine(late)
+      .when({ type: 'RecordVirtualMachineStarted', data: started().data })
+      .then([
+        { type: 'VirtualMachineStarted' },
+        { type: 'VirtualMachineOperationStarted', data: { action: 'shutdown' } },
+      ]);
+  });
+});
+
+const commands = fc.oneof(
+  fc.constantFrom('start', 'shutdown', 'hard-shutdown', 'reboot', 'pause', 'unpause').map(act),
+  fc.constantFrom<PowerState>('Running', 'Halted', 'Paused').map((powerState) => change({ powerState })),
+  fc.constantFrom('poweroff', 'crash', 'reboot').map((reason) => ({ report: reason })),
+  fc.constantFrom('finish' as const, 'fail' as const, 'cancel' as const).map((outcome) => ({ outcome })),
+  fc.constant({ lose: true }),
+  fc.constant({ type: 'DeleteVirtualMachine', data: { propagationPolicy: 'Background' } }),
+);
+
+interface Told {
+  readonly type: string;
+  readonly data: JsonObject;
+}
+
+/** What the oldest operation tells the machine at its end. */
+const endOf = (state: MachineState, outcome: 'finish' | 'fail' | 'cancel'): Told | null => {
+  if (state.phase !== 'present') return null;
+  const [oldest] = state.own.operations;
+  if (!oldest) return null;
+  const { operation, action } = oldest;
+  const { incarnation } = state.own;
+  if (outcome !== 'finish') {
+    const ended = outcome === 'fail' ? 'failed' : 'cancelled';
+    return { type: 'RecordOperationEnded', data: { operation, outcome: ended, message: outcome } };
+  }
+  if (action === 'start' || action === 'provision')
+    return { type: 'RecordVirtualMachineStarted', data: { ...started(incarnation).data, operation } };
+  if (action === 'pause') return { type: 'RecordVirtualMachinePaused', data: { operation } };
+  if (action === 'unpause') return { type: 'RecordVirtualMachineUnpaused', data: { operation } };
+  if (action === 'clean_reboot' || action === 'hard_reboot')
+    return { type: 'RecordVirtualMachineRebooted', data: { operation, domid: 5 } };
+  if (action === 'deprovision') return { type: 'RecordVirtualMachineTornDown', data: { operation } };
+  if (action === 'release')
+    return { type: 'RecordOperationEnded', data: { operation, outcome: 'succeeded', message: '' } };
+  return {
+    type: 'RecordVirtualMachineHalted',
+    data: { operation, incarnation, reason: 'clean_shutdown', message: '' },
+  };
+};
+
+const commandOf = (state: MachineState, drawn: object): Told | null => {
+  if ('outcome' in drawn) return endOf(state, drawn.outcome as 'finish');
+  if ('type' in drawn) return drawn as Told;
+  const run = state.phase === 'present' ? state.own.run : null;
+  const incarnation = run && run.phase !== 'halted' ? run.incarnation : 1;
+  if ('report' in drawn)
+    return { type: 'ReportDomainStopped', data: { incarnation, host: 'host-1', reason: drawn.report as string } };
+  return {
+    type: 'RecordVirtualMachineStopped',
+    data: { incarnation, host: 'host-1', reason: 'host_crash', message: '' },
+  };
+};
+
+describe('any interleaving of commands', () => {
+  const apply = (
+    state: MachineState,
+    told: Told,
+    step: number,
+  ): { state: MachineState; events: readonly NewEvent[] } => {
+    const command: Command = {
+      ...told,
+      commandId: `c${step}`,
+      streamId: TEST_STREAM,
+      at: step * 1000,
+      actor: 'user:x',
+    };
+    const decided = virtualMachineAggregate.decide(command, state);
+    if (!decided.ok) {
+      expect(told.type.startsWith('Record') || told.type.startsWith('Report')).toBe(false);
+      return { state, events: [] };
+    }
+    return {
+      events: decided.value,
+      state: decided.value.reduce<MachineState>((next, event, index) => {
+        virtualMachineAggregate.consequences?.(event, next, command);
+        return virtualMachineAggregate.evolve(next, event, {
+          streamId: TEST_STREAM,
+          version: step * 10 + index,
+          at: step * 1000,
+          actor: 'x',
+        });
+      }, state),
+    };
+  };
+
+  it('never has two runs, never starts a run twice, and refuses no record', () => {
+    fc.assert(
+      fc.property(fc.array(commands, { maxLength: 30 }), (drawn) => {
+        let state = apply({ phase: 'absent' }, create({}), 0).state;
+        const incarnations = new Set<number>([1]);
+        drawn.forEach((one, index) => {
+          const told = commandOf(state, one);
+          if (!told) return;
+          const result = apply(state, told, index + 1);
+          for (const event of result.events) {
+            const incarnation = event.data['incarnation'];
+            if (event.type !== 'VirtualMachineOperationStarted' || typeof incarnation !== 'number') continue;
+            expect(incarnations.has(incarnation)).toBe(false);
+            incarnations.add(incarnation);
+          }
+          state = result.state;
+          if (state.phase !== 'present') return;
+          const { own } = state;
+          const starts = own.operations.filter(({ action }) => action === 'start' || action === 'provision');
+          expect(starts.length).toBeLessThanOrEqual(1);
+          // No run exists while another is being started.
+          if (starts.length > 0) expect(own.run.phase).toBe('halted');
+          if (own.run.phase !== 'halted') expect(own.run.incarnation).toBe(own.incarnation);
+        });
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it('comes to rest: when every operation is ended, nothing is under way, and a deleted machine is gone', () => {
+    fc.assert(
+      fc.property(fc.array(commands, { maxLength: 20 }), (drawn) => {
+        let state = apply({ phase: 'absent' }, create({}), 0).state;
+        drawn.forEach((one, index) => {
+          const told = commandOf(state, one);
+          if (told) state = apply(state, told, index + 1).state;
+        });
+        for (let step = 100; step < 120; step += 1) {
+          const end = endOf(state, 'finish');
+          if (end) state = apply(state, end, step).state;
+        }
+        if (state.phase !== 'present') return;
+        expect(state.own.operations).toEqual([]);
+        expect(state.meta.deletionTimestamp).toBeUndefined();
+        expect(currentOperation(state.own, 'any')).toBeUndefined();
+        const spec: VirtualMachineSpec = state.spec;
+        if (spec.powerState === 'Halted') expect(state.own.run.phase).toBe('halted');
+      }),
+      { numRuns: 500 },
+    );
+  });
+});

@@ -1,0 +1,181 @@
+import {
+  agentCommands,
+  deprovisionPortData,
+  deprovisionVolumeData,
+  placeVirtualMachineData,
+  planStep,
+  provisionPortData,
+  provisionVolumeData,
+  releasePlacementData,
+  startDomainAnswer,
+  virtualMachineCommands,
+  type PlanStep,
+} from '@xenolith/contracts';
+import { memoryOverheadBytes, type JsonObject } from '@xenolith/kernel';
+import { given } from '@xenolith/testing';
+import { describe, expect, it } from 'vitest';
+import { isFinish } from './operation.state.js';
+import { referencesOf, resolveReferences } from './plan-references.js';
+import { machineSpec, machineUid, metadata, WITH_DEVICES } from './platform.spec-fixture.js';
+import { virtualMachineAggregate } from './virtual-machine.js';
+import { operationPlan } from './virtual-machine.plan.js';
+import type { OperationAction, PresentMachine } from './virtual-machine.state.js';
+
+const halted = (spec: object = WITH_DEVICES): PresentMachine => {
+  const { state } = given(
+    virtualMachineAggregate,
+    [
+      {
+        type: 'VirtualMachineCreated',
+        schemaVersion: 1,
+        data: { metadata: metadata('web'), spec: machineSpec({ ...spec, powerState: 'Halted' }) },
+      },
+    ],
+    machineUid('web'),
+  );
+  if (state.phase !== 'present') throw new Error('the machine was created');
+  return state;
+};
+
+const running = (spec: object = WITH_DEVICES): PresentMachine => {
+  const machine = halted(spec);
+  return {
+    ...machine,
+    own: {
+      ...machine.own,
+      incarnation: 1,
+      run: { phase: 'running', incarnation: 1, host: 'host-1', hostUid: 'uid-1', domid: 1, hostAnswers: true },
+      disks: [{ name: 'root', volume: 'web-root', volumeUid: 'volume-uid', owned: true }],
+      nics: [{ name: 'eth0', port: 'web-eth0', portUid: 'port-uid', mac: '00:16:3e:00:00:01', ips: [] }],
+    },
+  };
+};
+
+const plan = (machine: PresentMachine, action: OperationAction, more: object = {}): readonly PlanStep[] =>
+  operationPlan(machine, { operation: 'op', action, parameters: {}, ...more }).plan;
+
+const outline = (steps: readonly PlanStep[]): string[] =>
+  steps.map((step) => `${step.stage} ${step.type}${step.undo ? ` / ${step.undo.type}` : ''}`);
+
+describe('plans', () => {
+  it('start: place, then devices side by side, then the domain, then say so', () => {
+    expect(outline(plan(halted(), 'provision', { incarnation: 1 }))).toEqual([
+      '0 PlaceVirtualMachine / ReleasePlacement',
+      '1 ProvisionVolume / DeprovisionVolume',
+      '1 ProvisionPort / DeprovisionPort',
+      '2 StartDomain / DestroyDomain',
+      '3 RecordVirtualMachineStarted',
+    ]);
+  });
+
+  it('shutdown: from the domain’s end on, only forwards', () => {
+    const steps = plan(running(), 'clean_shutdown');
+    expect(outline(steps)).toEqual([
+      '0 ShutdownDomain',
+      '1 DetachVolume',
+      '1 ReleasePlacement',
+      '2 RecordVirtualMachineHalted',
+    ]);
+    expect(steps.filter((step) => step.stage === 1).every((step) => step.mustSucceed)).toBe(true);
+    expect(outline(plan(running(), 'shutdown')).slice(0, 2)).toEqual(['0 ShutdownDomain', '1 ShutdownDomain']);
+  });
+
+  it('deprovision: the domain first, then what it held', () => {
+    expect(outline(plan(running(), 'deprovision'))).toEqual([
+      '0 DestroyDomain',
+      '1 ReleasePlacement',
+      '2 DeprovisionVolume',
+      '2 DeprovisionPort',
+      '3 RecordVirtualMachineTornDown',
+    ]);
+    expect(outline(plan(halted({}), 'deprovision'))).toEqual(['0 RecordVirtualMachineTornDown']);
+  });
+
+  it('start after a run that ended by itself: fence it and give its holdings back first', () => {
+    const machine = running();
+    const crashed: PresentMachine = {
+      ...machine,
+      own: {
+        ...machine.own,
+        run: { phase: 'halted', reason: 'host_crash', message: '', leftover: { incarnation: 1, host: 'host-1' } },
+      },
+    };
+    expect(outline(plan(crashed, 'start', { incarnation: 2 })).slice(0, 4)).toEqual([
+      '0 DestroyDomain',
+      '1 DetachVolume',
+      '1 ReleasePlacement',
+      '2 PlaceVirtualMachine / ReleasePlacement',
+    ]);
+  });
+
+  it('attach a volume of its own life by its name, and wait for it', () => {
+    const steps = plan(halted({ disks: [{ name: 'data', volume: 'shared' }] }), 'start', { incarnation: 1 });
+    expect(steps[1]).toMatchObject({ type: 'AttachVolume', streamId: 'volume:default/shared', waitOn: ['not_found'] });
+  });
+
+  it('ask for memory with the domain’s overhead', () => {
+    const [place] = plan(halted({ memory: '4Gi', cpu: { vcpus: 2, max: 4 } }), 'start', { incarnation: 1 });
+    const staticMaxBytes = 4 * 2 ** 30;
+    expect(place?.data).toMatchObject({
+      request: {
+        vcpus: 2,
+        memoryBytes: staticMaxBytes + memoryOverheadBytes({ guestType: 'pvh', vcpus: 4, staticMaxBytes }),
+      },
+    });
+  });
+
+  const actions: OperationAction[] = [
+    'clean_shutdown',
+    'shutdown',
+    'hard_shutdown',
+    'clean_reboot',
+    'hard_reboot',
+    'pause',
+    'unpause',
+    'deprovision',
+  ];
+  const all: [string, readonly PlanStep[]][] = [
+    ['provision', plan(halted(), 'provision', { incarnation: 1 })],
+    ...actions.map((action): [string, readonly PlanStep[]] => [action, plan(running(), action)]),
+  ];
+  it.each(all)('%s: can be executed', (_action, steps) => {
+    for (const step of steps) expect(() => planStep.parse(step)).not.toThrow();
+    expect(new Set(steps.map((step) => step.name)).size).toBe(steps.length);
+    // Stages have no gaps, and the only words to the machine itself are the last.
+    expect([...new Set(steps.map((step) => step.stage))]).toEqual(
+      Array.from({ length: (steps.at(-1)?.stage ?? 0) + 1 }, (_, stage) => stage),
+    );
+    expect(steps.map(isFinish)).toEqual(steps.map((_, index) => index === steps.length - 1));
+    for (const reference of referencesOf(steps)) {
+      const source = steps.find((step) => step.name === reference.from);
+      expect(source && source.stage < reference.step.stage, `${reference.step.name} <- ${reference.from}`).toBe(true);
+    }
+  });
+
+  it('send what the contracts ask for', () => {
+    const answers = new Map<string, JsonObject>([
+      ['place', { host: 'host-1', hostUid: 'uid-1' }],
+      ['disk-root', { name: 'web-root', uid: 'v', sizeBytes: 1, fencingToken: 1 }],
+      ['nic-eth0', { name: 'web-eth0', uid: 'p', mac: '00:16:3e:00:00:01', ips: [], bridge: 'xenbr0' }],
+      ['start-domain', startDomainAnswer.parse({ domid: 1, state: 'running' })],
+    ]);
+    const schemas = {
+      ...agentCommands,
+      ...virtualMachineCommands,
+      PlaceVirtualMachine: placeVirtualMachineData,
+      ReleasePlacement: releasePlacementData,
+      ProvisionVolume: provisionVolumeData,
+      DeprovisionVolume: deprovisionVolumeData,
+      ProvisionPort: provisionPortData,
+      DeprovisionPort: deprovisionPortData,
+    };
+    const check = (type: string, data: unknown) => {
+      const schema = schemas[type as keyof typeof schemas];
+      expect(schema.safeParse(resolveReferences(data, answers)), type).toMatchObject({ success: true });
+    };
+    for (const step of plan(halted(), 'provision', { incarnation: 1 })) {
+      check(step.type, step.data);
+      if (step.undo) check(step.undo.type, step.undo.data);
+    }
+  });
+});
