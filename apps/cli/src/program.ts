@@ -11,7 +11,7 @@ export const runCommandLine = async (program: Command): Promise<void> => {
       return;
     }
     if (!(thrown instanceof UserError)) throw thrown;
-    say(`${program.name()}: ${messageOf(thrown)}`);
+    say(`${program.name().replace('./', '')}: ${messageOf(thrown)}`);
     for (const line of thrown.advice) say(`  ${line}`);
     process.exitCode = thrown.exitCode;
   }

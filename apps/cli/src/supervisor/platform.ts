@@ -26,6 +26,9 @@ const SERVICES_TIMEOUT_MS = 120_000;
 /** One that ends this often before it was ever ready will not become so by trying on. */
 const HOPELESS_RESTARTS = 5;
 
+/** A start that takes longer than this has something to say for itself. */
+const REPORT_EVERY_MS = 10_000;
+
 export type Tell = (message: FromSupervisor) => void;
 
 /** All that is needed to start the processes. */
@@ -100,11 +103,27 @@ export const prepare = async (folder: DataFolder, order: SupervisorOrder, tell: 
   return { settings, access, servers, services: NODE_PROCESSES.map((name) => servicePlan(name, context)) };
 };
 
-const bringUp = async (supervisor: Supervisor, plans: readonly ProcessPlan[], timeoutMs: number): Promise<void> => {
+/** Says now and then what a slow start waits for. */
+const reportWaiting = (supervisor: Supervisor, names: readonly string[], tell: Tell): NodeJS.Timeout =>
+  setInterval(() => {
+    const missing = [...supervisor.notReady()].filter(([name]) => names.includes(name));
+    if (missing.length > 0)
+      tell({ type: 'waiting', text: `waiting for ${missing.map(([name, why]) => `${name} (${why})`).join(', ')}` });
+  }, REPORT_EVERY_MS);
+
+const bringUp = async (
+  supervisor: Supervisor,
+  plans: readonly ProcessPlan[],
+  timeoutMs: number,
+  tell: Tell,
+): Promise<void> => {
   const names = plans.map(({ name }) => name);
   await supervisor.start(plans);
   const hopeless = (): boolean => names.some((name) => supervisor.restartsOf(name) >= HOPELESS_RESTARTS);
-  if (await supervisor.waitForReady(names, { timeoutMs, giveUp: hopeless })) return;
+  const reports = reportWaiting(supervisor, names, tell);
+  const ready = await supervisor.waitForReady(names, { timeoutMs, giveUp: hopeless });
+  clearInterval(reports);
+  if (ready) return;
   const missing = [...supervisor.notReady()].filter(([name]) => names.includes(name));
   throw new UserError(
     `not everything became ready: ${missing.map(([name, why]) => `${name} (${why})`).join(', ')}.`,
@@ -133,10 +152,10 @@ export const startPlatform = async (
   const { servers, services } = preparation;
   if (servers.length > 0) {
     const names = servers.map(({ name }) => name).join(' and ');
-    await timed(tell, `starting ${names}`, () => bringUp(supervisor, servers, SERVERS_TIMEOUT_MS));
+    await timed(tell, `starting ${names}`, () => bringUp(supervisor, servers, SERVERS_TIMEOUT_MS, tell));
   }
   const names = services.map(({ name }) => name).join(', ');
-  await timed(tell, `starting ${names}`, () => bringUp(supervisor, services, SERVICES_TIMEOUT_MS));
+  await timed(tell, `starting ${names}`, () => bringUp(supervisor, services, SERVICES_TIMEOUT_MS, tell));
   await loadStarterInventory(folder, preparation, tell);
   await supervisor.watch();
 };
