@@ -6,6 +6,7 @@ import { status } from './commands/status.js';
 import { test } from './commands/test.js';
 import { up } from './commands/up.js';
 import { ending, runCommandLine } from './program.js';
+import { registerReplay } from './replay/replay.js';
 import { SUITES } from './test-run/suites.js';
 
 const integer =
@@ -41,6 +42,7 @@ Examples:
   ./xenolith logs compute -f               what one process says
   ./xenolith up --data ../b --port 7444    a second platform beside the first
   ./xenolith down                          stop; what was stored stays, the next up goes on from there
+  ./xenolith replay --trace examples/office-week.csv    create and delete the machines of a trace, and measure
   ./xenolith test                          run all tests
 `;
 
@@ -127,6 +129,7 @@ const buildProgram = (): Command => {
     .enablePositionalOptions();
   addRunning(program);
   addTools(program);
+  registerReplay(program);
   for (const command of program.commands) command.copyInheritedSettings(program);
   return program;
 };
