@@ -57,13 +57,14 @@ type Attempt =
   | { readonly done: false; readonly why: string };
 
 /**
- * The states kept here were behind the log. An append at an exact version would have found out; a refusal, or a command with nothing to do, appends
- * nothing to a stream, so these are made sure of by reading.
+ * The states kept here were behind the log. An append at an exact version would have found out; a refusal, or a stream with nothing to add,
+ * appends nothing, so these are made sure of by reading.
  */
 const BEHIND: Attempt = { done: false, why: 'another process wrote meanwhile' };
 
-const changesNothing = (touched: ReadonlyMap<Uuid, Touched>, decided: Result<Decided>): boolean =>
-  !decided.ok || [...touched.values()].every((stream) => stream.events.length === 0);
+/** Streams whose states had a say and whose versions no append will check. */
+const unchecked = (touched: ReadonlyMap<Uuid, Touched>, decided: Result<Decided>): readonly Touched[] =>
+  [...touched.values()].filter((stream) => !decided.ok || stream.events.length === 0);
 
 /**
  * Handles the commands of one service: load, decide, append, answer. A repeated command id gets the stored answer; a conflict goes round again
@@ -150,7 +151,7 @@ export class CommandHandler {
     const held: (() => void)[] = [];
     try {
       const decided = await this.decide(route.category, command, { touched, held });
-      if (changesNothing(touched, decided) && (await this.wasBehind(touched))) return BEHIND;
+      if (await this.wasBehind(unchecked(touched, decided))) return BEHIND;
       if (decided.ok) return await this.append(route, message, decided.value);
       if (route.retryOn?.includes(decided.rejection.code) === true && attempt < MAX_ATTEMPTS)
         return { done: false, why: decided.rejection.code };
@@ -200,10 +201,9 @@ export class CommandHandler {
   }
 
   /** Whether another process has written any of the streams; then their newest states are known from here on. */
-  private async wasBehind(touched: ReadonlyMap<Uuid, Touched>): Promise<boolean> {
+  private async wasBehind(streams: readonly Touched[]): Promise<boolean> {
     let behind = false;
-    for (const { aggregate, streamId } of touched.values())
-      if (await this.streams.refresh(aggregate, streamId)) behind = true;
+    for (const { aggregate, streamId } of streams) if (await this.streams.refresh(aggregate, streamId)) behind = true;
     return behind;
   }
 
