@@ -88,6 +88,14 @@ const explainFailure = async (folder: DataFolder, message: string, advice: reado
   return new UserError(message, lines);
 };
 
+/** Set by the test run: what its tests start must not outlive it, however it ends. */
+export const OWNER_VARIABLE = 'XENOLITH_OWNER_PID';
+
+const ownerPid = (): number | undefined => {
+  const pid = Number(process.env[OWNER_VARIABLE]);
+  return Number.isInteger(pid) && pid > 0 ? pid : undefined;
+};
+
 const startSupervisor = (folder: DataFolder, options: UpOptions): ChildProcess => {
   const order: SupervisorOrder = {
     data: folder.root,
@@ -98,6 +106,7 @@ const startSupervisor = (folder: DataFolder, options: UpOptions): ChildProcess =
     otlpUrl: options.otlp,
     databaseUrl: process.env['DATABASE_URL'] || undefined,
     natsUrl: process.env['NATS_URL'] || undefined,
+    ownerPid: ownerPid(),
   };
   const log = openSync(path.join(folder.logs, 'supervisor.log'), 'a', 0o644);
   const child = spawn(process.execPath, [SUPERVISOR, JSON.stringify(order)], {

@@ -1,4 +1,5 @@
 import { dataFolder } from '../folders.js';
+import { identityOf, isAlive } from '../process-identity.js';
 import { createDataFolder } from '../settings.js';
 import { messageOf, UserError } from '../terminal.js';
 import { lockDataFolder } from './data-folder-lock.js';
@@ -58,6 +59,16 @@ process.on('message', (raw) => {
   }
 });
 
+const OWNER_POLL_MS = 1_000;
+
+/** Ends the platform when its owner has ended, in whatever way. */
+const followOwner = (pid: number): void => {
+  const owner = identityOf(pid);
+  setInterval(() => {
+    if (!isAlive(owner) && !isStopping()) stopOnSignal();
+  }, OWNER_POLL_MS).unref();
+};
+
 const run = async (): Promise<void> => {
   preparing = prepare(folder, order, tell);
   const preparation = await preparing;
@@ -81,6 +92,7 @@ try {
   await createDataFolder(folder);
   // The lock is held for the life of the process.
   const lock = await lockDataFolder(folder.root);
+  if (order.ownerPid !== undefined) followOwner(order.ownerPid);
   if (lock === null) tell({ type: 'failed', message: `another supervisor has ${folder.root}`, advice: [] });
   else await run();
   if (lock === null) leave(1);

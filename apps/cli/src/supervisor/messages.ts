@@ -28,5 +28,7 @@ export const supervisorOrder = z.strictObject({
   otlpUrl: z.string().optional(),
   databaseUrl: z.string().optional(),
   natsUrl: z.string().optional(),
+  /** The platform ends when this process does. */
+  ownerPid: z.int().optional(),
 });
 export type SupervisorOrder = z.infer<typeof supervisorOrder>;

@@ -139,9 +139,18 @@ const checkReady = async (folder: DataFolder): Promise<string | null> => {
   }
 };
 
+const ENTER_FOR_OTHERS = 0o011;
+
+/** The unprivileged user must pass through the data folder to its own part of it; the other parts are closed by themselves. */
+const letOthersEnter = async (root: string): Promise<void> => {
+  const { mode } = await stat(root);
+  if ((mode & ENTER_FOR_OTHERS) !== ENTER_FOR_OTHERS) await chmod(root, (mode & 0o7777) | ENTER_FOR_OTHERS);
+};
+
 /** Makes the cluster if there is none, and says how to run it. */
 export const preparePostgres = async (folder: DataFolder, port: number, password: string): Promise<ProcessPlan> => {
   await checkLinks();
+  if (process.getuid?.() === 0) await letOthersEnter(folder.root);
   const who = unprivileged(programs(), folder.root);
   if (!(await isInitialized(folder))) await initialize(folder, password, who);
   else if ((await stat(folder.postgres)).uid !== who.owner.uid) await giveTo(folder.postgres, who.owner);

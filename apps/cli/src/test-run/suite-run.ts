@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { OWNER_VARIABLE } from '../commands/up.js';
 import { repositoryRoot } from '../folders.js';
 import { fromVitest, type FromVitest } from './messages.js';
 import type { Suite } from './suites.js';
@@ -93,7 +94,7 @@ export class SuiteRun {
       cwd: repositoryRoot,
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-      env: { ...process.env, NX_DAEMON: 'false', NO_COLOR: '1', CI: 'true' },
+      env: { ...process.env, NX_DAEMON: 'false', NO_COLOR: '1', CI: 'true', [OWNER_VARIABLE]: String(process.pid) },
     });
     this.child = child;
     child.stdout?.pipe(log, { end: false });
