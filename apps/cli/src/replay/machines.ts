@@ -10,8 +10,6 @@ export interface ReplayedMachine {
   readonly order: number;
   phase: 'new' | 'asked' | 'running' | 'refused' | 'gone';
   askedAt: number;
-  /** Since when, and why, no host fits. */
-  unplaced: { readonly since: number; message: string } | null;
   host: string | null;
   /** Settles when it runs, is refused or is gone. */
   readonly settled: Promise<void>;
@@ -34,7 +32,6 @@ export const newMachine = (name: string, size: MachineSize, order: number): Repl
     order,
     phase: 'new',
     askedAt: 0,
-    unplaced: null,
     host: null,
     settled: settled.promise,
     settle: settled.resolve,
@@ -49,7 +46,8 @@ export class ReplayedMachines implements MachineListener {
   readonly latencies: number[] = [];
   /** Machines that exist, or may. */
   readonly present = new Map<string, ReplayedMachine>();
-  readonly unplaced = new Set<ReplayedMachine>();
+  /** Machines that no host fits now, and why. */
+  readonly unplaced = new Map<ReplayedMachine, string>();
   accepted = 0;
   running = 0;
   refused = 0;
@@ -76,11 +74,7 @@ export class ReplayedMachines implements MachineListener {
     if (machine?.phase !== 'asked') return;
     if (seen.running) this.runs(machine, seen.host);
     else if (seen.reason === 'OperationFailed') this.refuse(machine, 'StartFailed', seen.message);
-    else if (seen.reason === 'Unschedulable') {
-      machine.unplaced ??= { since: performance.now(), message: '' };
-      machine.unplaced.message = seen.message;
-      this.unplaced.add(machine);
-    }
+    else if (seen.reason === 'Unschedulable') this.unplaced.set(machine, seen.message);
   }
 
   onGone(name: string): void {

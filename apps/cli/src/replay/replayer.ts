@@ -9,8 +9,8 @@ import type { TraceEvent } from './trace.js';
 /** Machines carry the replay's id under this label. */
 export const RUN_LABEL = 'replay.xenolith.dev/run';
 
-/** A machine that no host fits is given up after this long: deletions that came before it have been worked in by then. */
-const UNPLACED_GRACE_MS = 1_500;
+/** After a deletion the scheduler has this long to give the room to a machine that waits for it. */
+const ROOM_GRACE_MS = 1_500;
 const LOOK_EVERY_MS = 100;
 /** A platform that did nothing for a machine in this time has lost it. */
 const START_LIMIT_MS = 600_000;
@@ -47,6 +47,9 @@ export class Replayer {
   private readonly deleting = new Set<number>();
   private readonly startedAt = performance.now();
   private active = 0;
+  private lastDeletionAt = Number.NEGATIVE_INFINITY;
+  /** Settles when every machine that was asked for so far runs or has been refused. */
+  private decided: Promise<unknown> = Promise.resolve();
   private wake: (() => void) | null = null;
   private stopped = false;
 
@@ -132,12 +135,16 @@ export class Replayer {
   private async perform(event: TraceEvent, order: number): Promise<void> {
     const machine = this.all[event.machine];
     if (!machine) return;
-    if (event.kind === 'create') await this.create(machine);
-    else {
+    if (event.kind === 'create') {
+      this.decided = this.decided.then(() => machine.settled);
+      await this.create(machine);
+    } else {
       this.deleting.add(order);
-      await machine.settled;
+      // Room that the trace makes later must not help what it asks for earlier.
+      await this.decided;
       if (machine.phase === 'running' && (await this.remove(machine))) this.deleted += 1;
       this.deleting.delete(order);
+      this.lastDeletionAt = performance.now();
     }
   }
 
@@ -175,12 +182,9 @@ export class Replayer {
   /** A machine that no host fits is refused once nothing that came before it can make room. */
   private giveUpUnplaced(): void {
     const firstDeletion = Math.min(...this.deleting, Number.POSITIVE_INFINITY);
-    const now = performance.now();
-    for (const machine of this.machines.unplaced) {
-      const { unplaced } = machine;
-      if (unplaced && now - unplaced.since >= UNPLACED_GRACE_MS && firstDeletion > machine.order)
-        this.machines.refuse(machine, 'Unschedulable', unplaced.message);
-    }
+    if (performance.now() - this.lastDeletionAt < ROOM_GRACE_MS) return;
+    for (const [machine, message] of this.machines.unplaced)
+      if (firstDeletion > machine.order) this.machines.refuse(machine, 'Unschedulable', message);
   }
 
   private objectOf(machine: ReplayedMachine): object {
