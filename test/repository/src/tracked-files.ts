@@ -7,7 +7,8 @@ export const root = path.join(import.meta.dirname, '..', '..', '..');
 /** Paths of all files that are in the repository or about to be, seen from the root. */
 export const trackedFiles: readonly string[] = execFileSync(
   'git',
-  ['ls-files', '--cached', '--others', '--exclude-standard', '--deduplicate'],
+  // A checkout that belongs to somebody else is only read here.
+  ['-c', 'safe.directory=*', 'ls-files', '--cached', '--others', '--exclude-standard', '--deduplicate'],
   { cwd: root, encoding: 'utf8', maxBuffer: 2 ** 26 },
 )
   .split('\n')
