@@ -71,7 +71,7 @@ export class FaultRulePusher {
   }
 
   private rules(): JsonObject[] {
-    return this.indexes.faultRules.inForce().map((rule) => ({ ...rule }) as unknown as JsonObject);
+    return this.indexes.faultRules.inForce().map((rule) => ({ ...rule }));
   }
 
   private wanted(bootId: string): string {

@@ -31,7 +31,6 @@ import {
   type OperationOwn,
   type OperationState,
   type PresentOperation,
-  type StepState,
 } from './operation.state.js';
 import { neededAnswer } from './plan-references.js';
 import { trusted } from './trusted.js';
@@ -132,16 +131,24 @@ const openStep = (own: OperationOwn, data: { name: string; attempt: number }): P
   return current ? (planned(own, data.name) ?? null) : null;
 };
 
-const succeeded = (own: OperationOwn, data: { name: string; attempt: number; answer: JsonObject }): Decision => {
-  const steps = [{ ...data, answer: neededAnswer(own.plan, data.name, data.answer) }];
-  const after = new Map<string, StepState>(own.steps).set(data.name, { phase: 'done', ...data });
+interface StepAnswer {
+  readonly name: string;
+  readonly attempt: number;
+  readonly answer: JsonObject;
+}
+
+const succeeded = (own: OperationOwn, answers: readonly StepAnswer[]): Decision => {
+  const steps = answers.map((one) => ({ ...one, answer: neededAnswer(own.plan, one.name, one.answer) }));
+  const after = new Map(own.steps);
+  for (const one of answers) after.set(one.name, { phase: 'done', ...one });
   const complete = currentStage(own.plan, after) === null;
   return ok([eventOf(complete ? 'OperationSucceeded' : 'OperationStepsSucceeded', { steps })]);
 };
 
-const decideStepSucceeded = (own: OperationOwn, command: Command): Decision => {
-  const data = trusted(operationCommands.RecordStepSucceeded, command);
-  return openStep(own, data) === null ? NOTHING : succeeded(own, { ...data, answer: data.answer as JsonObject });
+const decideStepsSucceeded = (own: OperationOwn, command: Command): Decision => {
+  const { steps } = trusted(operationCommands.RecordStepsSucceeded, command);
+  const current = steps.filter((one) => openStep(own, one) !== null);
+  return current.length === 0 ? NOTHING : succeeded(own, current as readonly StepAnswer[]);
 };
 
 /** Fails the operation: what may have been done is taken back first. */
@@ -161,7 +168,7 @@ const decideStepRefused = (own: OperationOwn, command: Command): Decision => {
   const step = openStep(own, data);
   const state = stepState(own, name);
   if (step === null || state.phase !== 'open') return NOTHING;
-  if (step.doneOn.includes(rejection.code)) return succeeded(own, { name, attempt, answer: {} });
+  if (step.doneOn.includes(rejection.code)) return succeeded(own, [{ name, attempt, answer: {} }]);
   if (step.waitOn.includes(rejection.code))
     return ok([eventOf('OperationStepDeferred', { ...data, retryAt: command.at + WAIT_RETRY_MS })]);
   if (!step.mustSucceed) {
@@ -192,16 +199,20 @@ const undone = (own: OperationOwn, name: string): Decision => {
   return ok([eventOf('OperationStepsUndone', { names: [name] }), ...compensated(own, left)]);
 };
 
-/** What there never was, or is gone, needs no undo: the codes that said so of the step say it of its undo. */
-const isGone = (step: PlanStep | undefined, code: string): boolean =>
-  step !== undefined && (step.doneOn.includes(code) || step.waitOn.includes(code));
+/** What there never was, or is gone, needs no undo: so say hosts, storage, network and the scheduler. */
+const GONE: ReadonlySet<string> = new Set([
+  'host_unknown_domain',
+  'host_stale_incarnation',
+  'not_found',
+  'placement_unknown',
+]);
 
 const decideUndoRefused = (own: OperationOwn, command: Command): Decision => {
   const data = trusted(operationCommands.RecordUndoRefused, command);
   const state = stepState(own, data.name);
   const current = own.phase === 'Compensating' && state.phase === 'undoing' && state.undoAttempt === data.attempt;
   if (!current) return NOTHING;
-  if (isGone(planned(own, data.name), data.rejection.code)) return undone(own, data.name);
+  if (GONE.has(data.rejection.code)) return undone(own, data.name);
   const failed = eventOf('OperationUndoFailed', { ...data, retryAt: command.at + backoffMs(state.refusals) });
   if (state.refusals + 1 < ATTEMPTS_BEFORE_OPERATOR) return ok([failed]);
   const message = `taking back ${data.name} keeps failing: ${data.rejection.message}`;
@@ -279,8 +290,8 @@ const decideOwn = (operation: PresentOperation, command: Command): Decision => {
   const choice = CHOICES[command.type];
   if (choice !== undefined) return decideChoice(operation, command, choice);
   switch (command.type) {
-    case 'RecordStepSucceeded':
-      return decideStepSucceeded(own, command);
+    case 'RecordStepsSucceeded':
+      return decideStepsSucceeded(own, command);
     case 'RecordStepRefused':
       return decideStepRefused(own, command);
     case 'RecordStepUndone':

@@ -49,7 +49,7 @@ describe('starting a machine', () => {
       },
     });
     expect(platform.machine('web')).toMatchObject({ nics: [{ name: 'eth0', ips: ['10.0.0.2'] }] });
-    expect(platform.eventTypes().filter((type) => /^(Virtual|Operation)/.test(type))).toHaveLength(8);
+    expect(platform.eventTypes().filter((type) => /^(Virtual|Operation)/.test(type))).toHaveLength(7);
   });
 });
 
@@ -195,6 +195,17 @@ describe('an operation that fails', () => {
     nothingHeld();
     const undo = platform.storage.asked.find((message) => message.type === 'DeprovisionVolume');
     expect(undo?.undoes).toBeDefined();
+  });
+
+  it('is not held up by a domain that is gone already', async () => {
+    await running({});
+    const agent = platform.agents.get('host-1');
+    if (agent)
+      agent.refusal = (message) =>
+        message.type === 'PauseDomain' ? reject('host_crashed', 'crashed') : reject('host_unknown_domain', 'gone');
+    await act('pause');
+    await platform.settle(60_000);
+    expect(operationOf('pause')?.phase).toBe('Failed');
   });
 
   it('spares the content of disks that a run has had', async () => {

@@ -38,17 +38,19 @@ interface Sender {
 
 /** What the outcome of a dispatch needs to know of it, carried in its key. */
 interface DispatchKey {
+  readonly operation: Uuid;
   readonly kind: 'do' | 'undo';
   readonly name: string;
   readonly attempt: number;
   readonly deadline: number;
 }
 
-const keyOf = (key: DispatchKey): string => JSON.stringify([key.kind, key.name, key.attempt, key.deadline]);
+const keyOf = (key: DispatchKey): string =>
+  JSON.stringify([key.operation, key.kind, key.name, key.attempt, key.deadline]);
 
 const parseKey = (text: string): DispatchKey => {
-  const [kind, name, attempt, deadline] = JSON.parse(text) as ['do' | 'undo', string, number, number];
-  return { kind, name, attempt, deadline };
+  const [operation, kind, name, attempt, deadline] = JSON.parse(text) as [Uuid, 'do' | 'undo', string, number, number];
+  return { operation, kind, name, attempt, deadline };
 };
 
 const subjectOf = (step: PlanStep, type: string, answers: Answers): { subject: string; requestMs: number } => {
@@ -71,7 +73,7 @@ const doDispatch = (step: PlanStep, state: StepState & { phase: 'open' }, sender
   const deadline = state.from + step.timeoutMs;
   const { subject, requestMs } = subjectOf(step, step.type, sender.answers);
   return {
-    key: keyOf({ kind: 'do', name: step.name, attempt: state.attempt, deadline }),
+    key: keyOf({ operation: sender.operation, kind: 'do', name: step.name, attempt: state.attempt, deadline }),
     commandId: doId(sender.operation, step.name, state.attempt),
     subject,
     type: step.type,
@@ -87,7 +89,7 @@ const undoDispatch = (step: PlanStep, state: StepState & { phase: 'undoing' }, s
   const deadline = state.from + UNDO_ATTEMPT_MS;
   const { subject, requestMs } = subjectOf(step, step.undo.type, sender.answers);
   return {
-    key: keyOf({ kind: 'undo', name: step.name, attempt: state.undoAttempt, deadline }),
+    key: keyOf({ operation: sender.operation, kind: 'undo', name: step.name, attempt: state.undoAttempt, deadline }),
     commandId: undoId(sender.operation, step.name, state.attempt, state.undoAttempt),
     subject,
     type: step.undo.type,
@@ -156,22 +158,64 @@ interface Recorded {
   readonly data: JsonObject;
 }
 
-const recordReply = (key: DispatchKey, outcome: DispatchOutcome & { kind: 'reply' }): Recorded => {
+/**
+ * Answers that wait for those of the steps beside them, so that a stage enters the log at once. They are held in memory only: after a crash the steps are
+ * asked again under the same ids, and answer the same.
+ */
+class HeldAnswers {
+  private readonly open = new Map<Uuid, ReadonlySet<string>>();
+  private readonly answers = new Map<Uuid, Map<string, { attempt: number; answer: JsonObject }>>();
+
+  /** The steps that are under way now; none: nothing is held any more. */
+  expect(operation: Uuid, names: readonly string[]): void {
+    if (names.length > 0) this.open.set(operation, new Set(names));
+    else this.forget(operation);
+  }
+
+  /** Whether the attempt has been answered and only waits to be recorded. */
+  holds(operation: Uuid, name: string, attempt: number): boolean {
+    return this.answers.get(operation)?.get(name)?.attempt === attempt;
+  }
+
+  /** The answers of all steps that were under way, once the last of them is there; else null. */
+  take(operation: Uuid, name: string, answered: { attempt: number; answer: JsonObject }): JsonObject[] | null {
+    const answers = this.answers.get(operation) ?? new Map<string, { attempt: number; answer: JsonObject }>();
+    this.answers.set(operation, answers.set(name, answered));
+    const open = this.open.get(operation) ?? new Set([name]);
+    if ([...open].some((other) => !answers.has(other))) return null;
+    this.answers.delete(operation);
+    return [...answers]
+      .sort(([left], [right]) => (left < right ? -1 : 1))
+      .map(([step, held]) => ({ name: step, ...held }));
+  }
+
+  forget(operation: Uuid): void {
+    this.open.delete(operation);
+    this.answers.delete(operation);
+  }
+}
+
+const recordReply = (
+  key: DispatchKey,
+  outcome: DispatchOutcome & { kind: 'reply' },
+  held: HeldAnswers,
+): Recorded | null => {
   const { name, attempt } = key;
   const { reply } = outcome;
-  if (reply.ok)
-    return key.kind === 'do'
-      ? { type: 'RecordStepSucceeded', data: { name, attempt, answer: reply.value } }
-      : { type: 'RecordStepUndone', data: { name, attempt } };
+  if (reply.ok) {
+    if (key.kind === 'undo') return { type: 'RecordStepUndone', data: { name, attempt } };
+    const steps = held.take(key.operation, name, { attempt, answer: reply.value });
+    return steps === null ? null : { type: 'RecordStepsSucceeded', data: { steps } };
+  }
   const { code, message } = reply.rejection;
   const type = key.kind === 'do' ? 'RecordStepRefused' : 'RecordUndoRefused';
   return { type, data: { name, attempt, rejection: { code, message } } };
 };
 
 /** A fault may or may not have had its effect: the same id is asked again until the attempt's deadline, which then counts as a refusal. */
-const record = (dispatch: Dispatch, outcome: DispatchOutcome, now: number): Recorded | null => {
+const record = (dispatch: Dispatch, outcome: DispatchOutcome, now: number, held: HeldAnswers): Recorded | null => {
   const key = parseKey(dispatch.key);
-  if (outcome.kind === 'reply') return recordReply(key, outcome);
+  if (outcome.kind === 'reply') return recordReply(key, outcome, held);
   if (now < key.deadline) return null;
   const { code, message } = timedOut(key.name);
   const type = key.kind === 'do' ? 'RecordStepRefused' : 'RecordUndoRefused';
@@ -181,28 +225,53 @@ const record = (dispatch: Dispatch, outcome: DispatchOutcome, now: number): Reco
   };
 };
 
+/** What is due, less what has been answered and waits to be recorded with the steps beside it. */
+const dueUnheld = (
+  state: OperationState,
+  place: { streamId: Uuid; now: number },
+  tools: { volumes: VolumeNames; held: HeldAnswers },
+): Due => {
+  const { dispatches, wakeAt } = due(state, place, tools.volumes);
+  const steps = dispatches.map((dispatch) => parseKey(dispatch.key)).filter((key) => key.kind === 'do');
+  tools.held.expect(
+    place.streamId,
+    steps.map((key) => key.name),
+  );
+  const unheld = dispatches.filter((dispatch) => {
+    const key = parseKey(dispatch.key);
+    return key.kind === 'undo' || !tools.held.holds(place.streamId, key.name, key.attempt);
+  });
+  if (unheld.length > 0 || wakeAt !== null) return { dispatches: unheld, wakeAt };
+  // All are held, and nobody is left to bring them along: another runner has recorded the rest.
+  tools.held.forget(place.streamId);
+  return { dispatches, wakeAt };
+};
+
 /** Carries operations out: one definition for all of them, as everything that differs is in their plans. */
 export const operationProcess = (indexes: {
   readonly operations: OperationIndex;
   readonly volumes: VolumeNames;
-}): ProcessDefinition => ({
-  name: 'operations',
-  category: 'operation',
-  isActive: (document) => {
-    const status = document['status'] as { phase?: string } | undefined;
-    return status?.phase === 'Running' || status?.phase === 'Compensating';
-  },
-  due: (state, place) => due(state as OperationState, place, indexes.volumes),
-  record,
-  wakes: (event) => {
-    if (event.type === 'VirtualMachineOperationSuperseded') {
-      const { operation, by } = event.data as { operation: Uuid; by: string };
-      return [{ streamId: operation, type: 'CancelOperation', data: { because: by } }];
-    }
-    if (event.type !== 'PlacementDecided') return [];
-    const waiting = indexes.operations.waitingFor(event.streamId);
-    return waiting === undefined
-      ? []
-      : [{ streamId: waiting, type: 'WakeOperation', data: { streamId: event.streamId } }];
-  },
-});
+}): ProcessDefinition => {
+  const tools = { volumes: indexes.volumes, held: new HeldAnswers() };
+  return {
+    name: 'operations',
+    category: 'operation',
+    isActive: (document) => {
+      const status = document['status'] as { phase?: string } | undefined;
+      return status?.phase === 'Running' || status?.phase === 'Compensating';
+    },
+    due: (state, place) => dueUnheld(state as OperationState, place, tools),
+    record: (dispatch, outcome, now) => record(dispatch, outcome, now, tools.held),
+    wakes: (event) => {
+      if (event.type === 'VirtualMachineOperationSuperseded') {
+        const { operation, by } = event.data as { operation: Uuid; by: string };
+        return [{ streamId: operation, type: 'CancelOperation', data: { because: by } }];
+      }
+      if (event.type !== 'PlacementDecided') return [];
+      const waiting = indexes.operations.waitingFor(event.streamId);
+      return waiting === undefined
+        ? []
+        : [{ streamId: waiting, type: 'WakeOperation', data: { streamId: event.streamId } }];
+    },
+  };
+};

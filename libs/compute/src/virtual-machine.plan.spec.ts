@@ -157,7 +157,7 @@ describe('plans', () => {
       ['place', { host: 'host-1', hostUid: 'uid-1' }],
       ['disk-root', { name: 'web-root', uid: 'v', sizeBytes: 1, fencingToken: 1 }],
       ['nic-eth0', { name: 'web-eth0', uid: 'p', mac: '00:16:3e:00:00:01', ips: [], bridge: 'xenbr0' }],
-      ['start-domain', startDomainAnswer.parse({ domid: 1, state: 'running' })],
+      ['start-domain', startDomainAnswer.parse({ domid: 1, state: 'running' }) as JsonObject],
     ]);
     const schemas = {
       ...agentCommands,

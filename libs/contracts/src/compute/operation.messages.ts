@@ -106,7 +106,8 @@ export const operationCommands = {
     plan: z.array(planStep),
     cancellable: z.boolean(),
   }),
-  RecordStepSucceeded: stepSuccess,
+  /** Steps that ran side by side are recorded together where their answers are at hand. */
+  RecordStepsSucceeded: z.strictObject({ steps: z.array(stepSuccess).min(1) }),
   RecordStepRefused: z.strictObject({ name: z.string(), attempt: z.number().int(), rejection }),
   RecordStepUndone: z.strictObject({ name: z.string(), attempt: z.number().int() }),
   RecordUndoRefused: z.strictObject({ name: z.string(), attempt: z.number().int(), rejection }),
