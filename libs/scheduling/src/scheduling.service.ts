@@ -37,8 +37,8 @@ const HOSTS_PER_CLUSTER_CHANGE = 256;
 const RECONSIDER_TIMEOUT_MS = 10_000;
 
 /**
- * A reconsideration brings the host that its sender saw, as the scheduler that answers may not have heard of the change yet; refused so often by
- * that host's ledger, it looks for itself.
+ * A reconsideration brings the host that its sender saw, as the scheduler that answers may not have heard of the change yet. After so many
+ * attempts it looks for itself, too.
  */
 const PROPOSAL_ATTEMPTS = 3;
 
@@ -55,14 +55,24 @@ const placeAnswer = (state: unknown, streamId: Uuid): Reply => {
   }
 };
 
-const withProposal =
-  (index: CapacityIndex, requestOf: (message: CommandMessage) => PlacementRequest | undefined) =>
+const proposed =
+  (index: CapacityIndex) =>
   (message: CommandMessage, attempt: number): Result<JsonObject> => {
-    const request = requestOf(message);
-    if (!request || index.isPlaced(message.streamId)) return ok(message.data);
     const { streamId: placement, commandId } = message;
+    if (index.isPlaced(placement)) return ok(message.data);
+    const request = message.data['request'] as unknown as PlacementRequest;
     const proposal = index.propose({ placement, request, commandId, attempt });
     return ok({ ...message.data, proposal: proposal as unknown as JsonObject });
+  };
+
+const reproposed =
+  (index: CapacityIndex) =>
+  (message: CommandMessage, attempt: number): Result<JsonObject> => {
+    const { streamId: placement, commandId } = message;
+    const request = index.pendingRequest(placement);
+    if (attempt <= PROPOSAL_ATTEMPTS || !request) return ok(message.data);
+    const own = index.propose({ placement, request, commandId, attempt: attempt - PROPOSAL_ATTEMPTS });
+    return ok(own.fits ? { ...message.data, proposal: own as unknown as JsonObject } : message.data);
   };
 
 const routes = (index: CapacityIndex): readonly CommandRoute[] => {
@@ -78,17 +88,14 @@ const routes = (index: CapacityIndex): readonly CommandRoute[] => {
       ...deciding,
       type: 'PlaceVirtualMachine',
       schema: placeVirtualMachineData,
-      prepare: withProposal(index, (message) => message.data['request'] as unknown as PlacementRequest),
+      prepare: proposed(index),
       answer: placeAnswer,
     },
     {
       ...deciding,
       type: 'ReconsiderPlacement',
       schema: reconsiderPlacementData,
-      prepare: (message, attempt) =>
-        attempt <= PROPOSAL_ATTEMPTS
-          ? ok(message.data)
-          : withProposal(index, ({ streamId }) => index.pendingRequest(streamId))(message, attempt),
+      prepare: reproposed(index),
     },
     { type: 'ReleasePlacement', category: PLACEMENT_CATEGORY, schema: releasePlacementData },
     { type: 'DeletePlacement', category: PLACEMENT_CATEGORY, schema: deleteData },
