@@ -1,4 +1,4 @@
-import type { DesiredMetadata, VirtualMachineSpec } from '@xenolith/contracts';
+import { memorySizes, type DesiredMetadata, type VirtualMachineSpec } from '@xenolith/contracts';
 import { bytesOf, sameJson, type FieldCause } from '@xenolith/kernel';
 
 /** The least memory that a domain can be built with: kernel, page tables and a ramdisk. */
@@ -15,30 +15,29 @@ const forbiddenField = (field: string, message: string): FieldCause => ({
 export const memoryOf = (
   spec: VirtualMachineSpec,
 ): { staticMaxBytes: number; dynamicMaxBytes: number; dynamicMinBytes: number } => {
-  const staticMaxBytes = bytesOf(spec.memory.staticMax);
-  const dynamicMaxBytes = bytesOf(spec.memory.dynamicMax ?? spec.memory.staticMax);
-  const dynamicMinBytes = spec.memory.dynamicMin === undefined ? dynamicMaxBytes : bytesOf(spec.memory.dynamicMin);
-  return { staticMaxBytes, dynamicMaxBytes, dynamicMinBytes };
+  const sizes = memorySizes(spec.memory);
+  return {
+    staticMaxBytes: bytesOf(sizes.staticMax),
+    dynamicMaxBytes: bytesOf(sizes.dynamicMax),
+    dynamicMinBytes: bytesOf(sizes.dynamicMin),
+  };
 };
 
 const causesOfMemory = (spec: VirtualMachineSpec): FieldCause[] => {
   const memory = memoryOf(spec);
+  const sizes = memorySizes(spec.memory);
+  // The short form is one size: there is no field below it to name.
+  const least = typeof spec.memory === 'string' ? 'spec.memory' : 'spec.memory.staticMax';
   const causes: FieldCause[] = [];
   if (memory.staticMaxBytes < LEAST_MEMORY_BYTES)
-    causes.push(invalidField('spec.memory.staticMax', `${spec.memory.staticMax} is less than 16Mi`));
+    causes.push(invalidField(least, `${sizes.staticMax} is less than 16Mi`));
   if (memory.dynamicMaxBytes > memory.staticMaxBytes)
     causes.push(
-      invalidField(
-        'spec.memory.dynamicMax',
-        `${spec.memory.dynamicMax ?? ''} is more than staticMax ${spec.memory.staticMax}`,
-      ),
+      invalidField('spec.memory.dynamicMax', `${sizes.dynamicMax} is more than staticMax ${sizes.staticMax}`),
     );
   if (memory.dynamicMinBytes > memory.dynamicMaxBytes)
     causes.push(
-      invalidField(
-        'spec.memory.dynamicMin',
-        `${spec.memory.dynamicMin ?? ''} is more than dynamicMax ${spec.memory.dynamicMax ?? spec.memory.staticMax}`,
-      ),
+      invalidField('spec.memory.dynamicMin', `${sizes.dynamicMin} is more than dynamicMax ${sizes.dynamicMax}`),
     );
   if (memory.dynamicMinBytes <= 0) causes.push(invalidField('spec.memory.dynamicMin', 'must be more than 0'));
   return causes;

@@ -1,4 +1,4 @@
-import type { Condition } from '@xenolith/contracts';
+import { memorySizes, type Condition } from '@xenolith/contracts';
 import type { JsonObject } from '@xenolith/kernel';
 import { powerStateOf, type PresentMachine } from './virtual-machine.state.js';
 import { allowedOperations, isStarting } from './virtual-machine.power.js';
@@ -61,6 +61,7 @@ export const virtualMachineStatus = (machine: PresentMachine): JsonObject => {
     powerState: powerStateOf(run),
     phase: phaseWord(machine),
     ...(run.phase === 'halted' ? {} : { host: run.host, hostUid: run.hostUid, domid: run.domid }),
+    memory: memorySizes(spec.memory).staticMax,
     incarnation: own.incarnation,
     observedGeneration: meta.generation,
     allowedOperations: [...allowedOperations(machine)],

@@ -11,6 +11,7 @@ import {
   evolveObject,
   FOREGROUND_FINALIZER,
   KINDS,
+  memorySizes,
   nameScope,
   objectConsequences,
   objectResource,
@@ -208,10 +209,17 @@ describe('kinds', () => {
       guestType: 'pvh',
       hypervisor: 'any',
       cpu: { vcpus: 2, weight: 256, cap: 0 },
-      memory: { staticMax: '1Gi', dynamicMin: '1Gi', dynamicMax: '1Gi' },
+      memory: '1Gi',
       disks: [],
       nics: [],
     });
+  });
+
+  it('mean the same memory by a quantity and by its whole form', () => {
+    const whole = { staticMax: '1Gi', dynamicMin: '1Gi', dynamicMax: '1Gi' };
+    expect(memorySizes('1Gi')).toEqual(whole);
+    expect(memorySizes({ staticMax: '1Gi' })).toEqual(whole);
+    expect(memorySizes({ staticMax: '2Gi', dynamicMax: '1Gi' })).toEqual({ ...whole, staticMax: '2Gi' });
   });
 
   it('say what they are and what each column shows', () => {

@@ -32,7 +32,7 @@ const cpu = z.strictObject({
 
 const memory = z
   .union([
-    quantity.transform((size) => ({ staticMax: size, dynamicMin: size, dynamicMax: size })),
+    quantity,
     z.strictObject({
       staticMax: quantity.describe('The most memory that the guest can ever see; fixed while it runs.'),
       dynamicMin: quantity.optional().describe('The least that ballooning may leave it. Default: dynamicMax.'),
@@ -40,6 +40,15 @@ const memory = z
     }),
   ])
   .describe('A quantity, or an object with staticMax, dynamicMin and dynamicMax.');
+
+/** The sizes that a spec's memory means: dynamicMax is staticMax and dynamicMin is dynamicMax unless they are given. The spec keeps what was given. */
+export const memorySizes = (
+  given: z.infer<typeof memory>,
+): { readonly staticMax: string; readonly dynamicMin: string; readonly dynamicMax: string } => {
+  const { staticMax, dynamicMin, dynamicMax } =
+    typeof given === 'string' ? { staticMax: given, dynamicMin: undefined, dynamicMax: undefined } : given;
+  return { staticMax, dynamicMin: dynamicMin ?? dynamicMax ?? staticMax, dynamicMax: dynamicMax ?? staticMax };
+};
 
 const disk = z.strictObject({
   name: dnsLabel.describe('Name of the disk within the virtual machine.'),
@@ -115,6 +124,7 @@ export const virtualMachineStatus = z.looseObject({
   phase: z.string().describe('Pending, Starting, Running, Paused, Stopping, Halted, Deleting: for people.'),
   host: z.string().optional().describe('The host that runs it.'),
   domid: z.number().int().optional().describe('Domain id on the host.'),
+  memory: z.string().describe('Static maximum of memory.'),
   incarnation: z.number().int().describe('Which run of the machine this is.'),
   allowedOperations: z.array(z.string()).describe('What may be asked of it now, in XAPI’s words.'),
   currentOperations: z.record(z.string(), z.string()).describe('Operations under way: name to action.'),
@@ -163,7 +173,7 @@ export const virtualMachineKind = defineKind({
   columns: [
     { name: 'State', type: 'string', path: '.status.phase', description: 'What the machine is doing.' },
     { name: 'CPU', type: 'integer', path: '.spec.cpu.vcpus', description: 'Virtual CPUs.' },
-    { name: 'Memory', type: 'string', path: '.spec.memory.staticMax', description: 'Static maximum of memory.' },
+    { name: 'Memory', type: 'string', path: '.status.memory', description: 'Static maximum of memory.' },
     { name: 'Host', type: 'string', path: '.status.host', description: 'The host that runs it.' },
     { name: 'IP', type: 'string', path: '.status.nics[0].ips[0]', description: 'First address.' },
     { name: 'Age', type: 'date', path: '.metadata.creationTimestamp', description: 'Time since creation.' },
