@@ -291,6 +291,19 @@ describe('a start for which no host has room', () => {
     expect(platform.machine('web').phase).toBe('Running');
   });
 
+  it('goes on at once when its placement is decided', async () => {
+    full();
+    await platform.createMachine('web');
+    await platform.clock.advance(1_000);
+    platform.scheduler.refusal = null;
+    const { uid, document } = operationOf('provision') ?? { uid: '', document: {} };
+    const [placement] = (document['status'] as { waitsOn: string[] }).waitsOn;
+    await platform.logged('placement', placement ?? '', 'PlacementDecided');
+    await platform.clock.advance(100);
+    expect(platform.machine('web').phase).toBe('Running');
+    expect(platform.status(uid)).toMatchObject({ phase: 'Succeeded', progress: 100 });
+  });
+
   it('is cancelled by deleting its operation', async () => {
     full();
     await platform.createMachine('web');

@@ -250,6 +250,31 @@ export class Platform {
     return this.store.log.map((event) => event.type);
   }
 
+  /** An event of another service. */
+  async logged(category: string, streamId: Uuid, type: string): Promise<void> {
+    const commandId = uuidFrom('logged', streamId, type);
+    const request = {
+      commandId,
+      requestHash: '',
+      writes: [
+        {
+          streamId,
+          category,
+          expected: 'any' as const,
+          events: [{ type, schemaVersion: 1, data: {} }],
+          document: {},
+          ends: false,
+        },
+      ],
+      claims: [],
+      timers: [],
+      cancels: [],
+      metadata: { commandId, correlationId: commandId, causationId: commandId, actor: 'test', at: this.clock.now() },
+      result: {},
+    };
+    await this.drive(this.store.connect().append(request));
+  }
+
   /** Runs until no operation is under way. */
   async settle(limitMs = 600_000): Promise<boolean> {
     return this.clock.advanceUntil(
