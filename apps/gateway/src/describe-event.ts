@@ -1,3 +1,4 @@
+import { describeComputeEvent } from '@xenolith/compute';
 import type { StoredEvent } from '@xenolith/kernel';
 import { describeNetworkEvent } from '@xenolith/network';
 import { describeSchedulingEvent } from '@xenolith/scheduling';
@@ -7,6 +8,7 @@ import type { EventDescription } from './events/event-view.js';
 
 /** What an event of any domain is to people; null: not worth a line. */
 export const describeEvent = (event: StoredEvent): EventDescription | null =>
+  describeComputeEvent(event) ??
   describeStorageEvent(event) ??
   describeNetworkEvent(event) ??
   describeSchedulingEvent(event) ??

@@ -1,6 +1,7 @@
+import { KeyLock } from '@xenolith/engine';
 import type { EventLog, LogFeed, MessageBus } from '@xenolith/kernel';
 import type { LoggerService } from '@nestjs/common';
-import { DocumentCache } from '../cache/document-cache.js';
+import { DocumentCache, type ScanDocuments } from '../cache/document-cache.js';
 import { SERVED_KINDS } from '../discovery/index.js';
 import { EventView, type DescribeEvent } from '../events/event-view.js';
 import { adminsOrReadOnly, bearerTokens, type Authorize, type TokenEntries } from '../http/access.js';
@@ -13,6 +14,8 @@ import { openHttpsServer, type HttpsOptions, type HttpsServer } from './https-se
 
 export interface GatewayOptions {
   readonly log: EventLog;
+  /** Reads the documents page by page where the log can; absent: all at once. */
+  readonly scanDocuments?: ScanDocuments;
   readonly feed: LogFeed;
   readonly bus: MessageBus;
   readonly name: string;
@@ -37,7 +40,8 @@ export interface RunningGateway {
 /** Loads the documents and the last hour's events, follows the log, and serves the API. */
 export const openGateway = async (options: GatewayOptions): Promise<RunningGateway> => {
   const { log, feed, bus } = options;
-  const cache = new DocumentCache({ log, feed, name: `${options.name}-documents` }, SERVED_KINDS);
+  const scan = options.scanDocuments === undefined ? {} : { scanDocuments: options.scanDocuments };
+  const cache = new DocumentCache({ log, feed, name: `${options.name}-documents`, ...scan }, SERVED_KINDS);
   await cache.load();
   const events = new EventView(cache, options.describeEvent);
   await events.load(log);
@@ -48,6 +52,7 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
     cache,
     bus,
     log,
+    locks: new KeyLock(),
     hub: new WatchHub(),
     sessions,
     authenticate: bearerTokens(options.tokens),

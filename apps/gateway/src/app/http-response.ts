@@ -1,5 +1,7 @@
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { createGzip, constants, type Gzip } from 'node:zlib';
 import type { ApiAnswer, EventSink } from '../http/api-request.js';
 import { MAX_BODY_BYTES } from '../http/json-body.js';
@@ -41,6 +43,9 @@ export const readBody = async (message: IncomingMessage): Promise<Buffer> => {
   return Buffer.concat(chunks);
 };
 
+/** How long a client may take what it was sent last; then its connection is closed over it. */
+const LINGER_MS = 10_000;
+
 /** A watch's connection. Its small writes are sent at once. */
 export class ResponseSink implements EventSink {
   constructor(private readonly response: ServerResponse) {}
@@ -72,7 +77,11 @@ export class ResponseSink implements EventSink {
   }
 
   end(): void {
-    if (!this.closed) this.response.end();
+    if (this.closed) return;
+    const linger = setTimeout(() => this.response.destroy(), LINGER_MS);
+    linger.unref();
+    this.response.once('close', () => clearTimeout(linger));
+    this.response.end();
   }
 
   onClose(listener: () => void): void {
@@ -83,20 +92,14 @@ export class ResponseSink implements EventSink {
 const acceptsGzip = (message: IncomingMessage): boolean =>
   /(^|[\s,])gzip(\s*;\s*q=(?!0(\.0*)?(\s|,|$))[\d.]+)?\s*(,|$)/.test(message.headers['accept-encoding'] ?? '');
 
-const writePieces = async (
-  pieces: readonly string[],
-  target: ServerResponse | Gzip,
-  response: ServerResponse,
-): Promise<void> => {
-  for (const piece of pieces) {
-    if (response.destroyed) return;
-    if (!target.write(piece)) {
-      const gone = new AbortController();
-      response.once('close', () => gone.abort());
-      await once(target, 'drain', { signal: gone.signal }).catch(() => undefined);
-    }
+/** Writes the pieces as fast as the client takes them; a client that goes away ends it. */
+const writePieces = async (pieces: readonly string[], response: ServerResponse, gzip: Gzip | null): Promise<void> => {
+  const source = Readable.from(pieces.map((piece) => Buffer.from(piece)));
+  try {
+    await (gzip === null ? pipeline(source, response) : pipeline(source, gzip, response));
+  } catch (error) {
+    if (!response.destroyed) throw error;
   }
-  target.end();
 };
 
 /** Writes an answer; settles when it is handed over (a watch goes on by itself). */
@@ -122,10 +125,7 @@ export const writeAnswer = async (
     headers[name] = typeof value === 'string' ? value : [...value];
   if (characters >= GZIP_FROM_CHARACTERS && acceptsGzip(message)) {
     response.writeHead(answer.status, { ...headers, 'Content-Encoding': 'gzip', Vary: 'Accept-Encoding' });
-    const gzip = createGzip({ level: constants.Z_BEST_SPEED });
-    gzip.pipe(response);
-    response.once('close', () => gzip.destroy());
-    await writePieces(pieces, gzip, response);
+    await writePieces(pieces, response, createGzip({ level: constants.Z_BEST_SPEED }));
     return;
   }
   const [only] = pieces;
@@ -139,5 +139,5 @@ export const writeAnswer = async (
     return;
   }
   response.writeHead(answer.status, headers);
-  await writePieces(pieces, response, response);
+  await writePieces(pieces, response, null);
 };

@@ -1,5 +1,13 @@
 import { categoryOf } from '@xenolith/contracts';
-import { present, type EventLog, type LogFeed, type LoggedEvent, type Subscription, type Uuid } from '@xenolith/kernel';
+import {
+  present,
+  type EventLog,
+  type LogFeed,
+  type LoggedEvent,
+  type StoredDocument,
+  type Subscription,
+  type Uuid,
+} from '@xenolith/kernel';
 import type { ServedKind } from '../discovery/index.js';
 import { cachedObject, indexerOf, type CachedObject, type Indexer } from './cached-object.js';
 import { KindStore } from './kind-store.js';
@@ -8,6 +16,12 @@ import { Waiting } from './waiting.js';
 
 /** Streams that ended lately, so that who waits for a deletion learns of it even when it came first. */
 const REMEMBERED_ENDS = 10_000;
+
+/** Shows the newest documents in pages, all exact as of the position that it answers. */
+export type ScanDocuments = (
+  categories: readonly string[],
+  onPage: (documents: readonly StoredDocument[]) => void,
+) => Promise<number>;
 
 interface KindEntry {
   readonly store: KindStore;
@@ -28,7 +42,7 @@ export class DocumentCache {
   /** Kinds whose documents are in the log, by category. */
   private readonly kinds = new Map<string, KindEntry>();
   private readonly stores = new Map<ServedKind, KindStore>();
-  private readonly byUid = new Map<Uuid, { readonly object: CachedObject; readonly category: string }>();
+  private readonly byUid = new Map<Uuid, CachedObject>();
   private readonly ends = new Map<Uuid, number>();
   private readonly positions = new Waiting();
   private readonly versions = new Map<Uuid, Waiting>();
@@ -39,7 +53,12 @@ export class DocumentCache {
   private loaded = false;
 
   constructor(
-    private readonly ports: { readonly log: EventLog; readonly feed: LogFeed; readonly name: string },
+    private readonly ports: {
+      readonly log: EventLog;
+      readonly feed: LogFeed;
+      readonly name: string;
+      readonly scanDocuments?: ScanDocuments;
+    },
     kinds: readonly ServedKind[],
   ) {
     this.head = new LogHead(ports.log);
@@ -53,19 +72,30 @@ export class DocumentCache {
 
   /** Settles when all documents are here; `follow` then keeps them up. */
   async load(): Promise<void> {
-    const { position, documents } = await this.ports.log.documents([...this.kinds.keys()]);
-    const byCategory = new Map<string, CachedObject[]>();
-    for (const stored of documents) {
-      const entry = this.kinds.get(stored.category);
-      if (entry === undefined) continue;
-      const object = cachedObject({ ...stored, uid: stored.streamId, indexer: entry.indexer });
-      this.byUid.set(object.uid, { object, category: stored.category });
-      const objects = byCategory.get(stored.category);
-      if (objects) objects.push(object);
-      else byCategory.set(stored.category, [object]);
-    }
+    const byCategory = new Map<string, CachedObject[]>([...this.kinds.keys()].map((category) => [category, []]));
+    const take = (documents: readonly StoredDocument[]): void => {
+      for (const stored of documents) {
+        const entry = this.kinds.get(stored.category);
+        if (entry === undefined) continue;
+        const object = cachedObject({ ...stored, uid: stored.streamId, indexer: entry.indexer });
+        this.byUid.set(object.uid, object);
+        byCategory.get(stored.category)?.push(object);
+      }
+    };
+    const position = await this.readDocuments([...this.kinds.keys()], take);
     for (const [category, entry] of this.kinds) entry.store.load(byCategory.get(category) ?? [], position);
     this.reachedPosition = position;
+  }
+
+  /** Parsed documents take several times the memory of their text: they are read page by page where that can be had. */
+  private async readDocuments(
+    categories: readonly string[],
+    take: (documents: readonly StoredDocument[]) => void,
+  ): Promise<number> {
+    if (this.ports.scanDocuments !== undefined) return this.ports.scanDocuments(categories, take);
+    const { position, documents } = await this.ports.log.documents(categories);
+    take(documents);
+    return position;
   }
 
   /** Settles when the log is followed from where the documents were loaded. */
@@ -103,7 +133,7 @@ export class DocumentCache {
   }
 
   byId(uid: Uuid): CachedObject | undefined {
-    return this.byUid.get(uid)?.object;
+    return this.byUid.get(uid);
   }
 
   /** Settles with false when `position` was not reached in time. */
@@ -118,7 +148,7 @@ export class DocumentCache {
 
   /** Settles with true once the stream is here at `version` or later, ended ones included. */
   async reachVersion(uid: Uuid, version: number, timeoutMs: number): Promise<boolean> {
-    const known = this.byUid.get(uid)?.object.version ?? this.ends.get(uid) ?? 0;
+    const known = this.byUid.get(uid)?.version ?? this.ends.get(uid) ?? 0;
     if (known >= version) return true;
     let waiting = this.versions.get(uid);
     if (waiting === undefined) {
@@ -159,7 +189,7 @@ export class DocumentCache {
       document: event.document,
       indexer: entry.indexer,
     });
-    this.byUid.set(object.uid, { object, category: event.category });
+    this.byUid.set(object.uid, object);
     entry.store.put(object);
     return true;
   }
@@ -172,6 +202,6 @@ export class DocumentCache {
       const oldest = this.ends.keys().next();
       if (oldest.done !== true) this.ends.delete(oldest.value);
     }
-    if (held !== undefined) store.remove(held.object, event.position, event.version);
+    if (held !== undefined) store.remove(held, event.position, event.version);
   }
 }

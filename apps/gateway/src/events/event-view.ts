@@ -227,7 +227,8 @@ export class EventView implements BatchObserver {
     return cachedObject({ uid, position, version: count, document: form.document(entry), indexer: form.indexer });
   }
 
-  private expire(): void {
+  /** Forgets what is too old; called every few seconds. */
+  expire(): void {
     const oldest = this.now() - EVENT_LIFE_MS;
     for (const [key, entry] of this.entries) {
       if (entry.lastAt >= oldest) break;

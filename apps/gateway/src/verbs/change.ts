@@ -118,6 +118,16 @@ const attempt = async (
   return { result, object, created: live === undefined };
 };
 
+const attemptAlone = async (ports: WritePorts, change: Change, commandId: string): Promise<Attempted> => {
+  const { kind, namespace, name } = change.target;
+  const release = await ports.locks.acquire(`${kind.group}/${kind.kind}/${keyOf(namespace, name)}`);
+  try {
+    return await attempt(ports, change, commandId);
+  } finally {
+    release();
+  }
+};
+
 /** Somebody else was faster: what they wrote is merged with, unless the client stated what it wants to change. */
 const isRace = (attempted: Attempted): boolean => {
   if (attempted.result.ok) return false;
@@ -139,7 +149,7 @@ const changeObject = async (ports: WritePorts, change: Change): Promise<ApiAnswe
       const body = objectText(view, text ?? JSON.stringify(earlier.value.document));
       return { status: 200, contentType: view.representation.contentType, body };
     }
-    const attempted = await attempt(ports, change, commandId);
+    const attempted = await attemptAlone(ports, change, commandId);
     if (isRace(attempted)) continue;
     const { result, object, created } = attempted;
     if (!result.ok) throw refusalOf(ports, result.rejection, target, target.name);

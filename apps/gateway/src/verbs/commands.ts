@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { commandSubject, type KindDefinition } from '@xenolith/contracts';
+import type { KeyLock } from '@xenolith/engine';
 import {
   BusFault,
   uuidFrom,
@@ -23,6 +24,8 @@ export interface WritePorts {
   readonly cache: DocumentCache;
   readonly bus: MessageBus;
   readonly log: Pick<EventLog, 'commandResult'>;
+  /** Changes of one object are merged one after the other: at once they would only meet in conflicts. */
+  readonly locks: KeyLock;
 }
 
 /**

@@ -67,8 +67,8 @@ export class WatchSession {
   /** The server is going away: the client comes again, to this one or another. */
   stop(): void {
     if (this.ended) return;
-    this.sink.end();
     this.end('stopped');
+    this.sink.end();
   }
 
   private async catchUp(): Promise<void> {
@@ -140,14 +140,14 @@ export class WatchSession {
   private finish(): void {
     if (this.over) return;
     if (this.request.bookmarks) this.bookmark();
-    this.sink.end();
     this.end('timeout');
+    this.sink.end();
   }
 
   private cut(status: StatusError, reason: 'expired' | 'slow'): void {
     this.sink.write(errorFrame(status.body));
-    this.sink.end();
     this.end(reason);
+    this.sink.end();
   }
 
   private get over(): boolean {

@@ -1,0 +1,175 @@
+import { EventEmitter } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { JsonObject } from '@xenolith/kernel';
+import { networkService } from '@xenolith/network';
+import { runService, serviceConfig } from '@xenolith/runtime';
+import { freePort, startNats, startPostgres, type TestPostgres, type TestServer } from '@xenolith/testing';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { selfSigned } from '../fixture/self-signed.js';
+import { ADMIN_TOKEN, gatewayAt, type GatewayClient } from '../fixture/test-platform.js';
+import { gatewayProgram } from '../gateway-program.js';
+
+const NETWORKS = '/apis/network.xenolith.dev/v1alpha1/namespaces/default/networks';
+
+/** A process as the runtime sees it, inside the test's own. */
+class Handle extends EventEmitter {
+  readonly ended: Promise<number>;
+  private end: (code: number) => void = () => undefined;
+  readonly stderr = { write: (text: string): boolean => process.stderr.write(text) };
+
+  constructor(readonly env: Record<string, string>) {
+    super();
+    this.ended = new Promise((resolve) => (this.end = resolve));
+  }
+
+  exit(code: number): never {
+    this.end(code);
+    return undefined as never;
+  }
+}
+
+let nats: TestServer;
+let postgres: TestPostgres;
+let folder: string;
+const handles: Handle[] = [];
+let first: GatewayClient;
+let second: GatewayClient;
+
+const environment = async (instance: string, databaseUrl: string): Promise<Record<string, string>> => ({
+  DATABASE_URL: databaseUrl,
+  NATS_URL: nats.url,
+  HTTP_PORT: String(await freePort()),
+  LOG_LEVEL: 'error',
+  INSTANCE: instance,
+});
+
+const begin = (program: Parameters<typeof runService>[0], env: Record<string, string>): void => {
+  const handle = new Handle(env);
+  handles.push(handle);
+  void runService(program, handle);
+};
+
+beforeAll(async () => {
+  [nats, postgres] = await Promise.all([startNats(), startPostgres()]);
+  folder = await mkdtemp(join(tmpdir(), 'xenolith-gateway-process-'));
+  const tls = await selfSigned();
+  const tokens = join(folder, 'tokens.json');
+  await writeFile(join(folder, 'cert.pem'), tls.cert);
+  await writeFile(join(folder, 'key.pem'), tls.key);
+  await writeFile(tokens, JSON.stringify([{ token: ADMIN_TOKEN, user: 'ada', groups: ['system:masters'] }]));
+  const databaseUrl = await postgres.createDatabase();
+  begin(
+    { name: 'network', config: serviceConfig, define: () => networkService() },
+    await environment('network-0', databaseUrl),
+  );
+  const clients: GatewayClient[] = [];
+  for (const index of [0, 1]) {
+    const port = await freePort();
+    begin(gatewayProgram, {
+      ...(await environment(`gateway-${index}`, databaseUrl)),
+      GATEWAY_PORT: String(port),
+      TLS_CERT_FILE: join(folder, 'cert.pem'),
+      TLS_KEY_FILE: join(folder, 'key.pem'),
+      TOKENS_FILE: tokens,
+    });
+    clients.push(await gatewayAt(port, tls.cert, join(folder, `kubeconfig-${index}`)));
+  }
+  [first, second] = clients as [GatewayClient, GatewayClient];
+  for (const client of clients)
+    await vi.waitFor(async () => expect((await client.ask('/readyz', { token: null })).text).toBe('ok'), {
+      timeout: 60_000,
+      interval: 100,
+    });
+});
+
+afterAll(async () => {
+  for (const handle of handles) handle.emit('SIGTERM', 'SIGTERM');
+  await Promise.all(handles.map((handle) => handle.ended));
+  await Promise.all([nats.stop(), postgres.stop()]);
+  await rm(folder, { recursive: true, force: true });
+});
+
+const network = (name: string): JsonObject => ({
+  apiVersion: 'network.xenolith.dev/v1alpha1',
+  kind: 'Network',
+  metadata: { name, labels: { of: 'process' } },
+  spec: { cidr: '10.0.0.0/24' },
+});
+
+describe('two gateway processes over PostgreSQL and NATS', () => {
+  it('serve what one of them wrote from both at once, and tell those who watch', async () => {
+    const watch = await second.watch(`${NETWORKS}?watch=true&labelSelector=of%3Dprocess`);
+    for (let index = 0; index < 10; index += 1) {
+      const made = await first.ask(NETWORKS, { method: 'POST', body: network(`n${index}`) });
+      expect(made.status, made.text).toBe(201);
+      const read = await second.ask(`${NETWORKS}/n${index}`);
+      expect(read.json).toEqual(made.json);
+      const changed = await second.ask(`${NETWORKS}/n${index}`, {
+        method: 'PUT',
+        body: {
+          ...read.json,
+          metadata: { ...(read.json['metadata'] as JsonObject), labels: { of: 'process', n: 'x' } },
+        },
+      });
+      expect(changed.status, changed.text).toBe(200);
+      expect((await first.ask(`${NETWORKS}/n${index}`)).json).toEqual(changed.json);
+    }
+    await watch.until((events) => events.length >= 20);
+    watch.close();
+  });
+
+  it('merge patches that meet each other', async () => {
+    await first.ask(NETWORKS, { method: 'POST', body: network('met') });
+    const labels = ['a', 'b', 'c', 'd', 'e', 'f'];
+    const answers = await Promise.all(
+      labels.map((label, index) =>
+        (index % 2 === 0 ? first : second).ask(`${NETWORKS}/met`, {
+          method: 'PATCH',
+          body: { metadata: { labels: { [label]: 'yes' } } },
+          headers: { 'content-type': 'application/merge-patch+json' },
+        }),
+      ),
+    );
+    const accepted = labels.filter((_, index) => answers[index]?.status === 200);
+    expect(answers.every(({ status }) => status === 200 || status === 409)).toBe(true);
+    const read = await first.ask(`${NETWORKS}/met`);
+    const { labels: kept } = read.json['metadata'] as { labels: JsonObject };
+    expect(
+      Object.keys(kept)
+        .filter((label) => label !== 'of')
+        .sort(),
+    ).toEqual(accepted);
+  });
+
+  it('are what kubectl works with', async () => {
+    const described = await first.kubectl(['describe', 'network', 'n0']);
+    expect(described.stdout + described.stderr).toMatch(/Name:\s+n0[\s\S]*Events:/);
+    const deleted = await second.kubectl(['delete', 'network', '--all']);
+    expect(deleted.code, deleted.stderr).toBe(0);
+    expect((await first.kubectl(['get', 'networks'])).stderr).toContain('No resources found');
+  });
+
+  it('say that they can’t know the newest state while PostgreSQL is away, and show what they last saw', async () => {
+    await postgres.kill();
+    const refused = await first.ask(NETWORKS);
+    expect(refused.json).toMatchObject({ code: 503, reason: 'ServiceUnavailable' });
+    expect(refused.headers['retry-after']).toBe('1');
+    expect((await first.ask(`${NETWORKS}?resourceVersion=0`)).status).toBe(200);
+    await postgres.restart();
+    await vi.waitFor(async () => expect((await first.ask(NETWORKS)).status).toBe(200), {
+      timeout: 30_000,
+      interval: 200,
+    });
+  });
+
+  it('go on while NATS restarts', async () => {
+    await nats.restart();
+    await vi.waitFor(
+      async () => expect((await first.ask(NETWORKS, { method: 'POST', body: network('after') })).status).toBe(201),
+      { timeout: 30_000, interval: 200 },
+    );
+    expect((await second.ask(`${NETWORKS}/after`)).status).toBe(200);
+  });
+});
