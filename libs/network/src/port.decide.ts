@@ -176,15 +176,15 @@ const remove = (command: Command, state: PortState): Events => {
   if (state.phase !== 'present' || state.own.attachment === null) return decideShared(command, state);
   const { virtualMachine } = state.own.attachment;
   const owned = state.meta.ownerReferences.some((owner) => owner.uid === virtualMachine.uid);
-  // The collector removes a machine's own ports when the machine goes: they wait to be detached.
-  if (owned && !command.actor.startsWith('user:')) {
+  // What is in use goes when its use ends, as Kubernetes protects claimed volumes; the parts of a living machine go with it only.
+  if (!owned || !command.actor.startsWith('user:')) {
     const data = deleteData.parse(command.data);
     const finalizers = [...new Set([...state.meta.finalizers, ATTACHMENT_FINALIZER])];
     return decideShared({ ...command, data }, { ...state, meta: { ...state.meta, finalizers } });
   }
   return reject(
     'port_in_use',
-    `port "${state.meta.name}" is attached to virtual machine "${virtualMachine.name}"${owned ? ', which owns it: delete the virtual machine instead' : '; shut that down or remove the interface from it first'}`,
+    `port "${state.meta.name}" is attached to virtual machine "${virtualMachine.name}", which owns it: delete the virtual machine instead`,
     { details: { attachedTo: virtualMachine } },
   );
 };

@@ -196,15 +196,15 @@ const remove = (command: Command, state: VolumeState): Events => {
   if (state.phase !== 'present' || state.own.lease === null) return decideShared(command, state);
   const { virtualMachine } = state.own.lease;
   const owned = state.meta.ownerReferences.some((owner) => owner.uid === virtualMachine.uid);
-  // The collector removes a machine's own disks when the machine goes: they wait for its lease to end.
-  if (owned && !command.actor.startsWith('user:')) {
+  // What is in use goes when its use ends, as Kubernetes protects claimed volumes; the parts of a living machine go with it only.
+  if (!owned || !command.actor.startsWith('user:')) {
     const data = deleteData.parse(command.data) as JsonObject;
     const finalizers = [...new Set([...state.meta.finalizers, LEASE_FINALIZER])];
     return decideShared({ ...command, data }, { ...state, meta: { ...state.meta, finalizers } });
   }
   return reject(
     'volume_in_use',
-    `volume "${state.meta.name}" is attached to virtual machine "${virtualMachine.name}"${owned ? ', which owns it: delete the virtual machine instead' : '; shut that down or remove the disk from it first'}`,
+    `volume "${state.meta.name}" is attached to virtual machine "${virtualMachine.name}", which owns it: delete the virtual machine instead`,
     { details: { attachedTo: virtualMachine } },
   );
 };
