@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
+import { context, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace, type Span } from '@opentelemetry/api';
 import type { AppendOutcome, AppendRequest } from '@xenolith/kernel';
 import pg from 'pg';
 import { APPEND_CALL, appendValues, outcomesOf, prepareAppend } from './append-batch.js';
@@ -24,6 +24,7 @@ export class EventStoreFault extends Error {
 
 interface Waiting {
   readonly pending: PendingAppend;
+  readonly span: Span;
   readonly resolve: (outcome: AppendOutcome) => void;
   readonly fail: (fault: unknown) => void;
 }
@@ -72,10 +73,16 @@ export class AppendBatcher {
     if (this.#queue.length >= QUEUE_LIMIT) {
       return Promise.reject(new EventStoreFault(`${QUEUE_LIMIT} appends wait already: the event store is overloaded`));
     }
+    const span = tracer.startSpan('append', {
+      kind: SpanKind.CLIENT,
+      attributes: { 'db.system.name': 'postgresql', 'xenolith.command_id': request.commandId },
+    });
     const pending = prepareAppend(request);
-    return new Promise((resolve, fail) => {
-      this.#queue.push({ pending, resolve, fail });
+    return new Promise<AppendOutcome>((resolve, fail) => {
+      this.#queue.push({ pending, span, resolve, fail });
       this.#schedule();
+    }).finally(() => {
+      span.end();
     });
   }
 
@@ -135,31 +142,41 @@ export class AppendBatcher {
 
   async #settle(batch: readonly Waiting[]): Promise<void> {
     try {
-      const outcomes = await this.#commit(batch.map(({ pending }) => pending));
-      batch.forEach(({ resolve, fail }, index) => {
+      const outcomes = await this.#commit(batch);
+      batch.forEach(({ span, resolve, fail }, index) => {
         const outcome = outcomes[index];
+        span.setAttribute('xenolith.outcome', outcome?.status ?? 'none');
         if (outcome) resolve(outcome);
         else fail(new EventStoreFault('the database gave no verdict'));
       });
     } catch (fault) {
       // One request's data must not fail the others: find it by sending each alone.
       if (isRefusal(fault) && batch.length > 1) for (const waiting of batch) await this.#settle([waiting]);
-      else for (const { fail } of batch) fail(fault);
+      else {
+        for (const { span, fail } of batch) {
+          span.setStatus({ code: SpanStatusCode.ERROR, message: String(fault) });
+          fail(fault);
+        }
+      }
     }
   }
 
-  async #commit(batch: readonly PendingAppend[]): Promise<readonly AppendOutcome[]> {
-    const span = tracer.startSpan('append', { kind: SpanKind.CLIENT, attributes: { 'xenolith.batch': batch.length } });
+  /** A call serves many traces and belongs to none: it is a trace of its own that links to them. */
+  async #commit(waiting: readonly Waiting[]): Promise<readonly AppendOutcome[]> {
+    const batch = waiting.map(({ pending }) => pending);
+    const call = tracer.startSpan('append group', {
+      root: true,
+      attributes: { 'xenolith.batch': batch.length },
+      links: waiting.map(({ span }) => ({ context: span.spanContext() })),
+    });
     try {
       const values = appendValues(batch, this.#options.shapes);
-      const outcomes = outcomesOf(batch, await this.#call([...values]));
+      const answer = await context.with(trace.setSpan(ROOT_CONTEXT, call), () => this.#call([...values]));
+      const outcomes = outcomesOf(batch, answer);
       if (outcomes.some((outcome) => outcome.status === 'appended')) this.#options.onCommit();
       return outcomes;
-    } catch (fault) {
-      span.setStatus({ code: SpanStatusCode.ERROR, message: String(fault) });
-      throw fault;
     } finally {
-      span.end();
+      call.end();
     }
   }
 

@@ -40,8 +40,10 @@ class HeldLease implements Lease {
 
 interface Wish {
   readonly name: string;
-  readonly onHeld: (lease: Lease) => void;
+  readonly run: (lease: Lease) => Promise<void>;
   held: HeldLease | undefined;
+  /** Set while `run` has not ended, which may be after the lease has. */
+  running: Promise<void> | undefined;
 }
 
 /** Holds this process's leases as session advisory locks of one connection: they end together, at the latest when it dies. */
@@ -66,29 +68,22 @@ export class LeaseKeeper {
     return (this.#session as unknown as { readonly processID?: number } | undefined)?.processID;
   }
 
-  /** Calls `onHeld` each time this process gets the lease. One wish for a name in a process. */
-  want(name: string, onHeld: (lease: Lease) => void): void {
-    this.#wishes.set(name, { name, onHeld, held: undefined });
+  /**
+   * Runs `run` each time this process gets the lease; the lease is given back when it ends. While an earlier run goes on, although its lease is over,
+   * others may have the lease and this process does not try: a hung handler must not keep a name. One wish for a name in a process.
+   */
+  want(name: string, run: (lease: Lease) => Promise<void>): void {
+    this.#wishes.set(name, { name, run, held: undefined, running: undefined });
     this.#loop ??= this.#run();
     this.#work.wake();
   }
 
-  /** Gives the lease back so that another may take it; this process tries for it again. Does nothing when it is over already. */
-  async release(lease: Lease): Promise<void> {
-    const wish = this.#wishes.get(lease.name);
-    if (!wish?.held || wish.held !== lease) return;
-    wish.held.end();
-    wish.held = undefined;
-    await this.#unlock(lease.name);
-  }
-
-  /** Does not want the lease any more: ends it, waits until its runner has `finished`, then lets others have it. */
-  async withdraw(name: string, finished: () => Promise<void>): Promise<void> {
+  /** Does not want the lease any more: ends it and waits until its run has ended. */
+  async withdraw(name: string): Promise<void> {
     const wish = this.#wishes.get(name);
     this.#wishes.delete(name);
     wish?.held?.end();
-    await finished();
-    if (wish?.held) await this.#unlock(name);
+    await wish?.running;
   }
 
   async #unlock(name: string): Promise<void> {
@@ -137,7 +132,7 @@ export class LeaseKeeper {
   }
 
   async #tryAll(session: pg.Client): Promise<void> {
-    const wishes = [...this.#wishes.values()].filter(({ held }) => !held);
+    const wishes = [...this.#wishes.values()].filter(({ running }) => !running);
     if (wishes.length === 0) return;
     const { rows } = await session.query<{ place: string }>(
       `select k.place from unnest($1::bigint[]) with ordinality as k(key, place) where pg_try_advisory_lock(k.key)`,
@@ -150,9 +145,20 @@ export class LeaseKeeper {
         await this.#unlock(wish.name);
         continue;
       }
-      const lease = new HeldLease(wish.name);
-      wish.held = lease;
-      wish.onHeld(lease);
+      wish.running = this.#hold(wish, new HeldLease(wish.name));
     }
+  }
+
+  async #hold(wish: Wish, lease: HeldLease): Promise<void> {
+    const session = this.#session;
+    wish.held = lease;
+    await wish.run(lease).catch((fault: unknown) => {
+      this.#report('error', `${wish.name} ended by a fault`, { fault });
+    });
+    lease.end();
+    // Of another session, the lock went with it.
+    if (wish.held === lease && this.#session === session) await this.#unlock(wish.name);
+    wish.held = undefined;
+    wish.running = undefined;
   }
 }

@@ -115,11 +115,8 @@ class Feed implements StoreLogFeed {
   }
 
   async followLeased(follower: LeasedFollower): Promise<Subscription> {
-    let running: Promise<void> = Promise.resolve();
-    this.#leases.want(follower.name, (lease) => {
-      running = running.then(() => this.#runLeased(follower, lease));
-    });
-    return Promise.resolve(this.#subscription(() => this.#leases.withdraw(follower.name, () => running)));
+    this.#leases.want(follower.name, (lease) => this.#runLeased(follower, lease));
+    return Promise.resolve(this.#subscription(() => this.#leases.withdraw(follower.name)));
   }
 
   close(): Promise<void> {
@@ -144,7 +141,6 @@ class Feed implements StoreLogFeed {
   }
 
   async #runLeased(follower: LeasedFollower, lease: Lease): Promise<void> {
-    if (lease.over) return;
     try {
       await this.#options.failpoint?.('lease-taken');
       const begun = await beginEpoch(this.#checkpoints, follower.name);
@@ -157,7 +153,6 @@ class Feed implements StoreLogFeed {
     await follower.onLease?.(false).catch((fault: unknown) => {
       this.#report('warn', `${follower.name} could not be told that it stopped`, { fault });
     });
-    await this.#leases.release(lease);
   }
 
   async #walkLeased(

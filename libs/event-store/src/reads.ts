@@ -13,21 +13,16 @@ import type {
 import type pg from 'pg';
 import { EventStoreFault } from './append-batcher.js';
 
-/** The newest shape that is active for a category is read; a document that has not got it yet is read as it is. */
-const documentOf = (event: string): string => `lateral (
-  select d.body, d.version from es.documents d where d.stream_id = ${event}.stream_id and d.version = ${event}.version
-  order by d.shape = coalesce((select a.shape from es.document_shapes a where a.category = d.category), 1) desc, d.shape desc
-  limit 1)`;
-
 const EVENT_COLUMNS = `e.stream_id, e.version, e.event_id, e.category, e.type, e.schema_version, e.data, e.meta`;
 
 const READ_STREAM = `select ${EVENT_COLUMNS} from es.events e where e.stream_id = $1 and e.version > $2 order by e.version`;
 
-// The limit inside keeps the plan a walk along three indexes, whatever the statistics say.
-const READ_LOG = `select l.position, ${EVENT_COLUMNS}, d.body, d.version is not null as documented
+// The limit inside keeps the plan a walk along three indexes, whatever the statistics say. A document that has several shapes gives several rows.
+const READ_LOG = `select l.position, ${EVENT_COLUMNS}, d.body, d.shape,
+    (select json_object_agg(a.category, a.shape) from es.document_shapes a) as active
   from (select * from es.event_log where position > $1 order by position limit $2) l
   join es.events e on e.txid = l.txid and e.seq = l.seq
-  left join ${documentOf('e')} d on true
+  left join es.documents d on d.stream_id = e.stream_id and d.version = e.version
   order by l.position`;
 
 interface EventRow {
@@ -44,7 +39,10 @@ interface EventRow {
 interface LogRow extends EventRow {
   readonly position: string;
   readonly body: JsonObject | null;
-  readonly documented: boolean;
+  /** Null when the event left no document. */
+  readonly shape: number | null;
+  /** Active shapes by category; null or missing is 1. */
+  readonly active: Readonly<Record<string, number>> | null;
 }
 
 const storedEvent = (row: EventRow): StoredEvent => ({
@@ -61,12 +59,27 @@ const storedEvent = (row: EventRow): StoredEvent => ({
 const loggedEvent = (row: LogRow): LoggedEvent => ({
   ...storedEvent(row),
   position: Number(row.position),
-  ...(row.documented ? { document: row.body } : {}),
+  ...(row.shape === null ? {} : { document: row.body }),
 });
 
 export const readStream = async (pool: pg.Pool, streamId: Uuid, after: number): Promise<readonly StoredEvent[]> => {
   const { rows } = await pool.query<EventRow>({ name: 'es_read_stream', text: READ_STREAM, values: [streamId, after] });
   return rows.map(storedEvent);
+};
+
+/** How much a row is wanted among those of the same event: the active shape first, else the newest. */
+const preference = ({ shape, active, category }: LogRow): number =>
+  shape === null ? -1 : shape === (active?.[category] ?? 1) ? Number.MAX_SAFE_INTEGER : shape;
+
+/** One row for each event. While documents are being rebuilt, an event comes once for each shape that its document has. */
+const withOneShape = (rows: readonly LogRow[]): readonly LogRow[] => {
+  const chosen: LogRow[] = [];
+  for (const row of rows) {
+    const last = chosen.at(-1);
+    if (last?.position !== row.position) chosen.push(row);
+    else if (preference(last) < preference(row)) chosen[chosen.length - 1] = row;
+  }
+  return chosen;
 };
 
 export const readLog = async (
@@ -75,7 +88,7 @@ export const readLog = async (
   limit: number,
 ): Promise<readonly LoggedEvent[]> => {
   const { rows } = await pool.query<LogRow>({ name: 'es_read_log', text: READ_LOG, values: [after, limit] });
-  return rows.map(loggedEvent);
+  return withOneShape(rows).map(loggedEvent);
 };
 
 interface CommandRow {

@@ -13,6 +13,8 @@ export const SEQUENCER_LOCK = lockKey('xenolith/sequencer');
 
 /** A look without work is one statement of 0.1 ms: twenty a second cost nothing, and without NATS a follower is this late at most. */
 const POLL_MS = 50;
+/** An open transaction, such as that of a checkpoint, ends without a ping; most take a millisecond or two. */
+const OPEN_MS = 2;
 /** How often a candidate tries to become the holder: what a take-over adds to the time the log stands still. */
 const CANDIDATE_MS = 100;
 const OFFENDER_LOOK_MS = 250;
@@ -182,8 +184,9 @@ class Candidate {
   async #sequenceLoop(session: pg.Client, term: Term): Promise<void> {
     let limit = WINDOW_EVENTS;
     while (!this.#isOver(term)) {
-      if (!(await this.#hasWork(session))) {
-        await this.#work.wait(POLL_MS);
+      const standing = await this.#look(session);
+      if (standing !== 'closed') {
+        await this.#work.wait(standing === 'open' ? OPEN_MS : POLL_MS);
         continue;
       }
       await this.#options.failpoint?.('before-sequence');
@@ -194,18 +197,23 @@ class Candidate {
       if (state === 'timeout') limit = Math.max(1, Math.floor(limit / 4));
       else if (state === 'more') limit = numbered > 0 ? WINDOW_EVENTS : Math.min(WIDEST_WINDOW, limit * 4);
       else limit = WINDOW_EVENTS;
-      // All that is left waits for an open transaction; its end brings a ping.
-      if (state === 'done' && numbered === 0) await this.#work.wait(POLL_MS);
+      // All that is left waits for an open transaction.
+      if (state === 'done' && numbered === 0) await this.#work.wait(OPEN_MS);
     }
   }
 
-  /** Takes no transaction id, so that an idle log costs none. */
-  async #hasWork(session: pg.Client): Promise<boolean> {
-    const { rows } = await session.query<{ idle: boolean }>({
-      name: 'es_idle',
-      text: 'select es.settled(pg_snapshot_xmin(pg_current_snapshot())) as idle',
+  /**
+   * Whether events without a position are in a closed window, only beyond an open transaction, or nowhere. Takes no transaction id, so that an idle
+   * log costs none.
+   */
+  async #look(session: pg.Client): Promise<'closed' | 'open' | 'idle'> {
+    const { rows } = await session.query<{ closed: boolean; all: boolean }>({
+      name: 'es_look',
+      text: `select es.settled(pg_snapshot_xmin(pg_current_snapshot())) as closed,
+        es.settled(pg_snapshot_xmax(pg_current_snapshot())) as all`,
     });
-    return rows[0]?.idle !== true;
+    if (rows[0]?.closed !== true) return 'closed';
+    return rows[0].all ? 'idle' : 'open';
   }
 
   async #sequence(

@@ -105,13 +105,10 @@ export const runTimers = async (options: TimersOptions): Promise<Subscription> =
   const report: Report = options.report ?? ((): void => undefined);
   const keeper = new LeaseKeeper({ databaseUrl, name: `${name} timers`, report });
   const runner = new TimerRunner(options);
-  let running: Promise<void> = Promise.resolve();
-  keeper.want(leaseName, (lease) => {
-    running = running.then(() => runner.run(lease));
-  });
+  keeper.want(leaseName, (lease) => runner.run(lease));
   return Promise.resolve(
     stopOnce(async () => {
-      await keeper.withdraw(leaseName, () => running);
+      await keeper.withdraw(leaseName);
       await keeper.stop();
     }),
   );
