@@ -1,4 +1,4 @@
-import type { ComputeIndexes, HeartbeatMonitor } from '@xenolith/compute';
+import type { ComputeIndexes, HeartbeatMonitor, HostFigures } from '@xenolith/compute';
 import { Gauge, type Registry } from 'prom-client';
 
 interface FleetView {
@@ -36,27 +36,31 @@ const countMachines = (registry: Registry, { indexes }: FleetView): void => {
   });
 };
 
+const FIGURES: readonly { readonly name: string; readonly help: string; readonly of: (host: HostFigures) => number }[] =
+  [
+    { name: 'xenolith_host_cpu_load', help: 'Busy share of the hardware threads, 0 to 1.', of: (host) => host.cpuLoad },
+    { name: 'xenolith_host_domains', help: 'Domains on the host, Dom0 left out.', of: (host) => host.domains },
+    {
+      name: 'xenolith_host_free_memory_bytes',
+      help: 'Memory that no domain has.',
+      of: (host) => host.freeMemoryBytes,
+    },
+  ];
+
 /** Figures of each host as its last heartbeat said; a host that sends none shows none. */
 const showHeartbeats = (registry: Registry, { monitor }: FleetView): void => {
-  const gauge = (name: string, help: string): Gauge =>
-    new Gauge({ name, help, labelNames: ['host'], registers: [registry] });
-  const load = gauge('xenolith_host_cpu_load', 'Busy share of the hardware threads, 0 to 1.');
-  const domains = gauge('xenolith_host_domains', 'Domains on the host, Dom0 left out.');
-  const free: Gauge = new Gauge({
-    name: 'xenolith_host_free_memory_bytes',
-    help: 'Memory that no domain has.',
-    labelNames: ['host'],
-    registers: [registry],
-    // One pass fills all three, so that they are of one moment.
-    collect: (): void => {
-      for (const shown of [load, domains, free]) shown.reset();
-      for (const host of monitor.figures()) {
-        load.set({ host: host.name }, host.cpuLoad);
-        domains.set({ host: host.name }, host.domains);
-        free.set({ host: host.name }, host.freeMemoryBytes);
-      }
-    },
-  });
+  for (const { name, help, of } of FIGURES) {
+    const gauge: Gauge = new Gauge({
+      name,
+      help,
+      labelNames: ['host'],
+      registers: [registry],
+      collect: (): void => {
+        gauge.reset();
+        for (const host of monitor.figures()) gauge.set({ host: host.name }, of(host));
+      },
+    });
+  }
 };
 
 /** The fleet at `/metrics`: what the indexes hold and what heartbeats say, neither of which is in the log as figures. */
