@@ -25,6 +25,7 @@ import {
 } from '@xenolith/kernel';
 import { KeyLock } from './key-lock.js';
 import { LoadedStreams, type LoadedStream } from './loaded-streams.js';
+import { claimMissing, staleVersion, takenName } from './refusals.js';
 import {
   routesOf,
   type CommandRoute,
@@ -399,27 +400,3 @@ const knownReply = (message: CommandMessage, hash: string, stored: CommandResult
     };
   return { done: true, reply: stored.result as unknown as Reply, outcome: 'known' };
 };
-
-const staleVersion = (message: CommandMessage, actual: number): Reply & { ok: false } =>
-  reject(
-    'version_conflict',
-    `the object was changed meanwhile: version ${message.expectedVersion ?? 0} was stated, ${actual} is there; read it again and apply your change to that`,
-  );
-
-/** The refusal of a taken claim where the route names none: `already_exists` for names, `claim_taken` else. */
-export const takenName = (claim: { scope: string; value: string; holder: Uuid }): Reply & { ok: false } => {
-  const [family, group, kind, namespace] = claim.scope.split('/');
-  if (family !== 'name')
-    return reject('claim_taken', `${claim.scope} "${claim.value}" is held by ${claim.holder}`, {
-      details: { ...claim },
-    });
-  return reject(
-    'already_exists',
-    `${kind ?? ''} "${claim.value}" of ${group === '' ? 'the core group' : (group ?? '')} already exists${namespace === '' ? '' : ` in namespace "${namespace ?? ''}"`}`,
-  );
-};
-
-const claimMissing = (claim: { scope: string; value: string }): Reply & { ok: false } =>
-  claim.scope === 'namespace/active'
-    ? reject('namespace_not_active', `namespace "${claim.value}" does not exist or is being deleted`)
-    : reject('not_found', `${claim.scope} "${claim.value}" does not exist`);

@@ -4,5 +4,6 @@ export * from './key-lock.js';
 export * from './loaded-streams.js';
 export * from './process-runner.js';
 export * from './reaction-runner.js';
+export * from './refusals.js';
 export * from './service.js';
 export * from './service-engine.js';
