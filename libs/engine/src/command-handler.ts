@@ -25,6 +25,7 @@ import {
 } from '@xenolith/kernel';
 import { KeyLock } from './key-lock.js';
 import { LoadedStreams, type LoadedStream } from './loaded-streams.js';
+import type { IndexFeed } from './index-feed.js';
 import { claimMissing, staleVersion, takenName } from './refusals.js';
 import {
   routesOf,
@@ -317,11 +318,6 @@ export class CommandHandler {
       }
     }
   }
-}
-
-/** Where own appends are shown before the feed brings them. */
-export interface IndexFeed {
-  applyOwn(events: readonly IndexedEvent[]): void;
 }
 
 const evolveTouched = (stream: Touched, event: NewEvent, command: Command): void => {

@@ -1,6 +1,10 @@
 import type { EventLog, LogFeed, LoggedEvent, Subscription, Uuid } from '@xenolith/kernel';
-import type { IndexFeed } from './command-handler.js';
 import type { Index, IndexedEvent } from './service.js';
+
+/** Where own appends are shown before the feed brings them. */
+export interface IndexFeed {
+  applyOwn(events: readonly IndexedEvent[]): void;
+}
 
 /** Keeps a service's indexes: loads their documents, follows the log, and shows own appends early, each event once. */
 export class Indexes implements IndexFeed {
