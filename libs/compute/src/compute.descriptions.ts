@@ -52,6 +52,7 @@ const describeMachine = (event: VirtualMachineEvent): EventDescription | null =>
     case 'VirtualMachineSpecChanged':
     case 'VirtualMachineDeleted':
     case 'VirtualMachineOperationSuperseded':
+    case 'VirtualMachineEndedEarly':
       return null;
   }
 };

@@ -296,8 +296,8 @@ describe('a start for which no host has room', () => {
     await platform.createMachine('web');
     await platform.clock.advance(1_000);
     platform.scheduler.refusal = null;
-    const { uid, document } = operationOf('provision') ?? { uid: '', document: {} };
-    const [placement] = (document['status'] as { waitsOn: string[] }).waitsOn;
+    const { uid } = operationOf('provision') ?? { uid: '' };
+    const [placement] = platform.status(uid)['waitsOn'] as string[];
     await platform.logged('placement', placement ?? '', 'PlacementDecided');
     await platform.clock.advance(100);
     expect(platform.machine('web').phase).toBe('Running');

@@ -216,6 +216,20 @@ describe('records', () => {
       .thenNothing();
   });
 
+  it('of a guest that ended before its start was recorded are acted on with it', () => {
+    const early = machine(STARTING)
+      .when({ type: 'ReportDomainStopped', data: { incarnation: 1, host: 'host-1', reason: 'crash' } })
+      .then([{ type: 'VirtualMachineEndedEarly' }]);
+    expect(early.state).toMatchObject({ own: { run: { phase: 'halted' } } });
+    machine([...STARTING, eventOf('VirtualMachineEndedEarly', { incarnation: 1, reason: 'crash' })])
+      .when({ type: 'RecordVirtualMachineStarted', data: started().data })
+      .then([
+        { type: 'VirtualMachineStarted' },
+        { type: 'VirtualMachineHalted', data: { reason: 'guest_crash' } },
+        { type: 'VirtualMachineOperationStarted', data: { action: 'release' } },
+      ]);
+  });
+
   it('of a start that the wish to be halted came too late for lead to a shutdown', () => {
     const late = [...STARTING, eventOf('VirtualMachineSpecChanged', { spec: machineSpec({ powerState: 'Halted' }) })];
     machine(late)

@@ -12,7 +12,7 @@ import {
 } from '@xenolith/contracts';
 import { ok, reject, type Command, type NewEvent, type Result } from '@xenolith/kernel';
 import { trusted } from './trusted.js';
-import { checkAllowed } from './virtual-machine.power.js';
+import { checkAllowed, isStarting } from './virtual-machine.power.js';
 import { machineRules } from './virtual-machine.rules.js';
 import {
   currentOperation,
@@ -90,15 +90,6 @@ const decideEnded = (machine: PresentMachine, command: Command): Decision => {
   return ok([...events, ...deprovisionNext(machine, data.operation, command)]);
 };
 
-const decideStarted = (machine: PresentMachine, command: Command): Decision => {
-  const data = trusted(virtualMachineCommands.RecordVirtualMachineStarted, command);
-  if (currentOperation(machine.own, data.operation) === undefined) return NOTHING;
-  const events = [eventOf('VirtualMachineStarted', data), ...deprovisionNext(machine, data.operation, command)];
-  // The wish to be halted came too late to cancel the start, so it is acted on now.
-  const unwanted = events.length === 1 && machine.spec.powerState === 'Halted';
-  return ok(unwanted ? [...events, operationStarted(machine, command, { action: 'shutdown' })] : events);
-};
-
 const decideHalted = (machine: PresentMachine, command: Command): Decision => {
   const data = trusted(virtualMachineCommands.RecordVirtualMachineHalted, command);
   const { run } = machine.own;
@@ -156,27 +147,53 @@ const POLICY_OF = {
   reboot: { field: 'onReboot', reason: 'guest_poweroff', message: 'the guest asked for a reboot' },
 } as const;
 
-const decideDomainStopped = (machine: PresentMachine, command: Command): Decision => {
-  const data = trusted(reportDomainStoppedData, command);
-  const { run } = machine.own;
-  if (run.phase === 'halted' || run.incarnation !== data.incarnation || run.host !== data.host) return NOTHING;
-  // The host has restarted the guest already.
-  if (data.domid !== undefined)
-    return data.domid === run.domid ? NOTHING : ok([eventOf('VirtualMachineRebooted', { domid: data.domid })]);
-  const { field, reason, message } = POLICY_OF[data.reason];
+interface EndOfGuest {
+  readonly incarnation: number;
+  readonly reason: keyof typeof POLICY_OF;
+}
+
+/** A guest that ended by itself follows its machine's policy. */
+const runEnded = (machine: PresentMachine, command: Command, end: EndOfGuest): Decision => {
+  const { field, reason, message } = POLICY_OF[end.reason];
   const policy = machine.spec[field];
   switch (policy) {
     case 'preserve':
-      return run.phase === 'paused' ? NOTHING : ok([eventOf('VirtualMachinePaused', {})]);
+      return machine.own.run.phase === 'paused' ? NOTHING : ok([eventOf('VirtualMachinePaused', {})]);
     case 'restart':
-    case 'destroy':
-      return endOfRun(machine, command, {
-        incarnation: run.incarnation,
-        reason,
-        message,
-        restart: policy === 'restart',
-      });
+    case 'destroy': {
+      const { incarnation } = end;
+      return endOfRun(machine, command, { incarnation, reason, message, restart: policy === 'restart' });
+    }
   }
+};
+
+const decideDomainStopped = (machine: PresentMachine, command: Command): Decision => {
+  const { incarnation, reason, host, domid } = trusted(reportDomainStoppedData, command);
+  const { run, operations, endedEarly } = machine.own;
+  if (run.phase === 'halted') {
+    const starting = operations.some(isStarting) && machine.own.incarnation === incarnation;
+    const news = starting && domid === undefined && endedEarly?.incarnation !== incarnation;
+    return news ? ok([eventOf('VirtualMachineEndedEarly', { incarnation, reason })]) : NOTHING;
+  }
+  if (run.incarnation !== incarnation || run.host !== host) return NOTHING;
+  // The host has restarted the guest already.
+  if (domid !== undefined) return domid === run.domid ? NOTHING : ok([eventOf('VirtualMachineRebooted', { domid })]);
+  return runEnded(machine, command, { incarnation, reason });
+};
+
+const decideStarted = (machine: PresentMachine, command: Command): Decision => {
+  const data = trusted(virtualMachineCommands.RecordVirtualMachineStarted, command);
+  if (currentOperation(machine.own, data.operation) === undefined) return NOTHING;
+  const early = machine.own.endedEarly;
+  if (early?.incarnation === data.incarnation && machine.meta.deletionTimestamp === undefined) {
+    const operations = machine.own.operations.filter((operation) => operation.operation !== data.operation);
+    const end = runEnded({ ...machine, own: { ...machine.own, operations } }, command, early);
+    return end.ok ? ok([eventOf('VirtualMachineStarted', data), ...end.value]) : end;
+  }
+  const events = [eventOf('VirtualMachineStarted', data), ...deprovisionNext(machine, data.operation, command)];
+  // The wish to be halted came too late to cancel the start, so it is acted on now.
+  const unwanted = events.length === 1 && machine.spec.powerState === 'Halted';
+  return ok(unwanted ? [...events, operationStarted(machine, command, { action: 'shutdown' })] : events);
 };
 
 const decideStopped = (machine: PresentMachine, command: Command): Decision => {

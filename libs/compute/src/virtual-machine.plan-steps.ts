@@ -125,7 +125,7 @@ export const provisionDisk = (machine: PresentMachine, disk: Disk, incarnation: 
       }),
       virtualMachine: machineRef(machine),
       incarnation,
-      readOnly: disk.readOnly,
+      readOnly: disk.readOnly ?? false,
     },
     undo: {
       type: 'DeprovisionVolume',
@@ -143,7 +143,7 @@ export const attachVolume = (machine: PresentMachine, disk: Disk, incarnation: n
     to: { service: 'storage' },
     type: 'AttachVolume',
     streamId,
-    data: { virtualMachine: machineRef(machine), incarnation, readOnly: disk.readOnly },
+    data: { virtualMachine: machineRef(machine), incarnation, readOnly: disk.readOnly ?? false },
     waitOn: ['not_found'],
     undo: { type: 'DetachVolume', streamId, data: { virtualMachine: { uid: machine.meta.uid }, incarnation } },
   });
@@ -189,7 +189,7 @@ const domainConfig = (machine: PresentMachine): Record<keyof DomainConfig, unkno
       name: disk.name,
       volume: from(`disk-${disk.name}`, 'name'),
       sizeBytes: from(`disk-${disk.name}`, 'sizeBytes'),
-      readOnly: disk.readOnly,
+      readOnly: disk.readOnly ?? false,
       fencingToken: from(`disk-${disk.name}`, 'fencingToken'),
     })),
     nics: spec.nics.map((nic) => ({

@@ -71,6 +71,8 @@ export interface MachineOwn {
   /** Devices of the last run: they outlive it, addresses and all. */
   readonly disks: readonly AttachedDisk[];
   readonly nics: readonly AttachedNic[];
+  /** A run whose guest ended before its start was recorded. */
+  readonly endedEarly: { readonly incarnation: number; readonly reason: 'poweroff' | 'crash' | 'reboot' } | null;
   /** The scheduler's words while no host fits. */
   readonly unschedulable: string | null;
   /** Why the last operation came to nothing. */
@@ -87,6 +89,7 @@ export const NEVER_STARTED: MachineOwn = {
   operations: [],
   disks: [],
   nics: [],
+  endedEarly: null,
   unschedulable: null,
   problem: null,
   ready: {

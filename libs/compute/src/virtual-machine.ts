@@ -96,6 +96,7 @@ const started = (
     },
     disks: data.disks,
     nics: data.nics,
+    endedEarly: null,
     unschedulable: null,
     problem: null,
   },
@@ -131,6 +132,8 @@ const evolveOwn = (machine: PresentMachine, event: VirtualMachineEvent): Present
       return ended(machine, event.data);
     case 'VirtualMachineUnschedulable':
       return change((own) => ({ ...own, unschedulable: event.data.message }));
+    case 'VirtualMachineEndedEarly':
+      return change((own) => ({ ...own, endedEarly: event.data }));
     case 'VirtualMachineStarted':
       return started(machine, event.data);
     case 'VirtualMachinePaused':
@@ -215,6 +218,6 @@ export const virtualMachineAggregate: Aggregate<MachineState> = {
   toResource: (state) => objectResource(machineRules, state),
   consequences,
   ended: (state) => state.phase === 'deleted',
-  stateVersion: 1,
+  stateVersion: 2,
   snapshotEvery: 100,
 };

@@ -62,7 +62,8 @@ const disk = z.strictObject({
     .string()
     .optional()
     .describe('Where a new disk lives. Default: the platform’s default storage domain.'),
-  readOnly: z.boolean().default(false),
+  // No default: kubectl apply compares lists whole, and an entry that gained a member would differ from what was applied.
+  readOnly: z.boolean().optional().describe('True keeps the machine from writing to it. Default: false.'),
 });
 
 const nic = z.strictObject({
@@ -321,6 +322,11 @@ export const virtualMachineEvents = {
     paused: z.boolean(),
     disks: z.array(attachedDisk),
     nics: z.array(attachedNic),
+  }),
+  /** The guest of a run that is being started ended before the start was recorded; it is acted on when the start is. */
+  VirtualMachineEndedEarly: z.object({
+    incarnation: z.number().int(),
+    reason: z.enum(['poweroff', 'crash', 'reboot']),
   }),
   VirtualMachinePaused: z.object({ operation: z.string().optional() }),
   VirtualMachineUnpaused: z.object({ operation: z.string().optional() }),
