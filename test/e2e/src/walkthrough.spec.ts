@@ -166,7 +166,8 @@ describe('a platform as its first user meets it', () => {
   it('finds an `up` beside it already running', async () => {
     const again = await platform.xenolith('up', '--detach', '--port', String(platform.port));
     expect(again.code).toBe(0);
-    expect(again.stdout).toMatch(/running/i);
+    expect(again.stderr).toMatch(/runs already/);
+    expect(again.stdout).toMatch(/^xenolith is ready: /);
   });
 
   it('keeps everything over a restart', async () => {
