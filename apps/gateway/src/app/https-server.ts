@@ -9,14 +9,19 @@ import { ApiController, GATEWAY, type Gateway } from './api.controller.js';
 /** Kubernetes clients send tokens and long selectors, never more than this. */
 const MAX_HEADER_BYTES = 64 * 1024;
 /** A client that takes longer for its headers, or for the whole of a request, holds a connection for nothing. */
-const HEADERS_TIMEOUT_MS = 20_000;
-const REQUEST_TIMEOUT_MS = 60_000;
+const PATIENCE: Patience = { headersMs: 20_000, requestMs: 60_000, checkMs: 5_000 };
 /** Longer than the pauses of client libraries between two polls. */
 const KEEP_ALIVE_MS = 120_000;
-/** How often slow requests are looked for. */
-const CHECK_INTERVAL_MS = 5_000;
 /** Open connections; a cluster's worth of clients and 10,000 watches. */
 const MAX_CONNECTIONS = 20_000;
+
+/** How long clients may take. */
+export interface Patience {
+  readonly headersMs: number;
+  readonly requestMs: number;
+  /** How often slow requests are looked for. */
+  readonly checkMs: number;
+}
 
 export interface HttpsOptions {
   readonly host: string;
@@ -24,6 +29,7 @@ export interface HttpsOptions {
   readonly port: number;
   readonly tls: { readonly cert: string | Buffer; readonly key: string | Buffer };
   readonly logger: LoggerService | false;
+  readonly patience?: Patience;
 }
 
 export interface HttpsServer {
@@ -56,7 +62,7 @@ const brokenRequest = (code: string): StatusSource => {
       return {
         code: 408,
         reason: 'Timeout',
-        message: `the request did not arrive within ${REQUEST_TIMEOUT_MS / 1000} s; send it again`,
+        message: 'the request did not arrive whole in time; send it again',
       };
     default:
       return { code: 400, reason: 'BadRequest', message: 'this is not an HTTP/1.1 request' };
@@ -83,18 +89,19 @@ const answerBroken = (error: Error & { code?: string }, socket: Socket): void =>
 
 /** Serves the API over HTTPS: Nest on Fastify, with bodies left to the verbs, which know what each may be. */
 export const openHttpsServer = async (gateway: Gateway, options: HttpsOptions): Promise<HttpsServer> => {
+  const patience = options.patience ?? PATIENCE;
   const adapter = new FastifyAdapter({
     https: {
       ...options.tls,
       minVersion: 'TLSv1.2',
       maxHeaderSize: MAX_HEADER_BYTES,
-      headersTimeout: HEADERS_TIMEOUT_MS,
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      connectionsCheckingInterval: CHECK_INTERVAL_MS,
+      headersTimeout: patience.headersMs,
+      requestTimeout: patience.requestMs,
+      connectionsCheckingInterval: patience.checkMs,
       noDelay: true,
     },
     keepAliveTimeout: KEEP_ALIVE_MS,
-    requestTimeout: REQUEST_TIMEOUT_MS,
+    requestTimeout: patience.requestMs,
     clientErrorHandler: answerBroken,
     forceCloseConnections: 'idle',
     exposeHeadRoutes: false,

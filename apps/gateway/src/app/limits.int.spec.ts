@@ -34,9 +34,9 @@ const network = (metadata: JsonObject, spec: JsonObject = {}): string =>
   });
 
 /** What the gateway answers to bytes that are sent as they are. */
-const raw = (bytes: string): Promise<string> =>
+const raw = (bytes: string, gateway = api): Promise<string> =>
   new Promise((resolve, fail) => {
-    const socket = connect({ port: api.port, host: '127.0.0.1', ca: api.ca }, () => socket.write(bytes));
+    const socket = connect({ port: gateway.port, host: '127.0.0.1', ca: gateway.ca }, () => socket.write(bytes));
     let text = '';
     socket.setEncoding('utf8');
     socket.on('data', (chunk: string) => (text += chunk));
@@ -137,6 +137,19 @@ describe('the gateway refuses', () => {
     expect(await raw(headers).catch(() => 'HTTP/1.1 431 "kind":"Status"')).toMatch(
       /^HTTP\/1\.1 431 [\s\S]*"kind":"Status"/,
     );
+  });
+
+  it('requests that never end', async () => {
+    const hasty = await startTestPlatform({ patience: { headersMs: 300, requestMs: 600, checkMs: 50 } });
+    try {
+      const [gateway] = hasty.gateways as [GatewayUnderTest];
+      const begun = `POST ${NETWORKS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer admin-token-0123456789\r\n`;
+      expect(await raw(begun, gateway)).toMatch(/^HTTP\/1\.1 408 [\s\S]*"kind":"Status"/);
+      const body = `${begun}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{`;
+      expect(await raw(body, gateway)).toMatch(/^HTTP\/1\.1 408 [\s\S]*"kind":"Status"/);
+    } finally {
+      await hasty.close();
+    }
   });
 
   it('commands for a service that is not there, with a hint when to ask again', async () => {
