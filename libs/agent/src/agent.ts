@@ -1,9 +1,8 @@
-import { agentCommands, agentSubject, commandSubject, type AgentCommandType } from '@xenolith/contracts';
+import { agentCommands, agentSubject, type AgentCommandType } from '@xenolith/contracts';
 import {
   ok,
   randomFrom,
   reject,
-  uuidFrom,
   type Clock,
   type CommandMessage,
   type JsonObject,
@@ -14,18 +13,17 @@ import {
   type Uuid,
 } from '@xenolith/kernel';
 import { allocatableBytesOf, type GuestEnd, type HostEvent, type ProfileName } from '@xenolith/xen';
+import { Announcer } from './announcer.js';
 import { CommandDesk } from './command-desk.js';
 import { FaultRules } from './fault-rules.js';
 import { Fleet, type HostSlot } from './fleet.js';
 import { Heartbeats } from './heartbeats.js';
-import type { EntryOf, Journal, JournalEntry, Report, RuleList } from './journal.js';
-import { inventoryOf, messageFrom, registrationOf } from './messages.js';
+import type { EntryOf, Journal, JournalEntry, RuleList } from './journal.js';
+import { inventoryOf } from './messages.js';
 import type { AgentObserver } from './observer.js';
 import { Outbox } from './outbox.js';
 import { TimerQueue } from './timer-queue.js';
 
-/** Pause before a registration that compute refused is tried again: a rule said no, and only people change rules. */
-const REFUSED_PAUSE_MS = 30_000;
 const SWEEP_MS = 10_000;
 /** A snapshot is worth its writing once the journal is this long, and several times longer than the snapshot. */
 const COMPACT_AT_LEAST = 20_000;
@@ -76,13 +74,12 @@ export class Agent {
   private readonly desk: CommandDesk;
   private readonly outbox: Outbox;
   private readonly observer: AgentObserver;
-  private readonly reports = new Map<Uuid, Report>();
-  private readonly reported = new Set<Uuid>();
-  private readonly registeredBoots = new Map<string, Uuid>();
-  private readonly served: Subscription[] = [];
+  private readonly announcer: Announcer;
+  private readonly subscriptions: Subscription[] = [];
+  /** Names of the hosts that are this agent's now; the journal may know more. */
+  private readonly served: ReadonlySet<string>;
   private heartbeats: Heartbeats | null = null;
   private origin: EntryOf<'born'> | null = null;
-  private registrations = 0;
   private lines = 0;
   private compacting = false;
   private live = false;
@@ -92,6 +89,7 @@ export class Agent {
     private readonly ports: AgentPorts,
   ) {
     this.observer = ports.observer ?? {};
+    this.served = new Set(options.hosts);
     this.timers = new TimerQueue(ports.clock);
     this.fleet = new Fleet({ clock: ports.clock, timers: this.timers }, (slot, event) => this.onHostEvent(slot, event));
     this.desk = new CommandDesk({
@@ -100,13 +98,21 @@ export class Agent {
       timers: this.timers,
       observer: this.observer,
       keep: (entry) => this.keep(entry),
-      onFired: (rule) => this.reportFired(rule),
+      onFired: (rule) => this.announcer.reportFired(rule),
     });
     this.outbox = new Outbox({
       bus: ports.bus,
       timers: this.timers,
       random: randomFrom(`${options.seed}/outbox`),
       observer: this.observer,
+    });
+    this.announcer = new Announcer({
+      fleet: this.fleet,
+      faults: this.faults,
+      outbox: this.outbox,
+      observer: this.observer,
+      agentVersion: options.agentVersion,
+      keep: (entry) => this.keep(entry),
     });
   }
 
@@ -117,10 +123,9 @@ export class Agent {
     this.live = true;
     this.fleet.goLive();
     this.desk.goLive();
-    this.reported.clear();
     await this.serve(slots);
-    for (const report of this.reports.values()) this.post(report);
-    for (const slot of slots) this.register(slot);
+    this.announcer.goLive(this.origin?.at ?? 0);
+    for (const slot of slots) this.announcer.register(slot);
     this.outbox.start();
     this.heartbeats = new Heartbeats(slots, this.fleet, this.ports);
     this.heartbeats.start();
@@ -132,19 +137,19 @@ export class Agent {
     this.heartbeats?.stop();
     this.outbox.stop();
     this.desk.close();
-    await Promise.all(this.served.splice(0).map((subscription) => subscription.stop()));
+    await Promise.all(this.subscriptions.splice(0).map((subscription) => subscription.stop()));
     this.timers.clear();
   }
 
   /** The bus is back after a break: compute may have missed what happened, so every host says again what it runs. */
   reconnected(): void {
-    this.registeredBoots.clear();
-    for (const name of this.options.hosts) this.register(this.fleet.slot(name));
+    this.announcer.forgetRegistrations();
+    for (const name of this.options.hosts) this.announcer.register(this.fleet.slot(name));
   }
 
   /** Hosts whose registration compute has answered since they booted or the bus came back. */
   get registered(): number {
-    return this.registeredBoots.size;
+    return this.announcer.registered;
   }
 
   get hosts(): number {
@@ -202,7 +207,7 @@ export class Agent {
           concurrency: COMMANDS_PER_HOST,
         }),
       );
-      this.served.push(...(await Promise.all(some)));
+      this.subscriptions.push(...(await Promise.all(some)));
     }
   }
 
@@ -242,92 +247,15 @@ export class Agent {
         this.desk.hostAnswered(event.ticket, event.result, event.at);
         return;
       case 'guestEnded':
-        this.guestEnded(slot, event);
+        this.announcer.guestEnded(slot, event);
         return;
       case 'crashed':
         if (this.live) this.observer.crashed?.(slot.name);
         return;
       case 'booted':
-        if (this.live) this.register(slot);
+        if (this.live && this.served.has(slot.name)) this.announcer.register(slot);
         return;
     }
-  }
-
-  private guestEnded(slot: HostSlot, event: HostEvent & { type: 'guestEnded' }): void {
-    const { uid, incarnation, reason, domid, at } = event;
-    const id = uuidFrom('ReportDomainStopped', slot.uid, uid, incarnation, reason, at);
-    if (this.reported.has(id)) return;
-    const data = { incarnation, host: slot.name, reason, ...(domid === undefined ? {} : { domid }) };
-    const report = { id, type: 'ReportDomainStopped', uid, data, at, host: slot.name };
-    this.reports.set(id, report);
-    if (this.live) this.post(report);
-  }
-
-  private post(report: Report): void {
-    const { id, type, uid, data, at, host } = report;
-    this.outbox.post({
-      key: id,
-      subject: commandSubject('compute', type),
-      message: () => messageFrom({ name: host }, { id, type, streamId: uid, data, at }),
-      answered: () => {
-        this.reports.delete(id);
-        void this.keep({ k: 'reported', id });
-        return null;
-      },
-    });
-  }
-
-  private reportFired(rule: Uuid): void {
-    const said = { count: 0 };
-    this.outbox.post({
-      key: `fired/${rule}`,
-      subject: commandSubject('compute', 'RecordFaultFired'),
-      message: () => {
-        const fired = this.faults.fired(rule);
-        said.count = fired.count;
-        return messageFrom(
-          { name: fired.host },
-          {
-            id: uuidFrom('RecordFaultFired', rule, this.origin?.at ?? 0, fired.count),
-            type: 'RecordFaultFired',
-            streamId: rule,
-            data: { host: fired.host, command: fired.command, fired: fired.count },
-            at: this.fleet.now(),
-          },
-        );
-      },
-      answered: () => (this.faults.fired(rule).count > said.count ? 0 : null),
-    });
-  }
-
-  private register(slot: HostSlot): void {
-    if (!this.options.hosts.includes(slot.name)) return;
-    const said = { bootId: '' };
-    this.outbox.post({
-      key: `register/${slot.name}`,
-      subject: commandSubject('compute', 'RegisterHost'),
-      message: () => {
-        if (!this.fleet.isUp(slot)) return null;
-        const data = registrationOf(this.fleet, slot, this.options.agentVersion);
-        said.bootId = data.bootId;
-        this.registrations += 1;
-        // Each attempt is a command of its own, as its inventory is of its own moment.
-        const id = uuidFrom('RegisterHost', slot.uid, data.bootId, this.fleet.now(), this.registrations);
-        return messageFrom(slot, {
-          id,
-          type: 'RegisterHost',
-          streamId: slot.uid,
-          data: data,
-          at: this.fleet.now(),
-        });
-      },
-      answered: (reply) => {
-        if (!reply.ok) return REFUSED_PAUSE_MS;
-        this.registeredBoots.set(slot.name, said.bootId);
-        this.observer.registered?.(slot.name);
-        return null;
-      },
-    });
   }
 
   private keep(entry: JournalEntry): Promise<void> {
@@ -367,7 +295,7 @@ export class Agent {
       ...hosts.map((slot): JournalEntry => ({ k: 'host', name: slot.name, state: slot.state })),
       ...this.faults.snapshot(),
       ...this.desk.book.snapshot(),
-      ...[...this.reports.values()].map((report): JournalEntry => ({ k: 'report', report })),
+      ...this.announcer.snapshot(),
     ];
   }
 
@@ -424,8 +352,7 @@ export class Agent {
         this.faults.put(entry.host, entry.hash, entry.list);
         return;
       case 'reported':
-        this.reported.add(entry.id);
-        this.reports.delete(entry.id);
+        this.announcer.recoverReported(entry.id);
         return;
       case 'host':
         this.fleet.restore(entry.name, entry.state);
@@ -440,7 +367,7 @@ export class Agent {
         this.faults.restoreFired(entry.rule, entry);
         return;
       case 'report':
-        this.reports.set(entry.report.id, entry.report);
+        this.announcer.restoreReport(entry.report);
         return;
     }
   }

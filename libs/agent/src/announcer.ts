@@ -1,0 +1,140 @@
+import { commandSubject } from '@xenolith/contracts';
+import { uuidFrom, type Uuid } from '@xenolith/kernel';
+import type { HostEvent } from '@xenolith/xen';
+import type { FaultRules } from './fault-rules.js';
+import type { Fleet, HostSlot } from './fleet.js';
+import type { JournalEntry, Report } from './journal.js';
+import { messageFrom, registrationOf } from './messages.js';
+import type { AgentObserver } from './observer.js';
+import type { Outbox } from './outbox.js';
+
+/** Pause before a registration that compute refused is tried again: a rule said no, and only people change rules. */
+const REFUSED_PAUSE_MS = 30_000;
+
+export interface AnnouncerParts {
+  readonly fleet: Fleet;
+  readonly faults: FaultRules;
+  readonly outbox: Outbox;
+  readonly observer: AgentObserver;
+  readonly agentVersion: string;
+  readonly keep: (entry: JournalEntry) => Promise<void>;
+}
+
+/** What the agent has to tell compute: that its hosts are there and what they run, which guests ended, which fault rules struck. */
+export class Announcer {
+  private readonly reports = new Map<Uuid, Report>();
+  /** Found answered in the journal before the host had come to the moment that they are about. */
+  private readonly reported = new Set<Uuid>();
+  private readonly registeredBoots = new Map<string, Uuid>();
+  private registrations = 0;
+  private bornAt = 0;
+  private live = false;
+
+  constructor(private readonly parts: AnnouncerParts) {}
+
+  /** Hosts whose registration compute has answered since they booted or the bus came back. */
+  get registered(): number {
+    return this.registeredBoots.size;
+  }
+
+  forgetRegistrations(): void {
+    this.registeredBoots.clear();
+  }
+
+  /** The journal has been read: everything that is not answered is said now. */
+  goLive(bornAt: number): void {
+    this.bornAt = bornAt;
+    this.live = true;
+    this.reported.clear();
+    for (const report of this.reports.values()) this.post(report);
+  }
+
+  restoreReport(report: Report): void {
+    this.reports.set(report.id, report);
+  }
+
+  recoverReported(id: Uuid): void {
+    this.reported.add(id);
+    this.reports.delete(id);
+  }
+
+  snapshot(): JournalEntry[] {
+    return [...this.reports.values()].map((report) => ({ k: 'report', report }));
+  }
+
+  guestEnded(slot: HostSlot, event: HostEvent & { type: 'guestEnded' }): void {
+    const { uid, incarnation, reason, domid, at } = event;
+    const id = uuidFrom('ReportDomainStopped', slot.uid, uid, incarnation, reason, at);
+    if (this.reported.has(id)) return;
+    const data = { incarnation, host: slot.name, reason, ...(domid === undefined ? {} : { domid }) };
+    const report = { id, type: 'ReportDomainStopped', uid, data, at, host: slot.name };
+    this.reports.set(id, report);
+    if (this.live) this.post(report);
+  }
+
+  private post(report: Report): void {
+    const { id, type, uid, data, at, host } = report;
+    this.parts.outbox.post({
+      key: id,
+      subject: commandSubject('compute', type),
+      message: () => messageFrom({ name: host }, { id, type, streamId: uid, data, at }),
+      answered: () => {
+        this.reports.delete(id);
+        void this.parts.keep({ k: 'reported', id });
+        return null;
+      },
+    });
+  }
+
+  reportFired(rule: Uuid): void {
+    const said = { count: 0 };
+    this.parts.outbox.post({
+      key: `fired/${rule}`,
+      subject: commandSubject('compute', 'RecordFaultFired'),
+      message: () => {
+        const fired = this.parts.faults.fired(rule);
+        said.count = fired.count;
+        return messageFrom(
+          { name: fired.host },
+          {
+            id: uuidFrom('RecordFaultFired', rule, this.bornAt, fired.count),
+            type: 'RecordFaultFired',
+            streamId: rule,
+            data: { host: fired.host, command: fired.command, fired: fired.count },
+            at: this.parts.fleet.now(),
+          },
+        );
+      },
+      answered: () => (this.parts.faults.fired(rule).count > said.count ? 0 : null),
+    });
+  }
+
+  register(slot: HostSlot): void {
+    const said = { bootId: '' };
+    this.parts.outbox.post({
+      key: `register/${slot.name}`,
+      subject: commandSubject('compute', 'RegisterHost'),
+      message: () => {
+        if (!this.parts.fleet.isUp(slot)) return null;
+        const data = registrationOf(this.parts.fleet, slot, this.parts.agentVersion);
+        said.bootId = data.bootId;
+        this.registrations += 1;
+        // Each attempt is a command of its own, as its inventory is of its own moment.
+        const id = uuidFrom('RegisterHost', slot.uid, data.bootId, this.parts.fleet.now(), this.registrations);
+        return messageFrom(slot, {
+          id,
+          type: 'RegisterHost',
+          streamId: slot.uid,
+          data: data,
+          at: this.parts.fleet.now(),
+        });
+      },
+      answered: (reply) => {
+        if (!reply.ok) return REFUSED_PAUSE_MS;
+        this.registeredBoots.set(slot.name, said.bootId);
+        this.parts.observer.registered?.(slot.name);
+        return null;
+      },
+    });
+  }
+}
