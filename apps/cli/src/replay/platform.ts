@@ -5,6 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { commandFor, dataFolder } from '../folders.js';
 import { readRunState, supervisorRuns } from '../run-state.js';
@@ -37,14 +38,27 @@ const freePort = async (): Promise<number> => {
   return port;
 };
 
-/** Runs one of our own commands; what it prints goes to standard error, as standard output is the replay's own. */
+/** `up` ends with what to try next, which is of no use for a platform that goes with the replay. */
+const ADVICE = 'Try next:';
+
+/** Runs one of our own commands and shows what it says; standard output is the replay's own. The answer is its exit code. */
 const runCommand = async (args: readonly string[]): Promise<number> => {
   // A group of its own: Ctrl-C is ours to handle.
-  const child = spawn(process.execPath, [COMMAND_LINE, ...args], { stdio: ['ignore', 2, 'inherit'], detached: true });
+  const child = spawn(process.execPath, [COMMAND_LINE, ...args], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    detached: true,
+  });
   const forward = (): void => void child.kill('SIGINT');
   process.on('SIGINT', forward);
   process.on('SIGTERM', forward);
-  const [code] = (await once(child, 'exit')) as [number | null];
+  const ended = once(child, 'close') as Promise<[number | null]>;
+  let shown = true;
+  const lines = createInterface({ input: child.stderr });
+  lines.on('line', (line) => {
+    shown &&= line.trim() !== ADVICE;
+    if (shown && line.trim() !== '') say(line);
+  });
+  const [code] = await ended;
   process.off('SIGINT', forward);
   process.off('SIGTERM', forward);
   return code ?? 1;
