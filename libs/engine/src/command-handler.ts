@@ -234,6 +234,8 @@ export class CommandHandler {
         this.settle(request, written);
         return { done: true, reply, outcome: 'accepted' };
       case 'known':
+        // Somebody else had done it: what is kept here of its streams is older than that.
+        for (const stream of decided.touched) this.streams.forget(stream.streamId);
         return knownReply(message, request.requestHash, outcome.stored);
       case 'conflict':
       case 'stream_ended':

@@ -181,6 +181,16 @@ describe('command handler', () => {
     expect(log.log).toHaveLength(1);
   });
 
+  it('knows the streams anew after a command that another process had done', async () => {
+    const { handler, log } = setUp();
+    const other = new CommandHandler(service(), log.connect(), { indexes: { applyOwn: () => undefined } });
+    await handler.handle(message('AddSweets', { amount: 5 }));
+    const taken = message('TakeSweets', { amount: 2 });
+    await other.handle(taken);
+    await handler.handle(taken);
+    expect(await handler.streams.load(jar, JAR)).toEqual({ state: { sweets: 3 }, version: 2 });
+  });
+
   it('records a refusal, so that the same id is refused again although it would be accepted now', async () => {
     const { handler } = setUp();
     const early = message('TakeSweets', { amount: 1 });

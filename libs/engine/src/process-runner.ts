@@ -85,6 +85,8 @@ export class ProcessRunner {
     const { documents } = await this.tools.log.documents([this.definition.category]);
     for (const stored of documents) {
       if (!this.definition.isActive(stored.document)) continue;
+      // Another runner may have gone on with it since this process last saw it.
+      this.tools.handler.streams.forget(stored.streamId);
       const [first] = await this.tools.log.readStream(stored.streamId);
       this.instance(stored.streamId, first?.metadata);
       this.look(stored.streamId);
