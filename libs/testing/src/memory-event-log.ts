@@ -44,6 +44,7 @@ interface Unsequenced {
 interface Lease {
   readonly connection: MemoryConnection;
   readonly grant: () => void;
+  readonly lose: () => void;
 }
 
 type Timer = NewTimer & { op: 'set' };
@@ -199,6 +200,17 @@ export class MemoryEventLog {
       const left = queue.filter((lease) => lease.connection !== connection);
       this.leases.set(leased, left);
       if (held) left[0]?.grant();
+    }
+  }
+
+  /** As the end of the connection that holds them would: each goes to the next in line, who may be the same again. */
+  loseLeases(connection: MemoryConnection): void {
+    for (const [name, queue] of this.leases) {
+      const [first, ...others] = queue;
+      if (first?.connection !== connection) continue;
+      this.leases.set(name, [...others, first]);
+      first.lose();
+      (others[0] ?? first).grant();
     }
   }
 
@@ -358,24 +370,21 @@ export class MemoryConnection implements EventLog, LogFeed {
     onBatch: (events: readonly LoggedEvent[]) => Promise<void>;
     onLease?: (held: boolean) => Promise<void>;
   }): Promise<Subscription> {
-    let cursor: Cursor | null = null;
-    const begin = async (): Promise<void> => {
-      await follower.onLease?.(true);
-      if (this.killed) return;
-      cursor = new Cursor(this.store, this.store.checkpoint(follower.name), follower.onBatch, (position) =>
-        this.store.saveCheckpoint(follower.name, position, this),
-      );
-      this.stops.add(cursor.halt);
-    };
-    const lease: Lease = { connection: this, grant: () => void begin() };
-    this.store.requestLease(follower.name, lease);
+    const runner = new LeasedRunner(this.store, this, follower);
+    this.stops.add(runner.halt);
+    this.store.requestLease(follower.name, { connection: this, grant: runner.grant, lose: runner.lose });
     return Promise.resolve({
       stop: async () => {
-        await cursor?.stop();
+        await runner.stop();
+        this.stops.delete(runner.halt);
         this.store.releaseLeases(this, follower.name);
-        await follower.onLease?.(false);
       },
     });
+  }
+
+  /** Gives its leases up without wanting to, as a process does whose connection breaks: it goes on, and gets in line again. */
+  loseLeases(): void {
+    this.store.loseLeases(this);
   }
 
   private track(cursor: Cursor): Subscription {
@@ -404,6 +413,76 @@ export class MemoryConnection implements EventLog, LogFeed {
 
   private pause(delayMs: number): Promise<void> {
     return new Promise((resolve) => this.store.clock.after(delayMs, resolve));
+  }
+}
+
+/** A follower that runs while its connection holds the lease: one turn after the other, however fast the lease comes and goes. */
+class LeasedRunner {
+  private turns: Promise<void> = Promise.resolve();
+  private cursor: Cursor | null = null;
+  private held = 0;
+  private halted = false;
+
+  constructor(
+    private readonly store: MemoryEventLog,
+    private readonly connection: MemoryConnection,
+    private readonly follower: {
+      readonly name: string;
+      readonly onBatch: (events: readonly LoggedEvent[]) => Promise<void>;
+      readonly onLease?: (held: boolean) => Promise<void>;
+    },
+  ) {}
+
+  readonly grant = (): void => {
+    this.held += 1;
+    const turn = this.held;
+    this.turns = this.turns.then(() => this.begin(turn));
+  };
+
+  readonly lose = (): void => {
+    this.held += 1;
+    this.turns = this.turns.then(() => this.end());
+  };
+
+  readonly halt = (): void => {
+    this.halted = true;
+    this.cursor?.halt();
+  };
+
+  async stop(): Promise<void> {
+    this.held += 1;
+    await this.turns;
+    await this.end();
+    this.halted = true;
+  }
+
+  /** Begins unless the lease is lost again; a runner that could not begin tries again. */
+  private async begin(turn: number): Promise<void> {
+    while (!this.isOver(turn)) {
+      try {
+        await this.follower.onLease?.(true);
+        if (this.isOver(turn)) return;
+        const { name } = this.follower;
+        this.cursor = new Cursor(this.store, this.store.checkpoint(name), this.follower.onBatch, (position) =>
+          this.store.saveCheckpoint(name, position, this.connection),
+        );
+        return;
+      } catch {
+        await this.follower.onLease?.(false);
+        await new Promise<void>((resolve) => this.store.clock.after(RETRY_PAUSE_MS, resolve));
+      }
+    }
+  }
+
+  private async end(): Promise<void> {
+    const { cursor } = this;
+    this.cursor = null;
+    await cursor?.stop();
+    await this.follower.onLease?.(false);
+  }
+
+  private isOver(turn: number): boolean {
+    return this.halted || this.held !== turn;
   }
 }
 
