@@ -40,23 +40,36 @@ const tellOfLostDomains = (hosts: HostIndex): Reaction => ({
   },
 });
 
-/** A start whose host crashed between the domain's boot and its record: the inventory of the new boot could not miss it. */
+/** A start whose host crashed, or was deleted, between the domain's boot and its record: no inventory could miss it. */
 const findOvertakenStarts = (hosts: HostIndex): Reaction => ({
   name: 'find-starts-that-a-crash-overtook',
   on: ['VirtualMachineStarted'],
   react: (event) => {
     const { data } = event as unknown as Extract<VirtualMachineEvent, { type: 'VirtualMachineStarted' }>;
     const host = hosts.get(data.hostUid);
-    if (data.bootId === undefined || host === undefined || host.bootId === data.bootId) return [];
-    return [
-      toOwn(event, 'RecordVirtualMachineStopped', event.streamId, {
-        incarnation: data.incarnation,
-        host: data.host,
-        reason: 'host_crash',
-        message: `host ${data.host} crashed while the machine started`,
-      }),
-    ];
+    if (host !== undefined && (data.bootId === undefined || host.bootId === data.bootId)) return [];
+    const ended =
+      host === undefined
+        ? { reason: 'vanished', message: `host ${data.host} was deleted while the machine started` }
+        : { reason: 'host_crash', message: `host ${data.host} crashed while the machine started` };
+    const run = { incarnation: data.incarnation, host: data.host };
+    return [toOwn(event, 'RecordVirtualMachineStopped', event.streamId, { ...run, ...ended })];
   },
+});
+
+/** Machines that were started on a host after its deletion had looked for machines there. */
+const endRunsOfDeletedHosts = (machines: VirtualMachineIndex): Reaction => ({
+  name: 'end-runs-of-deleted-hosts',
+  on: ['HostDeleted'],
+  react: (event) =>
+    machines.onHost(event.streamId).map((machine) =>
+      toOwn(event, 'RecordVirtualMachineStopped', machine.uid, {
+        incarnation: machine.incarnation,
+        host: machine.host,
+        reason: 'vanished',
+        message: `host ${machine.host ?? ''} was deleted`,
+      }),
+    ),
 });
 
 /** Machines show that their host does not answer, and that it does again. */
@@ -86,6 +99,7 @@ export const computeReactions = (indexes: {
 }): readonly Reaction[] => [
   tellOfLostDomains(indexes.hosts),
   findOvertakenStarts(indexes.hosts),
+  endRunsOfDeletedHosts(indexes.machines),
   tellOfUnreachableHosts(indexes.hosts, indexes.machines),
   countHosts(indexes.hosts, indexes.clusters),
 ];

@@ -127,6 +127,17 @@ describe('a host', () => {
     expect(platform.placements.size).toBe(0);
   });
 
+  it('takes its machine down that its deletion overtook', async () => {
+    await platform.createMachine('web');
+    await platform.until(() => platform.domains.get('host-1')?.has(machineUid('web')) === true);
+    await platform.accepted('DeleteHost', host, {});
+    await platform.until(() => platform.machine('web').phase === 'Halted' && platform.placements.size === 0);
+    await platform.settle();
+    expect(platform.machine('web').phase).toBe('Halted');
+    expect(platform.placements.size).toBe(0);
+    expect(platform.domains.get('host-1')?.size).toBe(0);
+  });
+
   it('can not be deleted while machines run on it', async () => {
     await running('web');
     expect(await platform.send('DeleteHost', host, {})).toMatchObject({ rejection: { code: 'object_in_use' } });

@@ -28,6 +28,7 @@ import {
   isOver,
   planned,
   stepState,
+  working,
   type OperationOwn,
   type OperationState,
   type PresentOperation,
@@ -40,13 +41,16 @@ type Decision = Result<readonly NewEvent[]>;
 const NOTHING: Decision = ok([]);
 
 /** Safety net for a step that waits: whoever it waits for wakes it. */
-const WAIT_RETRY_MS = 15_000;
+const FIRST_WAIT_MS = 15_000;
+/** The pauses double up to this: each is an event, and who waits for days must not fill the log. */
+const LONGEST_WAIT_MS = 300_000;
 /** Pauses between attempts at an undo, or at a step that must succeed, double from the first to the longest. */
 const FIRST_BACKOFF_MS = 1_000;
 const LONGEST_BACKOFF_MS = 60_000;
-/** About four minutes of pauses, which a host needs to boot again; then somebody has to look. */
+/** About four minutes of pauses, which a host needs to boot again; then somebody has to look, while it goes on trying. */
 const ATTEMPTS_BEFORE_OPERATOR = 9;
 
+const waitMs = (waits: number): number => Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** waits);
 const backoffMs = (refusals: number): number => Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** refusals);
 
 const CHOICES: Readonly<Record<string, 'retry' | 'undo' | 'abandon'>> = {
@@ -127,7 +131,7 @@ const decideBegin = (state: OperationState, command: Command): Decision => {
 /** The step in its present attempt, or null: what is told of another attempt, or too late, changes nothing. */
 const openStep = (own: OperationOwn, data: { name: string; attempt: number }): PlanStep | null => {
   const state = stepState(own, data.name);
-  const current = own.phase === 'Running' && state.phase === 'open' && state.attempt === data.attempt;
+  const current = working(own) === 'Running' && state.phase === 'open' && state.attempt === data.attempt;
   return current ? (planned(own, data.name) ?? null) : null;
 };
 
@@ -170,14 +174,14 @@ const decideStepRefused = (own: OperationOwn, command: Command): Decision => {
   if (step === null || state.phase !== 'open') return NOTHING;
   if (step.doneOn.includes(rejection.code)) return succeeded(own, [{ name, attempt, answer: {} }]);
   if (step.waitOn.includes(rejection.code))
-    return ok([eventOf('OperationStepDeferred', { ...data, retryAt: command.at + WAIT_RETRY_MS })]);
+    return ok([eventOf('OperationStepDeferred', { ...data, retryAt: command.at + waitMs(state.waits) })]);
   if (!step.mustSucceed) {
     const message = `${name}: ${rejection.message}`;
     return ok([eventOf('OperationStepRefused', { name, attempt, rejection }), ...failure(own, step, message)]);
   }
   const retryAt = command.at + backoffMs(state.refusals);
   const tried = eventOf('OperationStepDeferred', { ...data, retryAt });
-  if (state.refusals + 1 < ATTEMPTS_BEFORE_OPERATOR) return ok([tried]);
+  if (state.refusals + 1 < ATTEMPTS_BEFORE_OPERATOR || own.phase === 'NeedsOperator') return ok([tried]);
   const needed = { name, attempts: state.refusals + 1, message: `${name} keeps failing: ${rejection.message}` };
   return ok([tried, eventOf('OperationNeededOperator', needed)]);
 };
@@ -194,7 +198,7 @@ const undoingSteps = (own: OperationOwn): readonly string[] =>
   [...own.steps].filter(([, state]) => state.phase === 'undoing').map(([name]) => name);
 
 const undone = (own: OperationOwn, name: string): Decision => {
-  if (own.phase !== 'Compensating' || stepState(own, name).phase !== 'undoing') return NOTHING;
+  if (working(own) !== 'Compensating' || stepState(own, name).phase !== 'undoing') return NOTHING;
   const left = undoingSteps(own).filter((other) => other !== name);
   return ok([eventOf('OperationStepsUndone', { names: [name] }), ...compensated(own, left)]);
 };
@@ -210,11 +214,11 @@ const GONE: ReadonlySet<string> = new Set([
 const decideUndoRefused = (own: OperationOwn, command: Command): Decision => {
   const data = trusted(operationCommands.RecordUndoRefused, command);
   const state = stepState(own, data.name);
-  const current = own.phase === 'Compensating' && state.phase === 'undoing' && state.undoAttempt === data.attempt;
-  if (!current) return NOTHING;
+  if (working(own) !== 'Compensating' || state.phase !== 'undoing' || state.undoAttempt !== data.attempt)
+    return NOTHING;
   if (GONE.has(data.rejection.code)) return undone(own, data.name);
   const failed = eventOf('OperationUndoFailed', { ...data, retryAt: command.at + backoffMs(state.refusals) });
-  if (state.refusals + 1 < ATTEMPTS_BEFORE_OPERATOR) return ok([failed]);
+  if (state.refusals + 1 < ATTEMPTS_BEFORE_OPERATOR || own.phase === 'NeedsOperator') return ok([failed]);
   const message = `taking back ${data.name} keeps failing: ${data.rejection.message}`;
   return ok([failed, eventOf('OperationNeededOperator', { name: data.name, attempts: state.refusals + 1, message })]);
 };
@@ -222,7 +226,7 @@ const decideUndoRefused = (own: OperationOwn, command: Command): Decision => {
 /** The step that waits for a stream is tried at once. */
 const decideWake = (own: OperationOwn, command: Command): Decision => {
   const { streamId } = trusted(operationCommands.WakeOperation, command);
-  if (own.phase !== 'Running') return NOTHING;
+  if (working(own) !== 'Running') return NOTHING;
   const woken = own.plan.flatMap((step) => {
     const state = stepState(own, step.name);
     const waits = step.streamId === streamId && step.waitOn.length > 0 && state.phase === 'open';

@@ -1,15 +1,16 @@
 import type { Index, IndexedEvent } from '@xenolith/engine';
 import type { StoredDocument, Uuid } from '@xenolith/kernel';
 
-/** Which operation waits for which stream: what happens there wakes it. */
+/** Which operations wait for which stream: what happens there wakes them. */
 export class OperationIndex implements Index {
   readonly name = 'operations';
   readonly categories = ['operation'];
-  private readonly byStream = new Map<Uuid, Uuid>();
-  private readonly byOperation = new Map<Uuid, readonly Uuid[]>();
+  private readonly byStream = new Map<string, Set<Uuid>>();
+  private readonly byOperation = new Map<Uuid, readonly string[]>();
 
-  waitingFor(streamId: Uuid): Uuid | undefined {
-    return this.byStream.get(streamId);
+  /** `stream` is a uid, or `volume:<namespace>/<name>` for a volume that may not exist yet. */
+  waitingFor(stream: string): readonly Uuid[] {
+    return [...(this.byStream.get(stream) ?? [])];
   }
 
   load(documents: readonly StoredDocument[]): void {
@@ -23,11 +24,16 @@ export class OperationIndex implements Index {
   }
 
   private set(operation: Uuid, document: StoredDocument['document'] | null): void {
-    for (const stream of this.byOperation.get(operation) ?? []) this.byStream.delete(stream);
-    const status = document?.['status'] as { waitsOn?: readonly Uuid[] } | undefined;
+    for (const stream of this.byOperation.get(operation) ?? []) {
+      const waiting = this.byStream.get(stream);
+      waiting?.delete(operation);
+      if (waiting?.size === 0) this.byStream.delete(stream);
+    }
+    const status = document?.['status'] as { waitsOn?: readonly string[] } | undefined;
     const streams = status?.waitsOn ?? [];
     if (streams.length === 0) this.byOperation.delete(operation);
     else this.byOperation.set(operation, streams);
-    for (const stream of streams) this.byStream.set(stream, operation);
+    for (const stream of streams)
+      this.byStream.set(stream, (this.byStream.get(stream) ?? new Set<Uuid>()).add(operation));
   }
 }

@@ -246,6 +246,19 @@ describe('an operation that fails', () => {
     nothingHeld();
   });
 
+  it('goes on trying while it waits for an operator, and ends by itself once it gets through', async () => {
+    platform.scheduler.refusal = (message) =>
+      message.type === 'ReleasePlacement' ? reject('fault_injected', 'not today') : null;
+    const agent = platform.agents.get('host-1');
+    if (agent)
+      agent.refusal = (message) => (message.type === 'StartDomain' ? reject('host_out_of_memory', 'no') : null);
+    await platform.createMachine('web');
+    await platform.until(() => platform.operations().some(({ phase }) => phase === 'NeedsOperator'), 3_600_000);
+    platform.scheduler.refusal = null;
+    await platform.until(() => platform.operations().every(({ phase }) => phase === 'Failed'), 120_000);
+    nothingHeld();
+  });
+
   it('ends where it is when an operator abandons it', async () => {
     await running({});
     platform.scheduler.refusal = () => reject('fault_injected', 'not today');

@@ -1,6 +1,6 @@
 import { agentSubject, commandSubject, type PlanStep, type ServiceName } from '@xenolith/contracts';
 import type { Dispatch, DispatchOutcome, ProcessDefinition } from '@xenolith/engine';
-import { uuidFrom, type JsonObject, type Uuid } from '@xenolith/kernel';
+import { uuidFrom, type JsonObject, type LoggedEvent, type Uuid } from '@xenolith/kernel';
 import type { OperationIndex } from './operation.index.js';
 import {
   answersOf,
@@ -11,6 +11,7 @@ import {
   timedOut,
   undoId,
   undoStage,
+  working,
   type OperationOwn,
   type OperationState,
   type StepState,
@@ -139,16 +140,12 @@ const due = (state: OperationState, place: { streamId: Uuid; now: number }, volu
   if (state.phase !== 'present') return NOTHING_DUE;
   const { own } = state;
   const sender: Sender = { operation: place.streamId, answers: answersOf(own), volumes, now: place.now };
-  switch (own.phase) {
+  switch (working(own)) {
     case 'Running':
       return dueSteps(own, sender);
     case 'Compensating':
       return dueUndos(own, sender);
-    case 'requested':
-    case 'NeedsOperator':
-    case 'Succeeded':
-    case 'Failed':
-    case 'Cancelled':
+    case null:
       return NOTHING_DUE;
   }
 };
@@ -247,6 +244,14 @@ const dueUnheld = (
   return { dispatches, wakeAt };
 };
 
+/** The stream, as plans name it, that an event makes worth another look. */
+const waitedFor = (event: LoggedEvent): string | null => {
+  if (event.type === 'PlacementDecided') return event.streamId;
+  if (event.type !== 'VolumeCreated') return null;
+  const { name, namespace } = event.data['metadata'] as { name: string; namespace?: string };
+  return `${PLACEHOLDER}${namespace ?? ''}/${name}`;
+};
+
 /** Carries operations out: one definition for all of them, as everything that differs is in their plans. */
 export const operationProcess = (indexes: {
   readonly operations: OperationIndex;
@@ -258,7 +263,7 @@ export const operationProcess = (indexes: {
     category: 'operation',
     isActive: (document) => {
       const status = document['status'] as { phase?: string } | undefined;
-      return status?.phase === 'Running' || status?.phase === 'Compensating';
+      return status?.phase === 'Running' || status?.phase === 'Compensating' || status?.phase === 'NeedsOperator';
     },
     due: (state, place) => dueUnheld(state as OperationState, place, tools),
     record: (dispatch, outcome, now) => record(dispatch, outcome, now, tools.held),
@@ -267,11 +272,11 @@ export const operationProcess = (indexes: {
         const { operation, by } = event.data as { operation: Uuid; by: string };
         return [{ streamId: operation, type: 'CancelOperation', data: { because: by } }];
       }
-      if (event.type !== 'PlacementDecided') return [];
-      const waiting = indexes.operations.waitingFor(event.streamId);
-      return waiting === undefined
-        ? []
-        : [{ streamId: waiting, type: 'WakeOperation', data: { streamId: event.streamId } }];
+      const stream = waitedFor(event);
+      if (stream === null) return [];
+      return indexes.operations
+        .waitingFor(stream)
+        .map((waiting) => ({ streamId: waiting, type: 'WakeOperation', data: { streamId: stream } }));
     },
   };
 };

@@ -15,6 +15,7 @@ import {
   isOver,
   stepState,
   undoStage,
+  working,
   type OperationOwn,
   type PresentOperation,
   type StepState,
@@ -85,7 +86,7 @@ const waitsOn = (own: OperationOwn): string[] =>
     : [];
 
 const underWay = (own: OperationOwn): readonly PlanStep[] => {
-  const stage = own.phase === 'Compensating' ? undoStage(own) : currentStage(own.plan, own.steps);
+  const stage = working(own) === 'Compensating' ? undoStage(own) : currentStage(own.plan, own.steps);
   if (isOver(own) || stage === null) return [];
   return own.plan.filter((step) => {
     const { phase } = stepState(own, step.name);

@@ -11,8 +11,17 @@ import type { Answers } from './plan-references.js';
 /** Where a step stands. Attempts and undo attempts count from 1; times are milliseconds since the epoch. */
 export type StepState =
   | { readonly phase: 'waiting' }
-  /** May be under way, from the moment `from` on. `refusals`: how often in a row it was refused, or faulted to its deadline. */
-  | { readonly phase: 'open'; readonly attempt: number; readonly from: number; readonly refusals: number }
+  /**
+   * May be under way, from the moment `from` on. `refusals`: how often in a row it was refused, or faulted to its deadline; `waits`: how often since it
+   * was woken it was told that what it waits for is not there yet.
+   */
+  | {
+      readonly phase: 'open';
+      readonly attempt: number;
+      readonly from: number;
+      readonly refusals: number;
+      readonly waits: number;
+    }
   | { readonly phase: 'done'; readonly attempt: number; readonly answer: JsonObject }
   | { readonly phase: 'refused'; readonly attempt: number; readonly message: string }
   /** It may have had its effect, which is being taken back. */
@@ -47,6 +56,13 @@ export type PresentOperation = PresentObject<OperationSpec, OperationOwn>;
 
 export const isOver = (own: OperationOwn): boolean =>
   own.phase === 'Succeeded' || own.phase === 'Failed' || own.phase === 'Cancelled';
+
+/** What the operation does now. One that needs an operator goes on trying meanwhile, so that it heals when what stood in its way goes. */
+export const working = (own: OperationOwn): 'Running' | 'Compensating' | null => {
+  if (own.phase === 'Running' || own.phase === 'Compensating') return own.phase;
+  if (own.phase !== 'NeedsOperator' || own.stuck === null) return null;
+  return own.steps.get(own.stuck)?.phase === 'undoing' ? 'Compensating' : 'Running';
+};
 
 export const stepState = (own: OperationOwn, name: string): StepState => own.steps.get(name) ?? { phase: 'waiting' };
 

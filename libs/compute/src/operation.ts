@@ -54,9 +54,13 @@ const openStage = (plan: readonly PlanStep[], steps: Steps, at: number): Steps =
   const opened = new Map(steps);
   for (const step of plan)
     if (step.stage === stage && !isFinish(step) && !opened.has(step.name))
-      opened.set(step.name, { phase: 'open', attempt: 1, from: at, refusals: 0 });
+      opened.set(step.name, { phase: 'open', attempt: 1, from: at, refusals: 0, waits: 0 });
   return opened;
 };
+
+/** Goes on without an operator once the step that one was needed for got through. */
+const healed = (own: OperationOwn, names: readonly string[], phase: 'Running' | 'Compensating'): OperationOwn =>
+  own.stuck !== null && names.includes(own.stuck) ? { ...own, phase, stuck: null } : own;
 
 const withStep = (own: OperationOwn, name: string, state: StepState): OperationOwn => ({
   ...own,
@@ -70,7 +74,8 @@ const withSuccesses = (
 ): OperationOwn => {
   const steps = new Map(own.steps);
   for (const { name, attempt, answer } of successes) steps.set(name, { phase: 'done', attempt, answer });
-  return { ...own, steps: openStage(own.plan, steps, at) };
+  const names = successes.map((success) => success.name);
+  return healed({ ...own, steps: openStage(own.plan, steps, at) }, names, 'Running');
 };
 
 /** Everything that may have run and can be taken back is to be taken back; the rest stays as it is. */
@@ -85,9 +90,11 @@ const compensating = (own: OperationOwn, at: number): OperationOwn => {
   return { ...own, phase: 'Compensating', steps, stuck: null };
 };
 
+/** Due at once: it was woken. */
 const deferred = (
   own: OperationOwn,
   data: { name: string; attempt: number; rejection: { code: string; message: string }; retryAt: number },
+  at: number,
 ): OperationOwn => {
   const state = stepState(own, data.name);
   if (state.phase !== 'open') return own;
@@ -99,6 +106,7 @@ const deferred = (
       attempt: data.attempt + 1,
       from: data.retryAt,
       refusals: expected ? 0 : state.refusals + 1,
+      waits: expected && data.retryAt > at ? state.waits + 1 : 0,
     }),
     message: data.rejection.message,
   };
@@ -161,13 +169,17 @@ const evolveOwn = (own: OperationOwn, event: OperationEvent, at: number): Operat
       return withStep(own, name, { phase: 'refused', attempt, message: rejection.message });
     }
     case 'OperationStepDeferred':
-      return deferred(own, event.data);
+      return deferred(own, event.data, at);
     case 'OperationCancelRequested':
       return { ...own, cancelled: event.data.by };
     case 'OperationCompensationStarted':
       return { ...compensating(own, at), message: event.data.because };
     case 'OperationStepsUndone':
-      return event.data.names.reduce((next, name) => withStep(next, name, { phase: 'undone' }), own);
+      return healed(
+        event.data.names.reduce((next, name) => withStep(next, name, { phase: 'undone' }), own),
+        event.data.names,
+        'Compensating',
+      );
     case 'OperationUndoFailed':
       return undoFailed(own, event.data);
     case 'OperationNeededOperator':

@@ -9,6 +9,7 @@ export interface IndexedMachine {
   /** The youngest run; the one that runs, while one does. */
   readonly incarnation: number;
   readonly hostUid: Uuid | null;
+  readonly host: string | null;
   /** A run is being started, on a host that the machine does not know yet. */
   readonly starting: boolean;
   readonly powerState: string;
@@ -18,6 +19,7 @@ interface MachineStatus {
   readonly powerState: string;
   readonly incarnation: number;
   readonly hostUid?: Uuid;
+  readonly host?: string;
   readonly currentOperations: Readonly<Record<string, string>>;
 }
 
@@ -31,6 +33,7 @@ const machineOf = (uid: Uuid, document: JsonObject): IndexedMachine => {
     namespace: namespace ?? '',
     incarnation: status.incarnation,
     hostUid: status.hostUid ?? null,
+    host: status.host ?? null,
     starting: actions.includes('start') || actions.includes('provision'),
     powerState: status.powerState,
   };
