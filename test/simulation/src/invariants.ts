@@ -1,58 +1,71 @@
-import { ACTIVE_NAMESPACE_SCOPE, type OperationPhase } from '@xenolith/contracts';
-import type { ServiceDefinition } from '@xenolith/engine';
-import {
-  canonicalJson,
-  uuidFrom,
-  type AnyAggregate,
-  type JsonObject,
-  type StoredDocument,
-  type Uuid,
-} from '@xenolith/kernel';
+import { ACTIVE_NAMESPACE_SCOPE, type OperationPhase, type PlacementRequest } from '@xenolith/contracts';
+import { canonicalJson, uuidFrom, type AnyAggregate, type StoredDocument, type Uuid } from '@xenolith/kernel';
+import { hostLedgerId, type HostLedgerState } from '@xenolith/scheduling';
 import type { MemoryEventLog } from '@xenolith/testing';
-import type { Sent } from './users.js';
-
-/** What really runs on a host, whatever the log believes. */
-export interface HostTruth {
-  readonly name: string;
-  readonly allocatableBytes: number;
-  readonly domains: readonly {
-    readonly virtualMachine: Uuid;
-    readonly incarnation: number;
-    readonly memoryBytes: number;
-  }[];
-}
-
-/** All that can be looked at from outside. */
-export interface Evidence {
-  readonly log: MemoryEventLog;
-  readonly hosts: readonly HostTruth[];
-  readonly sent: readonly Sent[];
-  readonly services: readonly ServiceDefinition[];
-  readonly defects: readonly string[];
-}
+import type { Evidence } from './evidence.js';
+import { staleViews } from './views.js';
+import type { Watcher } from './watcher.js';
 
 const ENDED: readonly OperationPhase[] = ['Succeeded', 'Failed', 'Cancelled'];
 
-interface Machine extends JsonObject {
-  readonly metadata: { readonly name: string; readonly uid: string };
+interface Named {
+  readonly kind: string;
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace?: string;
+    readonly deletionTimestamp?: string;
+    readonly finalizers?: readonly string[];
+    readonly ownerReferences?: readonly { readonly uid: Uuid }[];
+  };
+}
+
+interface Machine extends Named {
   readonly status: { readonly powerState: string; readonly host?: string; readonly incarnation: number };
 }
 
-/** What must hold at every moment. */
-export const alwaysBroken = (evidence: Evidence): readonly string[] => [
-  ...evidence.defects,
-  ...runsTwice(evidence),
-  ...overCapacity(evidence),
-  ...doubled(evidence),
-  ...badVersions(evidence),
-];
+interface OperationDocument extends Named {
+  readonly spec: { readonly action: string; readonly target: { readonly name: string } };
+  readonly status: {
+    readonly phase: OperationPhase;
+    readonly step?: string;
+    readonly message?: string;
+    readonly waitsOn?: readonly string[];
+  };
+}
+
+interface PlacementDocument extends Named {
+  readonly spec: { readonly request: PlacementRequest };
+  readonly status: { readonly phase: 'Pending' | 'Placed'; readonly hostUid?: Uuid };
+}
+
+interface HostDocument extends Named {
+  readonly spec: { readonly cluster: string; readonly unschedulable: boolean };
+  readonly status: { readonly allocatableMemory: string; readonly conditions: readonly { status: string }[] };
+}
 
 /** What must hold once nothing is under way any more. */
-export const brokenWhenQuiet = (evidence: Evidence): readonly string[] => [
-  ...unended(evidence),
+export const brokenWhenQuiet = (evidence: Evidence, watcher: Watcher): readonly string[] => [
+  ...unanswered(evidence),
+  ...unended(evidence, watcher),
   ...unlikeHosts(evidence),
   ...orphans(evidence),
+  ...unlikeLedgers(evidence, watcher),
   ...unlikeReplay(evidence),
+  ...evidence.running().flatMap((views) => staleViews(views, evidence.log)),
+];
+
+/** What must hold once users have deleted all that they made, too. */
+export const leftOver = (evidence: Evidence): readonly string[] => [
+  ...['virtualmachine', 'volume', 'port', 'placement'].flatMap((category) =>
+    named(documentsOf(evidence, category)).map(
+      ({ document }) => `${document.kind} ${document.metadata.name} is left over`,
+    ),
+  ),
+  ...evidence
+    .hosts()
+    .flatMap((host) =>
+      host.domains.map((domain) => `a domain of ${domain.virtualMachine} is left over on ${host.name}`),
+    ),
 ];
 
 /** The sum of a run: equal logs give equal hashes. */
@@ -61,121 +74,147 @@ export const logHash = (log: MemoryEventLog): Uuid => uuidFrom(...log.log.map((e
 const documentsOf = (evidence: Evidence, category: string): readonly StoredDocument[] =>
   evidence.log.documents([category]).documents;
 
-const runsTwice = (evidence: Evidence): readonly string[] => {
-  const places = new Map<Uuid, string[]>();
-  for (const host of evidence.hosts)
-    for (const domain of host.domains)
-      places.set(domain.virtualMachine, [...(places.get(domain.virtualMachine) ?? []), host.name]);
-  return [...places]
-    .filter(([, hosts]) => hosts.length > 1)
-    .map(([machine, hosts]) => `machine ${machine} runs on ${hosts.join(' and ')}`);
-};
+const named = <Document extends Named = Named>(
+  stored: readonly StoredDocument[],
+): readonly { readonly uid: Uuid; readonly document: Document }[] =>
+  stored.map((one) => ({ uid: one.streamId, document: one.document as unknown as Document }));
 
-const overCapacity = (evidence: Evidence): readonly string[] =>
-  evidence.hosts.flatMap((host) => {
-    const used = host.domains.reduce((sum, domain) => sum + domain.memoryBytes, 0);
-    return used > host.allocatableBytes ? [`host ${host.name} gives ${used} bytes of ${host.allocatableBytes}`] : [];
+const unanswered = (evidence: Evidence): readonly string[] =>
+  evidence.sent
+    .filter((sent) => sent.reply === null)
+    .map((sent) => `${sent.message.type} ${sent.message.commandId} was never answered`);
+
+/** An operation may go on for ever only while it waits for what is really not there. */
+const unended = (evidence: Evidence, watcher: Watcher): readonly string[] =>
+  named<OperationDocument>(documentsOf(evidence, 'operation')).flatMap(({ uid, document }) => {
+    const { phase, step, message, waitsOn } = document.status;
+    if (ENDED.includes(phase)) return [];
+    const waits = phase === 'Running' && waitsOn !== undefined && waitsOn.length > 0;
+    if (waits && waitsOn.every((stream) => isMissing(evidence, watcher, stream))) return [];
+    const { action, target } = document.spec;
+    return [`operation ${uid} (${action} of ${target.name}) is ${phase} at ${step ?? '-'}: ${message ?? ''}`];
   });
 
-/** Addresses and names that two living objects show. */
-const doubled = (evidence: Evidence): readonly string[] => {
-  const seen = new Map<string, string>();
-  const broken: string[] = [];
-  const note = (key: string, holder: string): void => {
-    const other = seen.get(key);
-    if (other !== undefined && other !== holder) broken.push(`${key} belongs to ${other} and ${holder}`);
-    seen.set(key, holder);
-  };
-  for (const stored of evidence.log.documents(undefined).documents) {
-    const { kind, metadata, status } = stored.document as {
-      kind?: string;
-      metadata?: { name?: string; namespace?: string };
-      status?: { mac?: string; ips?: string[] };
-    };
-    if (kind !== undefined) note(`${kind} ${metadata?.namespace ?? ''}/${metadata?.name ?? ''}`, stored.streamId);
-    if (stored.category !== 'port') continue;
-    if (status?.mac !== undefined) note(`MAC ${status.mac}`, stored.streamId);
-    for (const ip of status?.ips ?? []) note(`IP ${ip}`, stored.streamId);
-  }
-  return broken;
+/** What an operation waits for: a volume that nobody made, or a host that nobody has. */
+const isMissing = (evidence: Evidence, watcher: Watcher, stream: string): boolean => {
+  if (stream.startsWith('volume:'))
+    return !named(documentsOf(evidence, 'volume')).some(
+      ({ document }) => `volume:${document.metadata.namespace ?? ''}/${document.metadata.name}` === stream,
+    );
+  const placements = named<PlacementDocument>(documentsOf(evidence, 'placement'));
+  const pending = placements.find(({ uid }) => uid === stream);
+  if (pending?.document.status.phase !== 'Pending') return false;
+  const { request } = pending.document.spec;
+  return named<HostDocument>(documentsOf(evidence, 'host')).every(
+    ({ uid, document }) =>
+      document.spec.unschedulable ||
+      document.metadata.deletionTimestamp !== undefined ||
+      document.status.conditions[0]?.status !== 'True' ||
+      isFull(watcher.hostLedgers.get(hostLedgerId(uid)), request) ||
+      placements.some((other) => sharesWord(other.document, request, uid)),
+  );
 };
 
-/** Streams count their events without gaps, whoever wrote them. */
-const badVersions = (evidence: Evidence): readonly string[] => {
-  const { log } = evidence;
-  const [last, before] = [log.log.at(-1), log.log.at(-2)];
-  if (!last) return [];
-  const position = last.position === log.log.length ? [] : [`position ${last.position} stands at ${log.log.length}`];
-  return before && before.streamId === last.streamId && before.version + 1 !== last.version
-    ? [...position, `stream ${last.streamId} skips to ${last.version}`]
-    : position;
-};
+const isFull = (ledger: HostLedgerState | undefined, request: PlacementRequest): boolean =>
+  ledger?.phase === 'declared' &&
+  (ledger.capacity.memoryBytes - ledger.memoryBytes < request.memoryBytes ||
+    ledger.capacity.vcpus - ledger.vcpus < request.vcpus);
 
-const unended = (evidence: Evidence): readonly string[] => [
-  ...evidence.sent
-    .filter((sent) => sent.reply === null)
-    .map((sent) => `${sent.message.type} ${sent.message.commandId} was never answered`),
-  ...documentsOf(evidence, 'operation').flatMap((stored) => {
-    const { phase } = stored.document['status'] as { phase: OperationPhase };
-    return ENDED.includes(phase) ? [] : [`operation ${JSON.stringify(stored.document['spec'])} is ${phase}`];
-  }),
-];
+const sharesWord = (placement: PlacementDocument, request: PlacementRequest, host: Uuid): boolean => {
+  const other = placement.spec.request;
+  return (
+    placement.status.hostUid === host &&
+    request.antiAffinity !== undefined &&
+    other.antiAffinity === request.antiAffinity &&
+    other.virtualMachine.namespace === request.virtualMachine.namespace
+  );
+};
 
 /** The log's picture of what runs, against what runs. */
 const unlikeHosts = (evidence: Evidence): readonly string[] => {
   const broken: string[] = [];
   const running = new Map(
-    evidence.hosts.flatMap((host) =>
-      host.domains.map((domain) => [domain.virtualMachine, { host: host.name, incarnation: domain.incarnation }]),
-    ),
+    evidence
+      .hosts()
+      .flatMap((host) =>
+        host.domains.map((domain) => [domain.virtualMachine, { host: host.name, incarnation: domain.incarnation }]),
+      ),
   );
-  for (const stored of documentsOf(evidence, 'virtualmachine')) {
-    const machine = stored.document as Machine;
-    const truth = running.get(machine.metadata.uid);
-    running.delete(machine.metadata.uid);
-    const believed =
-      machine.status.powerState === 'Halted'
-        ? undefined
-        : { host: machine.status.host, incarnation: machine.status.incarnation };
-    if (canonicalJson(truth ?? null) !== canonicalJson(believed ?? null)) {
+  for (const { uid, document } of named<Machine>(documentsOf(evidence, 'virtualmachine'))) {
+    const { powerState, host, incarnation } = document.status;
+    const truth = running.get(uid);
+    running.delete(uid);
+    const believed = powerState === 'Halted' ? undefined : { host, incarnation };
+    if (canonicalJson(truth ?? null) !== canonicalJson(believed ?? null))
       broken.push(
-        `machine ${machine.metadata.name}: the log says ${canonicalJson(believed ?? 'halted')}, the host ${canonicalJson(truth ?? 'nothing')}`,
+        `machine ${document.metadata.name} (${uid}): the log says ${canonicalJson(believed ?? 'halted')}, the host ${canonicalJson(truth ?? 'nothing')}`,
       );
-    }
   }
   for (const [machine, place] of running) broken.push(`domain of ${machine} on ${place.host} belongs to nobody`);
   return broken;
 };
 
-/** Volumes, ports, placements and claims whose owners are gone. */
+/** What is in use goes when its use ends. */
+const isHeld = (finalizers: readonly string[]): boolean =>
+  finalizers.some((finalizer) => /\/(lease|attachment|in-use|ports)$/.test(finalizer));
+
+/** Objects whose owners or namespaces are gone, objects that never finish going, and claims of what is gone. */
 const orphans = (evidence: Evidence): readonly string[] => {
-  const machines = documentsOf(evidence, 'virtualmachine').map((stored) => stored.document as Machine);
-  const living = new Set(evidence.log.documents(undefined).documents.map((stored) => stored.streamId));
+  const all = evidence.log.documents(undefined).documents;
+  const living = new Set(all.map((stored) => stored.streamId));
   const broken: string[] = [];
-  for (const stored of [...documentsOf(evidence, 'volume'), ...documentsOf(evidence, 'port')]) {
-    const { kind, metadata } = stored.document as {
-      kind: string;
-      metadata: { name: string; ownerReferences?: { uid: string }[] };
-    };
-    for (const owner of metadata.ownerReferences ?? [])
-      if (!living.has(owner.uid)) broken.push(`${kind} ${metadata.name} outlived its owner ${owner.uid}`);
+  for (const { document } of named(all)) {
+    const { kind, metadata } = document;
+    const owners = metadata.ownerReferences ?? [];
+    if (owners.length > 0 && !owners.some((owner) => living.has(owner.uid)))
+      broken.push(`${kind} ${metadata.name} outlived its owner ${owners[0]?.uid ?? ''}`);
+    if (metadata.deletionTimestamp !== undefined && !isHeld(metadata.finalizers ?? []))
+      broken.push(`${kind} ${metadata.name} never finishes going`);
+    if (
+      metadata.namespace !== undefined &&
+      evidence.log.claimHolder(ACTIVE_NAMESPACE_SCOPE, metadata.namespace) === null
+    )
+      broken.push(`${kind} ${metadata.name} outlived its namespace ${metadata.namespace}`);
   }
-  const running = machines.filter((machine) => machine.status.powerState !== 'Halted').length;
-  const placed = documentsOf(evidence, 'placement').filter(
-    (stored) => (stored.document['status'] as { phase: string }).phase === 'Placed',
-  ).length;
-  if (placed !== running) broken.push(`${placed} placements hold capacity for ${running} running machines`);
-  for (const [key, holder] of evidence.log.allClaims()) {
-    if (!key.startsWith(ACTIVE_NAMESPACE_SCOPE) && !living.has(holder))
-      broken.push(`claim ${key.replace('\u0000', ' ')} is held by ${holder}, which is gone`);
+  for (const [key, holder] of evidence.log.allClaims())
+    if (!living.has(holder)) broken.push(`claim ${key.replace('\u0000', ' ')} is held by ${holder}, which is gone`);
+  return broken;
+};
+
+/** Ledgers against placements, and placements against machines. */
+const unlikeLedgers = (evidence: Evidence, watcher: Watcher): readonly string[] => {
+  const placed = new Set<string>();
+  const broken: string[] = [];
+  const machines = new Map(
+    named<Machine>(documentsOf(evidence, 'virtualmachine')).map(({ uid, document }) => [uid, document]),
+  );
+  for (const { uid, document } of named<PlacementDocument>(documentsOf(evidence, 'placement'))) {
+    const { hostUid } = document.status;
+    if (hostUid === undefined) continue;
+    placed.add(`${hostLedgerId(hostUid)}/${uid}`);
+    const machine = machines.get(document.spec.request.virtualMachine.uid);
+    const operations = named<OperationDocument>(documentsOf(evidence, 'operation'));
+    const starting = operations.some(
+      (operation) =>
+        operation.document.status.phase === 'Running' && operation.document.spec.target.name === machine?.metadata.name,
+    );
+    if (machine === undefined || (machine.status.powerState === 'Halted' && !starting))
+      broken.push(`placement ${document.metadata.name} holds capacity for a machine that does not run`);
   }
+  for (const [ledger, state] of watcher.hostLedgers) {
+    if (state.phase === 'undeclared') continue;
+    for (const placement of Object.keys(state.reservations))
+      if (!placed.delete(`${ledger}/${placement}`))
+        broken.push(`ledger ${ledger} reserves for ${placement}, which is not placed there`);
+  }
+  for (const key of placed) broken.push(`placement ${key} is in no ledger`);
   return broken;
 };
 
 /** Documents against the fold of their streams' events. */
 const unlikeReplay = (evidence: Evidence): readonly string[] => {
   const aggregates = new Map<string, AnyAggregate>(
-    evidence.services.flatMap((service) => service.aggregates.map((aggregate) => [aggregate.category, aggregate])),
+    evidence.definitions.flatMap(({ aggregates: all }) => all.map((aggregate) => [aggregate.category, aggregate])),
   );
   const states = new Map<Uuid, { aggregate: AnyAggregate; state: unknown }>();
   const broken: string[] = [];
@@ -186,13 +225,9 @@ const unlikeReplay = (evidence: Evidence): readonly string[] => {
       continue;
     }
     const before = states.get(event.streamId)?.state ?? (aggregate.initial as unknown);
-    const place = {
-      streamId: event.streamId,
-      version: event.version,
-      at: event.metadata.at,
-      actor: event.metadata.actor,
-    };
-    states.set(event.streamId, { aggregate, state: aggregate.evolve(before, event, place) as unknown });
+    const { streamId, version, metadata } = event;
+    const place = { streamId, version, at: metadata.at, actor: metadata.actor };
+    states.set(streamId, { aggregate, state: aggregate.evolve(before, event, place) as unknown });
   }
   const newest = new Map(
     evidence.log.documents(undefined).documents.map((stored) => [stored.streamId, stored.document]),

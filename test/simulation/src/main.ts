@@ -1,10 +1,15 @@
+import { VIRTUAL_EPOCH_MS } from '@xenolith/testing';
 import { MUTANTS } from './mutants.js';
 import { simulate, type Outcome } from './run.js';
 
-const USAGE = `usage: npm run simulate -- [--seeds N] [--from SEED] [--mutant NAME]
+const USAGE = `usage: npm run simulate -- [--seeds N] [--from SEED] [--mutant NAME] [--trace TEXT]
   --seeds N      how many runs (default 100)
   --from SEED    seed of the first (default: drawn)
+  --trace TEXT   show every event whose line holds TEXT (a uid, a type); '' shows all
   --mutant NAME  take a guard out: ${MUTANTS.map((mutant) => mutant.name).join(', ')}`;
+
+/** Broken promises shown of one run: more of them rarely say more. */
+const MOST_SHOWN = 10;
 
 const option = (name: string): string | undefined => {
   const at = process.argv.indexOf(`--${name}`);
@@ -13,7 +18,16 @@ const option = (name: string): string | undefined => {
 
 const show = (outcome: Outcome): void => {
   console.log(`seed ${outcome.seed}: ${outcome.events} events, log ${outcome.hash}`);
-  for (const what of outcome.broken.slice(0, 10)) console.log(`  broken: ${what}`);
+  for (const what of outcome.broken.slice(0, MOST_SHOWN)) console.log(`  broken: ${what}`);
+};
+
+/** One line per event: position, virtual seconds since the start, stream and version, who, what. */
+const trace = (outcome: Outcome, wanted: string): void => {
+  for (const { position, metadata, category, streamId, version, type, data } of outcome.log) {
+    const seconds = ((metadata.at - VIRTUAL_EPOCH_MS) / 1000).toFixed(3);
+    const line = `${position} ${seconds} ${category}/${streamId}@${version} ${metadata.actor} ${type} ${JSON.stringify(data)}`;
+    if (line.includes(wanted)) console.log(line);
+  }
 };
 
 const main = async (): Promise<number> => {
@@ -29,10 +43,12 @@ const main = async (): Promise<number> => {
     console.error(USAGE);
     return 64;
   }
+  const traced = option('trace');
   const start = performance.now();
   let failures = 0;
   for (let seed = from; seed < from + seeds; seed += 1) {
     const outcome = await simulate(seed, mutant);
+    if (traced !== undefined) trace(outcome, traced);
     if (outcome.broken.length > 0) {
       failures += 1;
       show(outcome);

@@ -1,5 +1,13 @@
 import type { ServiceDefinition } from '@xenolith/engine';
-import { ok, type AnyAggregate, type CommandMessage, type MessageBus } from '@xenolith/kernel';
+import {
+  ok,
+  type AnyAggregate,
+  type Command,
+  type CommandMessage,
+  type MessageBus,
+  type NewEvent,
+  type Result,
+} from '@xenolith/kernel';
 import type { StoreGuard } from '@xenolith/testing';
 
 /**
@@ -77,8 +85,8 @@ export const MUTANTS: readonly Mutant[] = [
     service: (definition) =>
       withAggregate(definition, 'hostledger', (aggregate) => ({
         ...aggregate,
-        decide: (command, state) => {
-          const decided = aggregate.decide(command, state);
+        decide: (command: Command, state: unknown) => {
+          const decided = aggregate.decide(command, state) as Result<readonly NewEvent[]>;
           if (decided.ok || command.type !== 'ReserveHostCapacity') return decided;
           const { placement, virtualMachine, vcpus, memoryBytes } = command.data as {
             placement: string;

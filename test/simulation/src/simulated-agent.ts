@@ -1,7 +1,8 @@
 import { Agent, hostNames, MemoryJournal, type AgentObserver } from '@xenolith/agent';
-import type { MessageBus } from '@xenolith/kernel';
+import type { MessageBus, Uuid } from '@xenolith/kernel';
 import type { MemoryBus, MemoryBusConnection, VirtualClock } from '@xenolith/testing';
-import type { HostTruth } from './invariants.js';
+import type { GuestEnd } from '@xenolith/xen';
+import type { HostTruth } from './evidence.js';
 import { ProcessClock } from './process-clock.js';
 
 /** Time that a line takes to reach the disk, in milliseconds: a crash in between loses the line. */
@@ -64,6 +65,11 @@ export class SimulatedAgent {
   /** Power loss of one host. */
   crashHost(name: string): void {
     this.life?.agent.crashHost(name);
+  }
+
+  /** A guest on one of the hosts ends by itself. */
+  endGuest(host: string, machine: Uuid, reason: GuestEnd): void {
+    this.life?.agent.endGuest(host, machine, reason);
   }
 
   truth(): readonly HostTruth[] {

@@ -1,13 +1,20 @@
+import { computeCompanions, type ComputeService } from '@xenolith/compute';
 import { ServiceEngine, type EngineObserver, type ServiceDefinition } from '@xenolith/engine';
 import type { MemoryBus, MemoryBusConnection, MemoryConnection, MemoryEventLog, VirtualClock } from '@xenolith/testing';
+import { faultyLog, LogFault, type LogLuck } from './faulty-log.js';
 import { ProcessClock } from './process-clock.js';
 
 interface Life {
   readonly clock: ProcessClock;
   readonly log: MemoryConnection;
   readonly bus: MemoryBusConnection;
-  readonly engine: ServiceEngine;
+  readonly definition: ServiceDefinition;
 }
+
+/** What its supervisor leaves a process that could not start before it starts it again. */
+const RESTART_MS = 1_000;
+
+const isCompute = (definition: ServiceDefinition): definition is ComputeService => 'computeIndexes' in definition;
 
 /** One service process that can be killed and started again; nothing of it survives but what is in the log. */
 export class SimulatedService {
@@ -20,6 +27,7 @@ export class SimulatedService {
       readonly clock: VirtualClock;
       readonly log: MemoryEventLog;
       readonly bus: MemoryBus;
+      readonly luck: LogLuck;
       readonly observer: EngineObserver;
     },
   ) {}
@@ -28,14 +36,27 @@ export class SimulatedService {
     return this.life !== null;
   }
 
+  /** What runs now, with its indexes, beside one that has seen nothing yet; nothing while it does not run. */
+  views(): readonly { readonly live: ServiceDefinition; readonly fresh: ServiceDefinition }[] {
+    return this.life ? [{ live: this.life.definition, fresh: this.define() }] : [];
+  }
+
   start(): void {
     if (this.life) return;
-    const clock = new ProcessClock(this.world.clock);
-    const log = this.world.log.connect();
-    const bus = this.world.bus.connect(this.name);
-    const engine = new ServiceEngine(this.define(), { log, feed: log, bus, clock, observer: this.world.observer });
-    this.life = { clock, log, bus, engine };
-    engine.start().catch((error: unknown) => this.world.observer.defect?.(error));
+    const connection = this.world.log.connect();
+    const life: Life = {
+      clock: new ProcessClock(this.world.clock),
+      log: connection,
+      bus: this.world.bus.connect(this.name),
+      definition: this.define(),
+    };
+    this.life = life;
+    this.run(life).catch((error: unknown) => {
+      if (!(error instanceof LogFault)) this.world.observer.defect?.(error);
+      if (this.life !== life) return;
+      this.crash();
+      this.world.clock.after(RESTART_MS, () => this.start());
+    });
   }
 
   crash(): void {
@@ -44,5 +65,23 @@ export class SimulatedService {
     this.life.bus.kill();
     this.life.log.kill();
     this.life = null;
+  }
+
+  /** The connection that holds the leases breaks; the process goes on. */
+  loseLeases(): void {
+    this.life?.log.loseLeases();
+  }
+
+  private async run({ clock, log, bus, definition }: Life): Promise<void> {
+    const lucky = faultyLog(log, this.world.luck);
+    const engine = new ServiceEngine(definition, {
+      log: lucky,
+      feed: lucky,
+      bus,
+      clock,
+      observer: this.world.observer,
+    });
+    await engine.start();
+    if (isCompute(definition)) await computeCompanions(definition, { bus, clock }).start();
   }
 }

@@ -6,7 +6,8 @@ import { schedulingService } from '@xenolith/scheduling';
 import { storageService } from '@xenolith/storage';
 import { tenancyService } from '@xenolith/tenancy';
 import { MemoryBus, MemoryEventLog, VirtualClock } from '@xenolith/testing';
-import type { Evidence } from './invariants.js';
+import type { Evidence } from './evidence.js';
+import { LogFault } from './faulty-log.js';
 import type { Mutant } from './mutants.js';
 import { Network } from './network.js';
 import { SimulatedAgent } from './simulated-agent.js';
@@ -19,6 +20,8 @@ const TIMER_LOOK_MS = 250;
 const TIMER_PATIENCE_MS = 10_000;
 /** Journals, appends and reads take this long at most, in milliseconds. */
 const SLOWEST_CALL_MS = 4;
+/** Chance that a service runs twice, side by side. */
+const TWICE = 0.4;
 
 const DEFINITIONS: readonly (() => ServiceDefinition)[] = [
   tenancyService,
@@ -37,7 +40,7 @@ export class World {
   readonly agent: SimulatedAgent;
   readonly users: Users;
   readonly random: Random;
-  readonly defects: string[] = [];
+  private readonly defects: string[] = [];
   private readonly bus: MemoryBus;
   private readonly replayed: readonly ServiceDefinition[] = DEFINITIONS.map((define) => define());
 
@@ -52,22 +55,21 @@ export class World {
     );
     this.network = new Network(this.random.fork('network'));
     this.bus = new MemoryBus(this.clock, this.network.policy);
-    const defect = (error: unknown): void => {
-      // Faults of the bus are part of the weather; everything else is a bug.
-      if (!(error instanceof BusFault))
-        this.defects.push(`defect: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
-    };
-    const observer: EngineObserver = { defect };
-    const world = { clock: this.clock, log: this.log, bus: this.bus, observer };
-    this.services = DEFINITIONS.map(
-      (define) =>
-        new SimulatedService(define().name, () => (mutant?.service ? mutant.service(define()) : define()), world),
-    );
+    this.services = this.newServices(mutant);
     this.agent = new SimulatedAgent(
       { hosts: HOSTS, seed: String(seed), forgetful: mutant?.forgetfulJournal === true },
-      { clock: this.clock, bus: this.bus, through: mutant?.agentBus ?? ((bus) => bus), observer: { defect } },
+      {
+        clock: this.clock,
+        bus: this.bus,
+        through: mutant?.agentBus ?? ((bus) => bus),
+        observer: { defect: (error) => this.defect(error) },
+      },
     );
-    this.users = new Users(this.bus.connect('users'), this.clock, this.random.fork('users'));
+    this.users = new Users(
+      this.bus.connect('users'),
+      this.clock,
+      (category) => this.log.documents([category]).documents,
+    );
   }
 
   start(): void {
@@ -79,11 +81,31 @@ export class World {
   evidence(): Evidence {
     return {
       log: this.log,
-      hosts: this.agent.truth(),
+      hosts: () => this.agent.truth(),
       sent: this.users.sent,
-      services: this.replayed,
+      definitions: this.replayed,
+      running: () => this.services.flatMap((service) => service.views()),
       defects: this.defects,
     };
+  }
+
+  private newServices(mutant: Mutant | undefined): readonly SimulatedService[] {
+    const observer: EngineObserver = { defect: (error) => this.defect(error) };
+    const { clock, log, bus } = this;
+    const luck = this.network.logLuck;
+    const dice = this.random.fork('instances');
+    return DEFINITIONS.flatMap((define) => {
+      const { name } = define();
+      const mutated = (): ServiceDefinition => (mutant?.service ? mutant.service(define()) : define());
+      const names = dice.chance(TWICE) ? [`${name}-a`, `${name}-b`] : [name];
+      return names.map((instance) => new SimulatedService(instance, mutated, { clock, log, bus, luck, observer }));
+    });
+  }
+
+  /** Faults of bus and log are part of the weather; everything else is a bug. */
+  private defect(error: unknown): void {
+    if (error instanceof BusFault || error instanceof LogFault) return;
+    this.defects.push(`defect: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   }
 
   /** Sends the commands of timers that are due, as the services' timer runner does; each stays until somebody answered. */
@@ -97,9 +119,7 @@ export class World {
         void line
           .request(timer.subject, timer.command as unknown as CommandMessage, { timeoutMs: TIMER_PATIENCE_MS })
           .then(() => this.log.timerSent(timer.id))
-          .catch((error: unknown) => {
-            if (!(error instanceof BusFault)) this.defects.push(String(error));
-          })
+          .catch((error: unknown) => this.defect(error))
           .finally(() => underWay.delete(timer.id));
       }
       this.clock.after(TIMER_LOOK_MS, look);

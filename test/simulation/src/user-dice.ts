@@ -1,0 +1,238 @@
+import {
+  faultRuleKind,
+  hostKind,
+  imageKind,
+  namespaceKind,
+  networkKind,
+  operationKind,
+  portKind,
+  storageDomainKind,
+  virtualMachineKind,
+  VIRTUAL_MACHINE_ACTIONS,
+  volumeKind,
+  type KindDefinition,
+} from '@xenolith/contracts';
+import type { JsonObject, Random, StoredDocument } from '@xenolith/kernel';
+import { NAMESPACE, type Users } from './users.js';
+
+/** One thing that users do, and how often beside the others. */
+interface Habit {
+  readonly weight: number;
+  readonly act: () => void;
+}
+
+const TEAMS = ['team-a', 'team-b'] as const;
+const GUEST_ENDS = ['destroy', 'restart', 'preserve'] as const;
+/** Names are few, so that users meet. */
+const MACHINE_NAMES = 30;
+const OTHER_NAMES = 12;
+
+interface Named {
+  readonly metadata: { readonly name: string; readonly namespace?: string };
+  readonly status: { readonly phase?: string };
+}
+
+const namedOf = (stored: StoredDocument): Named => stored.document as unknown as Named;
+
+/** What the dice make users do. They don't wait for each other. */
+export class UserDice {
+  private readonly habits: readonly Habit[];
+  private readonly total: number;
+
+  constructor(
+    private readonly users: Users,
+    private readonly random: Random,
+  ) {
+    this.habits = [
+      { weight: 30, act: () => this.createMachine() },
+      { weight: 16, act: () => this.changeMachine() },
+      { weight: 16, act: () => this.actOnMachine() },
+      { weight: 4, act: () => this.operateOnMachine() },
+      { weight: 12, act: () => this.deleteOne(virtualMachineKind) },
+      { weight: 4, act: () => this.createVolume() },
+      { weight: 2, act: () => this.growVolume() },
+      { weight: 3, act: () => this.deleteOne(volumeKind) },
+      { weight: 3, act: () => this.createPort() },
+      { weight: 3, act: () => this.deleteOne(portKind) },
+      { weight: 3, act: () => this.deleteOne(operationKind) },
+      { weight: 2, act: () => this.chooseForOperation() },
+      { weight: 2, act: () => this.createNamespace() },
+      { weight: 1, act: () => this.deleteNamespace() },
+      { weight: 2, act: () => this.createFaultRule() },
+      { weight: 1, act: () => this.deleteOne(faultRuleKind) },
+      { weight: 2, act: () => this.cordon() },
+      { weight: 1, act: () => this.deleteOne(random.pick([networkKind, imageKind, storageDomainKind, hostKind])) },
+    ];
+    this.total = this.habits.reduce((sum, { weight }) => sum + weight, 0);
+  }
+
+  act(): void {
+    let left = this.random.below(this.total);
+    for (const habit of this.habits) {
+      left -= habit.weight;
+      if (left >= 0) continue;
+      habit.act();
+      return;
+    }
+  }
+
+  private createMachine(): void {
+    const { random } = this;
+    const namespace = this.namespace();
+    const disks: JsonObject[] = random.chance(0.4) ? [{ name: 'root', source: { image: 'debian-13' } }] : [];
+    if (random.chance(0.2)) disks.push({ name: 'data', volume: `volume-${random.below(OTHER_NAMES)}` });
+    const nic = {
+      name: 'eth0',
+      network: 'default',
+      ...(random.chance(0.1) ? { ip: `10.1.0.${2 + random.below(6)}` } : {}),
+    };
+    void this.users.create(
+      virtualMachineKind,
+      { name: `vm-${random.below(MACHINE_NAMES)}`, namespace },
+      {
+        powerState: random.pick(['Running', 'Running', 'Running', 'Paused', 'Halted']),
+        cpu: { vcpus: 1 + random.below(4) },
+        memory: random.pick(['512Mi', '2Gi', '8Gi', '24Gi', '60Gi']),
+        guest: { ignoresShutdown: random.chance(0.1) },
+        disks,
+        nics: random.chance(0.5) && namespace === NAMESPACE ? [nic] : [],
+        ha: { restart: random.pick(['always', 'best-effort', 'never']) },
+        placement: random.chance(0.2) ? { antiAffinity: 'spread' } : {},
+        onPoweroff: random.pick(GUEST_ENDS),
+        onReboot: random.pick(GUEST_ENDS),
+        onCrash: random.pick(GUEST_ENDS),
+      },
+    );
+  }
+
+  private changeMachine(): void {
+    const machine = this.pick(virtualMachineKind);
+    if (!machine) return;
+    const { random } = this;
+    const edit = random.below(10);
+    this.users.change(
+      virtualMachineKind,
+      machine,
+      (document) => {
+        if (edit < 6)
+          return { ...document, spec: { ...document.spec, powerState: random.pick(['Running', 'Halted', 'Paused']) } };
+        if (edit < 8)
+          return { ...document, metadata: { ...document.metadata, labels: { turn: `${random.below(100)}` } } };
+        return { ...document, spec: { ...document.spec, memory: random.pick(['1Gi', '4Gi', '16Gi']) } };
+      },
+      random.chance(0.5),
+    );
+  }
+
+  private actOnMachine(): void {
+    const machine = this.pick(virtualMachineKind);
+    if (!machine) return;
+    const action = this.random.pick(Object.keys(VIRTUAL_MACHINE_ACTIONS));
+    this.users.act(machine, action, this.random.chance(0.2) ? { timeoutSeconds: 5 } : {});
+  }
+
+  private operateOnMachine(): void {
+    const machine = this.pick(virtualMachineKind);
+    if (!machine) return;
+    const { name, namespace = '' } = namedOf(machine).metadata;
+    const target = { kind: virtualMachineKind.kind, name, namespace };
+    this.users.operate(target, this.random.pick(Object.keys(VIRTUAL_MACHINE_ACTIONS)));
+  }
+
+  /** As an operator would, mostly where one is needed. */
+  private chooseForOperation(): void {
+    const all = this.users.documents('operation');
+    const stuck = all.filter((stored) => namedOf(stored).status.phase === 'NeedsOperator');
+    const chosen = stuck.length > 0 ? this.random.pick(stuck) : this.pick(operationKind);
+    if (!chosen) return;
+    const { name, namespace = '' } = namedOf(chosen).metadata;
+    // Abandoning leaves things behind by will, which no invariant could tell from a leak.
+    const choice = this.random.pick(['retry', 'undo']);
+    this.users.operate({ kind: operationKind.kind, uid: chosen.streamId, name, namespace }, choice);
+  }
+
+  private createVolume(): void {
+    const name = `volume-${this.random.below(OTHER_NAMES)}`;
+    const spec = { size: '5Gi', provisioning: this.random.pick(['sparse', 'preallocated']) };
+    void this.users.create(volumeKind, { name, namespace: this.namespace() }, spec);
+  }
+
+  private growVolume(): void {
+    const volume = this.pick(volumeKind);
+    if (!volume) return;
+    const size = this.random.pick(['1Gi', '8Gi', '12Gi']);
+    this.users.change(
+      volumeKind,
+      volume,
+      (document) => ({ ...document, spec: { ...document.spec, size } }),
+      this.random.chance(0.5),
+    );
+  }
+
+  private createPort(): void {
+    const name = `port-${this.random.below(OTHER_NAMES)}`;
+    const ip = this.random.chance(0.3) ? { ip: `10.1.0.${2 + this.random.below(6)}` } : {};
+    void this.users.create(portKind, { name, namespace: NAMESPACE }, { network: 'default', ...ip });
+  }
+
+  private createNamespace(): void {
+    void this.users.create(namespaceKind, { name: this.random.pick(TEAMS) }, {});
+  }
+
+  private deleteNamespace(): void {
+    const teams = this.users.documents('namespace').filter((stored) => namedOf(stored).metadata.name !== NAMESPACE);
+    if (teams.length > 0) this.users.delete(namespaceKind, this.random.pick(teams).streamId, 'Background');
+  }
+
+  private createFaultRule(): void {
+    const { random } = this;
+    const effect = random.pick([
+      { fail: { code: 'fault_injected', message: 'the dice say so' } },
+      { fail: { code: 'host_out_of_memory', message: 'the dice say so' } },
+      { timeout: true },
+      { delay: 1 + random.below(40) },
+      { crashHost: true },
+    ]);
+    void this.users.create(
+      faultRuleKind,
+      { name: `rule-${random.below(OTHER_NAMES)}` },
+      {
+        match: {
+          commands: random.chance(0.5) ? [random.pick(['StartDomain', 'ShutdownDomain', 'DestroyDomain'])] : [],
+          phase: random.pick(['before', 'after']),
+        },
+        effect,
+        probability: random.pick([0.3, 1]),
+        count: 1 + random.below(3),
+        seed: random.below(1_000),
+      },
+    );
+  }
+
+  private cordon(): void {
+    const host = this.pick(hostKind);
+    if (!host) return;
+    const unschedulable = this.random.chance(0.4);
+    this.users.change(
+      hostKind,
+      host,
+      (document) => ({ ...document, spec: { ...document.spec, unschedulable } }),
+      this.random.chance(0.5),
+    );
+  }
+
+  private deleteOne(kind: KindDefinition): void {
+    const gone = this.pick(kind);
+    const policy = this.random.pick(['Background', 'Background', 'Foreground', 'Orphan'] as const);
+    if (gone) this.users.delete(kind, gone.streamId, policy);
+  }
+
+  private namespace(): string {
+    return this.random.chance(0.85) ? NAMESPACE : this.random.pick(TEAMS);
+  }
+
+  private pick(kind: KindDefinition): StoredDocument | undefined {
+    const all = this.users.documents(kind.kind.toLowerCase());
+    return all.length === 0 ? undefined : this.random.pick(all);
+  }
+}
