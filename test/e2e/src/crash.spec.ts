@@ -1,4 +1,6 @@
 import { createHash } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventually, startPlatform, type Platform } from './platform.js';
 
@@ -119,8 +121,6 @@ describe('a platform whose processes are killed one after the other', () => {
     };
     const before = await everything();
     expect((await platform.xenolith('down')).code).toBe(0);
-    const { rm } = await import('node:fs/promises');
-    const { join } = await import('node:path');
     await rm(join(platform.data, 'nats'), { recursive: true, force: true });
     expect(
       (

@@ -90,12 +90,12 @@ describe('server-side apply', () => {
           'f:metadata': { 'f:finalizers': { 'v:"example.com/x"': {} }, 'f:labels': { 'f:app': {} } },
           'f:spec': {
             'f:disks': { 'k:{"name":"root"}': { '.': {}, 'f:name': {}, 'f:size': {} } },
-            'f:memory': { 'f:dynamicMax': {}, 'f:dynamicMin': {}, 'f:staticMax': {} },
+            'f:memory': {},
           },
         },
       },
     ]);
-    expect(specOf(made)).toMatchObject({ cpu: { vcpus: 1 }, memory: { staticMax: '2Gi' } });
+    expect(specOf(made)).toMatchObject({ cpu: { vcpus: 1 }, memory: '2Gi' });
   });
 
   it('changes nothing the second time, times included', () => {
@@ -162,9 +162,7 @@ describe('server-side apply', () => {
     const made = apply(null, config({ memory: '2Gi', powerState: 'Running' }));
     const forced = apply(made, config({ powerState: 'Halted' }), { manager: 'b', force: true });
     expect(specOf(forced)['powerState']).toBe('Halted');
-    expect(fieldsOf(forced, 'a')).toEqual({
-      'f:spec': { 'f:memory': { 'f:dynamicMax': {}, 'f:dynamicMin': {}, 'f:staticMax': {} } },
-    });
+    expect(fieldsOf(forced, 'a')).toEqual({ 'f:spec': { 'f:memory': {} } });
     expect(fieldsOf(forced, 'b')).toEqual({ 'f:spec': { 'f:powerState': {} } });
   });
 
@@ -228,7 +226,7 @@ describe('an update', () => {
     expect(managersOf(made)).toMatchObject([{ manager: 'kubectl-create', operation: 'Update' }]);
     expect(fieldsOf(made, 'kubectl-create')).toMatchObject({
       'f:metadata': { 'f:labels': { '.': {}, 'f:app': {} } },
-      'f:spec': { '.': {}, 'f:memory': { '.': {}, 'f:staticMax': {} }, 'f:powerState': {} },
+      'f:spec': { '.': {}, 'f:memory': {}, 'f:powerState': {} },
     });
   });
 

@@ -24,9 +24,10 @@ const machine = (name: string, more: JsonObject = {}): JsonObject => ({
     creationTimestamp: '2026-11-21T11:58:30Z',
     labels: { app: 'web', tier: '2' },
   },
-  spec: { powerState: 'Running', cpu: { vcpus: 2 }, memory: { staticMax: '4Gi' }, guestType: 'pvh' },
+  spec: { powerState: 'Running', cpu: { vcpus: 2 }, memory: '4Gi', guestType: 'pvh' },
   status: {
     phase: 'Running',
+    memory: '4Gi',
     host: 'host-0003',
     nics: [{ name: 'eth0', ips: ['10.0.0.7', '10.0.0.8'] }],
     conditions: [
