@@ -1,4 +1,5 @@
 import {
+  agentCommands,
   decideObject,
   eventOf,
   evolveObject,
@@ -59,6 +60,9 @@ const faultRules: ObjectRules<FaultRuleSpec, FaultRuleOwn> = {
   }),
 };
 
+/** Commands that a rule may name. */
+const STRIKEABLE: readonly string[] = Object.keys(agentCommands);
+
 const exhausted = (spec: FaultRuleSpec, own: FaultRuleOwn): boolean =>
   spec.count !== undefined && own.fired >= spec.count;
 
@@ -71,6 +75,15 @@ const causesOf = (spec: FaultRuleSpec): readonly { field: string; reason: string
         field: 'spec.effect',
         reason: 'FieldValueRequired',
         message: 'say what happens: delay, fail, timeout or crashHost',
+      },
+    ];
+  const unknown = spec.match.commands.find((command) => !STRIKEABLE.includes(command));
+  if (unknown !== undefined)
+    return [
+      {
+        field: 'spec.match.commands',
+        reason: 'FieldValueNotSupported',
+        message: `agents know no command "${unknown}"; there are ${STRIKEABLE.join(', ')}`,
       },
     ];
   if (fail !== undefined && timeout)

@@ -9,6 +9,8 @@ import {
   operationSpec,
   timestamp,
   virtualMachineKind,
+  VIRTUAL_MACHINE_ACTIONS,
+  xapiActionOf,
   type DesiredMetadata,
   type OperationSpec,
   type PlanStep,
@@ -86,6 +88,12 @@ const causesOfTarget = (spec: OperationSpec): readonly FieldCause[] => {
       field: 'spec.action',
       reason: 'FieldValueNotSupported',
       message: `operations know retry, undo and abandon, not "${spec.action}"`,
+    });
+  if (kind === virtualMachineKind.kind && xapiActionOf(spec.action) === null)
+    causes.push({
+      field: 'spec.action',
+      reason: 'FieldValueNotSupported',
+      message: `virtual machines know no action "${spec.action}"; there are ${Object.keys(VIRTUAL_MACHINE_ACTIONS).join(', ')}`,
     });
   return causes;
 };

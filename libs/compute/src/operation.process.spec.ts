@@ -364,6 +364,12 @@ describe('an operation that a user makes', () => {
     expect(platform.operations().map(({ phase }) => phase)).toEqual(['Succeeded', 'Succeeded']);
   });
 
+  it('may be asked for in the words that allowedOperations shows', async () => {
+    await running({});
+    expect(await make('clean_reboot')).toMatchObject({ ok: true });
+    expect(platform.machine('web').currentOperations).toEqual({ mine: 'clean_reboot' });
+  });
+
   it('is refused with the words of its target', async () => {
     await running({});
     expect(await make('unpause')).toMatchObject({
@@ -372,7 +378,10 @@ describe('an operation that a user makes', () => {
         details: { xapi: { code: 'VM_BAD_POWER_STATE', args: [machineUid('web'), 'paused', 'running'] } },
       },
     });
-    expect(await make('fly')).toMatchObject({ rejection: { code: 'operation_unknown' } });
+    for (const word of ['fly', 'constructor'])
+      expect(await make(word)).toMatchObject({
+        rejection: { code: 'object_invalid', causes: [{ field: 'spec.action', reason: 'FieldValueNotSupported' }] },
+      });
     expect(await make('reboot', { name: 'nobody' })).toMatchObject({ rejection: { code: 'object_invalid' } });
     expect(platform.operations()).toHaveLength(1);
   });

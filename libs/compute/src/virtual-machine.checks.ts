@@ -139,8 +139,14 @@ const FIXED_WHILE_RUNNING = [
   'placement',
 ] as const;
 
+type FixedField = (typeof FIXED_WHILE_RUNNING)[number];
+
+/** `1Gi`, `1024Mi` and `{ staticMax: 1Gi }` are one size of memory, so they build the same domain. */
+const buildsTheSame = (field: FixedField, before: VirtualMachineSpec, after: VirtualMachineSpec): boolean =>
+  field === 'memory' ? sameJson(memoryOf(before), memoryOf(after)) : sameJson(before[field], after[field]);
+
 /** Fields that differ and can't change before the machine is halted. */
 export const causesOfChange = (before: VirtualMachineSpec, after: VirtualMachineSpec): readonly FieldCause[] =>
-  FIXED_WHILE_RUNNING.filter((field) => !sameJson(before[field], after[field])).map((field) =>
+  FIXED_WHILE_RUNNING.filter((field) => !buildsTheSame(field, before, after)).map((field) =>
     forbiddenField(`spec.${field}`, 'can not change while the machine is not halted; set powerState to Halted first'),
   );

@@ -197,6 +197,17 @@ describe('a change of spec', () => {
       .when(change({ powerState: 'Halted', memory: '2Gi' }))
       .then([{ type: 'VirtualMachineSpecChanged' }]);
   });
+
+  it('may write the memory of a running machine in another form that means the same', () => {
+    const running = [created({ memory: '1Gi' }), begun('provision', { incarnation: 1 }), started()];
+    for (const memory of ['1024Mi', { staticMax: '1Gi' }, { staticMax: '1Gi', dynamicMin: '1Gi' }])
+      machine(running)
+        .when(change({ memory }))
+        .then([{ type: 'VirtualMachineSpecChanged' }]);
+    machine(running)
+      .when(change({ memory: { staticMax: '1Gi', dynamicMin: '512Mi' } }))
+      .thenRejected('object_invalid');
+  });
 });
 
 describe('records', () => {

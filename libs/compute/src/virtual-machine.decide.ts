@@ -7,6 +7,7 @@ import {
   virtualMachineCommands,
   virtualMachineKind,
   VIRTUAL_MACHINE_ACTIONS,
+  xapiActionOf,
   type HaltReason,
   type PowerState,
 } from '@xenolith/contracts';
@@ -37,16 +38,14 @@ const WISH_OF: Partial<Record<OperationAction, PowerState>> = {
   unpause: 'Running',
 };
 
-const isAction = (action: string): action is keyof typeof VIRTUAL_MACHINE_ACTIONS => action in VIRTUAL_MACHINE_ACTIONS;
-
 const decideAction = (machine: PresentMachine, command: Command): Decision => {
   const wanted = trusted(virtualMachineCommands.StartOperation, command);
-  if (!isAction(wanted.action))
+  const action = xapiActionOf(wanted.action);
+  if (action === null)
     return reject(
       'operation_unknown',
       `virtual machines know no action "${wanted.action}"; there are ${Object.keys(VIRTUAL_MACHINE_ACTIONS).join(', ')}`,
     );
-  const action = VIRTUAL_MACHINE_ACTIONS[wanted.action];
   const allowed = checkAllowed(machine, action);
   if (!allowed.ok) return allowed;
   const wish = action === 'start' && wanted.parameters['paused'] === true ? 'Paused' : WISH_OF[action];

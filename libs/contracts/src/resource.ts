@@ -1,3 +1,4 @@
+import { bytesOf } from '@xenolith/kernel';
 import { z } from 'zod';
 
 /** DNS label (RFC 1123), as Kubernetes asks of names. */
@@ -22,9 +23,10 @@ export const dnsSubdomain = z
 
 export const quantity = z
   .string()
-  .regex(
-    /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+|[EPTGM]i?|Ki|k|m)?$/,
-    'must be a quantity such as 512Mi, 4Gi or 20G',
+  .regex(/^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+|[EPTGM]i?|Ki|k|m)?$/, 'must be a quantity such as 512Mi, 4Gi or 20G')
+  .refine(
+    (text) => Math.abs(bytesOf(text)) <= Number.MAX_SAFE_INTEGER,
+    'must be less than 8Pi, the most that is counted to the byte',
   );
 
 /** A Kubernetes quantity, which clients may also send as a bare number. */
@@ -81,13 +83,14 @@ export interface ObjectEnvelope extends DesiredMetadata {
 
 /** One observation about an object, in Kubernetes' form. */
 export const condition = z.strictObject({
-  type: z.string(),
-  status: z.enum(['True', 'False', 'Unknown']),
-  reason: z.string(),
-  message: z.string(),
-  lastTransitionTime: z.string(),
+  type: z.string().describe('What is observed, such as Ready.'),
+  status: z.enum(['True', 'False', 'Unknown']).describe('Whether it holds.'),
+  reason: z.string().describe('Why, in one word for programs.'),
+  message: z.string().describe('Why, in a sentence for people.'),
+  lastTransitionTime: z.string().describe('When the status last changed.'),
 });
 export type Condition = z.infer<typeof condition>;
+export const conditions = z.array(condition).describe('What was observed of it, each with its reason.');
 
 /** RFC 3339 with seconds, as Kubernetes writes times, from milliseconds since the epoch. */
 export const timestamp = (atMs: number): string => {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { EventOf } from '../messages.js';
-import { condition, defineKind } from '../resource.js';
+import { conditions, defineKind } from '../resource.js';
 
 export const faultRuleSpec = z.strictObject({
   match: z
@@ -15,14 +15,15 @@ export const faultRuleSpec = z.strictObject({
         .default('before')
         .describe('Before the command takes effect, or after it did and before its answer.'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('Which commands the rule is about; what is left out matches all.'),
   effect: z
     .strictObject({
       delay: z.number().min(0).max(3600).optional().describe('Seconds to wait.'),
       fail: z
         .strictObject({
-          code: z.string().default('fault_injected'),
-          message: z.string().default('the fault rule says so'),
+          code: z.string().default('fault_injected').describe('Code of the refusal.'),
+          message: z.string().default('the fault rule says so').describe('What the refusal says.'),
         })
         .optional()
         .describe('Refuse the command.'),
@@ -33,16 +34,16 @@ export const faultRuleSpec = z.strictObject({
   probability: z.number().min(0).max(1).default(1).describe('Chance that the rule strikes a matching command.'),
   count: z.number().int().min(1).optional().describe('How often it strikes at most; absent: without limit.'),
   seed: z.number().int().default(0).describe('Seed of the dice.'),
-  enabled: z.boolean().default(true),
+  enabled: z.boolean().default(true).describe('False lets the rule rest without losing its count.'),
 });
 export type FaultRuleSpec = z.infer<typeof faultRuleSpec>;
 
 export const faultRuleStatus = z.looseObject({
   fired: z.number().int().describe('How often the rule has struck.'),
-  lastFired: z.string().optional(),
-  lastHost: z.string().optional(),
-  lastCommand: z.string().optional(),
-  conditions: z.array(condition),
+  lastFired: z.string().optional().describe('When it last struck.'),
+  lastHost: z.string().optional().describe('The host that it last struck.'),
+  lastCommand: z.string().optional().describe('The agent command that it last struck.'),
+  conditions,
 });
 
 export const faultRuleKind = defineKind({

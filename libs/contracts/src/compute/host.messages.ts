@@ -1,31 +1,35 @@
 import { z } from 'zod';
 import type { EventOf } from '../messages.js';
-import { condition, defineKind } from '../resource.js';
+import { conditions, defineKind } from '../resource.js';
 
 /** What an agent says of its machine when it registers. */
 export const hardware = z.strictObject({
-  cpu: z.strictObject({
-    model: z.string(),
-    sockets: z.number().int().positive(),
-    coresPerSocket: z.number().int().positive(),
-    threadsPerCore: z.number().int().positive(),
-    threads: z.number().int().positive().describe('Hardware threads in all.'),
-    mhz: z.number().positive(),
-    features: z.array(z.string()).describe('Such as vmx, ept, hap.'),
-  }),
+  cpu: z
+    .strictObject({
+      model: z.string().describe('Name of the processor, as it gives it itself.'),
+      sockets: z.number().int().positive().describe('Processors.'),
+      coresPerSocket: z.number().int().positive().describe('Cores of each processor.'),
+      threadsPerCore: z.number().int().positive().describe('Hardware threads of each core.'),
+      threads: z.number().int().positive().describe('Hardware threads in all.'),
+      mhz: z.number().positive().describe('Nominal clock in MHz.'),
+      features: z.array(z.string()).describe('Such as vmx, ept, hap.'),
+    })
+    .describe('The processors.'),
   memoryBytes: z.number().int().positive().describe('Installed memory in bytes.'),
-  numaNodes: z.array(
-    z.strictObject({
-      id: z.number().int().nonnegative(),
-      memoryBytes: z.number().int().positive(),
-      threads: z.array(z.number().int().nonnegative()),
-    }),
-  ),
+  numaNodes: z
+    .array(
+      z.strictObject({
+        id: z.number().int().nonnegative().describe('Number of the node.'),
+        memoryBytes: z.number().int().positive().describe('Memory of the node in bytes.'),
+        threads: z.array(z.number().int().nonnegative()).describe('Numbers of its hardware threads.'),
+      }),
+    )
+    .describe('NUMA nodes: memory, and the threads that are near to it.'),
 });
 export type Hardware = z.infer<typeof hardware>;
 
 export const controlDomain = z.strictObject({
-  vcpus: z.number().int().positive(),
+  vcpus: z.number().int().positive().describe('Dom0’s virtual CPUs.'),
   memoryBytes: z.number().int().positive().describe('Dom0’s memory in bytes; guests cannot have it.'),
 });
 
@@ -36,17 +40,17 @@ export const hostSpec = z.strictObject({
 export type HostSpec = z.infer<typeof hostSpec>;
 
 export const hostStatus = z.looseObject({
-  conditions: z.array(condition),
-  hypervisor: z.enum(['xen', 'kvm']),
+  conditions,
+  hypervisor: z.enum(['xen', 'kvm']).describe('Kind of hypervisor.'),
   version: z.string().describe('Version of the hypervisor.'),
-  agentVersion: z.string(),
+  agentVersion: z.string().describe('Version of the agent on the host.'),
   bootId: z.string().describe('Changes with each boot of the host.'),
-  hardware: hardware.optional(),
-  controlDomain: controlDomain.optional(),
+  hardware: hardware.optional().describe('What the machine is made of.'),
+  controlDomain: controlDomain.optional().describe('Dom0, which runs the host’s own software.'),
   cpus: z.number().int().describe('Hardware threads.'),
   memory: z.string().describe('Installed memory.'),
   allocatableMemory: z.string().describe('Memory that guests can have: installed less the hypervisor’s and Dom0’s.'),
-  numaNodes: z.number().int(),
+  numaNodes: z.number().int().describe('NUMA nodes.'),
 });
 
 export const hostKind = defineKind({

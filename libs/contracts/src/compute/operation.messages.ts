@@ -1,16 +1,25 @@
 import { z } from 'zod';
 import type { EventOf } from '../messages.js';
-import { condition, defineKind } from '../resource.js';
+import { conditions, defineKind } from '../resource.js';
 
 export const operationSpec = z.strictObject({
-  target: z.strictObject({
-    apiVersion: z.string().default('compute.xenolith.dev/v1alpha1'),
-    kind: z.string().describe('Kind of the object that the operation works on.'),
-    name: z.string().describe('Its name.'),
-    uid: z.string().optional().describe('Its UID; set by the platform.'),
-  }),
-  action: z.string().describe('What to do: start, shutdown, hard-shutdown, reboot, hard-reboot, pause, unpause.'),
-  parameters: z.record(z.string(), z.unknown()).default({}),
+  target: z
+    .strictObject({
+      apiVersion: z.string().default('compute.xenolith.dev/v1alpha1').describe('API version of the object.'),
+      kind: z.string().describe('Kind of the object that the operation works on.'),
+      name: z.string().describe('Its name.'),
+      uid: z.string().optional().describe('Its UID; set by the platform.'),
+    })
+    .describe('The object that the operation works on, in the same namespace.'),
+  action: z
+    .string()
+    .describe(
+      'What to do to a VirtualMachine: start, shutdown, clean-shutdown, hard-shutdown, reboot, clean-reboot, hard-reboot, pause, unpause, or XAPI’s word (clean_shutdown). To an Operation that needs an operator: retry, undo, abandon.',
+    ),
+  parameters: z
+    .record(z.string(), z.unknown())
+    .default({})
+    .describe('What the action takes, such as paused for start.'),
 });
 export type OperationSpec = z.infer<typeof operationSpec>;
 
@@ -25,19 +34,26 @@ export const OPERATION_PHASES = [
 export type OperationPhase = (typeof OPERATION_PHASES)[number];
 
 export const operationStatus = z.looseObject({
-  phase: z.enum(OPERATION_PHASES),
+  phase: z.enum(OPERATION_PHASES).describe('How far it is, or how it ended.'),
   progress: z.number().min(0).max(100).describe('Percent of the steps that are done.'),
   step: z.string().optional().describe('The steps under way.'),
-  cancellable: z.boolean(),
-  message: z.string().optional(),
-  startTime: z.string(),
-  completionTime: z.string().optional(),
-  steps: z.array(z.looseObject({ name: z.string(), phase: z.string() })),
+  cancellable: z.boolean().describe('Whether deleting it now cancels it.'),
+  message: z.string().optional().describe('Why it waits, or ended as it did.'),
+  startTime: z.string().describe('When it began.'),
+  completionTime: z.string().optional().describe('When it ended.'),
+  steps: z
+    .array(
+      z.looseObject({
+        name: z.string().describe('Name of the step.'),
+        phase: z.string().describe('How far the step is.'),
+      }),
+    )
+    .describe('The plan, step by step.'),
   choices: z
     .array(z.string())
     .optional()
     .describe('What an operator can choose when the operation needs one: retry, undo, abandon.'),
-  conditions: z.array(condition),
+  conditions,
 });
 
 export const operationKind = defineKind({

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { EventOf } from '../messages.js';
-import { condition, defineKind, dnsLabel, quantity } from '../resource.js';
+import { conditions, defineKind, dnsLabel, quantity } from '../resource.js';
 
 export const POWER_STATES = ['Running', 'Paused', 'Suspended', 'Halted'] as const;
 export const powerState = z.enum(POWER_STATES);
@@ -83,7 +83,7 @@ export const virtualMachineSpec = z.strictObject({
   guestType: z.enum(['pv', 'hvm', 'pvh']).default('pvh').describe('How the guest is virtualised.'),
   guest: z
     .strictObject({
-      os: z.enum(['linux', 'windows', 'other']).default('linux'),
+      os: z.enum(['linux', 'windows', 'other']).default('linux').describe('Family of its operating system.'),
       pvDrivers: z.boolean().default(true).describe('True when the guest has paravirtual drivers.'),
       ignoresShutdown: z.boolean().default(false).describe('Emulated guests only: never answers a clean shutdown.'),
       bootSeconds: z
@@ -93,17 +93,22 @@ export const virtualMachineSpec = z.strictObject({
         .optional()
         .describe('Emulated guests only: how long the guest boots. Default: the host’s.'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('What runs inside the machine.'),
   cpu: cpu.prefault({}).describe('CPU.'),
   memory,
   disks: z.array(disk).max(64).default([]).describe('Disks, in the order of their device numbers.'),
   nics: z.array(nic).max(16).default([]).describe('Network interfaces, in the order of their device numbers.'),
   ha: z
     .strictObject({
-      restart: z.enum(['always', 'best-effort', 'never']).default('never'),
-      priority: z.number().int().min(0).max(65535).default(0),
+      restart: z
+        .enum(['always', 'best-effort', 'never'])
+        .default('never')
+        .describe('Whether it is to be started elsewhere when its host fails.'),
+      priority: z.number().int().min(0).max(65535).default(0).describe('Rank among the machines to be restarted.'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('High availability.'),
   placement: z
     .strictObject({
       cluster: z.string().optional().describe('Only hosts of this cluster.'),
@@ -113,10 +118,20 @@ export const virtualMachineSpec = z.strictObject({
         .optional()
         .describe('Machines of one namespace with the same word here never share a host.'),
     })
-    .prefault({}),
-  onPoweroff: z.enum(['destroy', 'restart', 'preserve']).default('destroy'),
-  onReboot: z.enum(['destroy', 'restart', 'preserve']).default('restart'),
-  onCrash: z.enum(['destroy', 'restart', 'preserve']).default('destroy'),
+    .prefault({})
+    .describe('Where it may run; what is left out is free.'),
+  onPoweroff: z
+    .enum(['destroy', 'restart', 'preserve'])
+    .default('destroy')
+    .describe('What follows when the guest powers itself off, in xl’s words; destroy sets powerState to Halted.'),
+  onReboot: z
+    .enum(['destroy', 'restart', 'preserve'])
+    .default('restart')
+    .describe('What follows when the guest reboots itself.'),
+  onCrash: z
+    .enum(['destroy', 'restart', 'preserve'])
+    .default('destroy')
+    .describe('What follows when the guest crashes.'),
 });
 export type VirtualMachineSpec = z.infer<typeof virtualMachineSpec>;
 
@@ -129,16 +144,25 @@ export const virtualMachineStatus = z.looseObject({
   incarnation: z.number().int().describe('Which run of the machine this is.'),
   allowedOperations: z.array(z.string()).describe('What may be asked of it now, in XAPI’s words.'),
   currentOperations: z.record(z.string(), z.string()).describe('Operations under way: name to action.'),
-  disks: z.array(z.looseObject({ name: z.string(), volume: z.string().optional() })),
-  nics: z.array(
-    z.looseObject({
-      name: z.string(),
-      port: z.string().optional(),
-      mac: z.string().optional(),
-      ips: z.array(z.string()),
-    }),
-  ),
-  conditions: z.array(condition),
+  disks: z
+    .array(
+      z.looseObject({
+        name: z.string().describe('Name of the disk.'),
+        volume: z.string().optional().describe('The volume behind it.'),
+      }),
+    )
+    .describe('Disks, with their volumes.'),
+  nics: z
+    .array(
+      z.looseObject({
+        name: z.string().describe('Name of the interface.'),
+        port: z.string().optional().describe('The port behind it.'),
+        mac: z.string().optional().describe('Its MAC address.'),
+        ips: z.array(z.string()).describe('Its IP addresses.'),
+      }),
+    )
+    .describe('Network interfaces, with their addresses.'),
+  conditions,
 });
 
 /** Actions that make an Operation: subresource name to XAPI's operation. */
@@ -154,6 +178,13 @@ export const VIRTUAL_MACHINE_ACTIONS = {
   unpause: 'unpause',
 } as const;
 export type VirtualMachineAction = keyof typeof VIRTUAL_MACHINE_ACTIONS;
+export type XapiAction = (typeof VIRTUAL_MACHINE_ACTIONS)[VirtualMachineAction];
+
+/** XAPI's operation for a word of a user: an action, or XAPI's own word, as `status.allowedOperations` shows it. Null: there is none. */
+export const xapiActionOf = (word: string): XapiAction | null => {
+  const found = Object.entries(VIRTUAL_MACHINE_ACTIONS).find(([action, xapi]) => action === word || xapi === word);
+  return found === undefined ? null : found[1];
+};
 
 export const virtualMachineKind = defineKind({
   group: 'compute.xenolith.dev',

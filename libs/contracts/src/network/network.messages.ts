@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { EventOf } from '../messages.js';
 import { createdEvent, objectEvents } from '../object-events.js';
-import { condition, defineKind, ownerReference } from '../resource.js';
+import { conditions, defineKind, ownerReference } from '../resource.js';
 
 const ipv4Cidr = z.string().regex(/^(\d{1,3}\.){3}\d{1,3}\/\d{1,2}$/, 'must be an IPv4 network such as 10.20.0.0/16');
 const ipv4 = z.string().regex(/^(\d{1,3}\.){3}\d{1,3}$/, 'must be an IPv4 address');
@@ -10,7 +10,7 @@ export const networkSpec = z.strictObject({
   cidr: ipv4Cidr.describe('The subnet that addresses come from.'),
   gateway: ipv4.optional().describe('The router’s address, never given to a port. Default: the first of the subnet.'),
   vlan: z.number().int().min(1).max(4094).optional().describe('VLAN id; absent: untagged.'),
-  mtu: z.number().int().min(576).max(9216).default(1500),
+  mtu: z.number().int().min(576).max(9216).default(1500).describe('Largest packet in bytes.'),
   bridge: z
     .string()
     .regex(/^[a-z][a-z0-9-]{0,14}$/)
@@ -34,7 +34,7 @@ export const networkKind = defineKind({
   spec: networkSpec,
   status: z.looseObject({
     usable: z.number().int().describe('Addresses that ports can have in all.'),
-    conditions: z.array(condition),
+    conditions,
   }),
   columns: [
     { name: 'CIDR', type: 'string', path: '.spec.cidr', description: 'The subnet.' },
@@ -69,11 +69,11 @@ export const portKind = defineKind({
   description: 'A connection to a network, with a MAC and an IP address that nobody else has.',
   spec: portSpec,
   status: z.looseObject({
-    mac: z.string(),
-    ips: z.array(z.string()),
-    host: z.string().optional(),
-    attachedTo: z.string().optional(),
-    conditions: z.array(condition),
+    mac: z.string().describe('Its MAC address.'),
+    ips: z.array(z.string()).describe('Its IP addresses.'),
+    host: z.string().optional().describe('The host that its machine is on.'),
+    attachedTo: z.string().optional().describe('Name of the virtual machine that uses it.'),
+    conditions,
   }),
   fieldSelectors: ['spec.network'],
   columns: [

@@ -1,27 +1,40 @@
 import { z } from 'zod';
 import type { EventOf } from '../messages.js';
-import { condition, defineKind } from '../resource.js';
+import { conditions, defineKind } from '../resource.js';
 
 /** What a virtual machine asks of a host; exact, overhead included. */
 export const placementRequest = z.strictObject({
-  virtualMachine: z.strictObject({ uid: z.string(), name: z.string(), namespace: z.string() }),
-  vcpus: z.number().int().positive(),
+  virtualMachine: z
+    .strictObject({
+      uid: z.string().describe('Its UID.'),
+      name: z.string().describe('Its name.'),
+      namespace: z.string().describe('Its namespace.'),
+    })
+    .describe('The virtual machine that needs a host.'),
+  vcpus: z.number().int().positive().describe('Virtual CPUs.'),
   memoryBytes: z.number().int().positive().describe('Guest memory plus the domain’s overhead, in bytes.'),
-  hypervisor: z.enum(['xen', 'kvm', 'any']),
-  guestType: z.enum(['pv', 'hvm', 'pvh']),
-  cluster: z.string().optional(),
+  hypervisor: z.enum(['xen', 'kvm', 'any']).describe('Kind of hypervisor that it needs.'),
+  guestType: z.enum(['pv', 'hvm', 'pvh']).describe('How the guest is virtualised.'),
+  cluster: z.string().optional().describe('Name of the only cluster that will do.'),
   host: z.string().optional().describe('Name of the only host that will do.'),
-  antiAffinity: z.string().optional(),
+  antiAffinity: z.string().optional().describe('Machines with this word are not to share a host.'),
 });
 export type PlacementRequest = z.infer<typeof placementRequest>;
 
 /** Why a group of hosts was passed over, or how the chosen one was found. */
 export const placementExplanation = z.looseObject({
-  considered: z.number().int(),
-  refused: z.array(
-    z.strictObject({ filter: z.string(), hosts: z.number().int(), example: z.string(), message: z.string() }),
-  ),
-  chosenBy: z.string().optional(),
+  considered: z.number().int().describe('How many hosts were looked at.'),
+  refused: z
+    .array(
+      z.strictObject({
+        filter: z.string().describe('The rule that said no.'),
+        hosts: z.number().int().describe('To how many hosts.'),
+        example: z.string().describe('One of them.'),
+        message: z.string().describe('What it lacks.'),
+      }),
+    )
+    .describe('Hosts that will not do, filter by filter.'),
+  chosenBy: z.string().optional().describe('The score that decided among the hosts that fit.'),
 });
 export type PlacementExplanation = z.infer<typeof placementExplanation>;
 
@@ -36,14 +49,14 @@ export const placementKind = defineKind({
   namespaced: true,
   service: 'scheduler',
   description: 'Where a virtual machine was put and why, or why it could not be.',
-  spec: z.looseObject({ request: placementRequest }),
+  spec: z.looseObject({ request: placementRequest.describe('What the host must have.') }),
   status: z.looseObject({
-    phase: z.enum(['Pending', 'Placed']),
-    host: z.string().optional(),
-    hostUid: z.string().optional(),
+    phase: z.enum(['Pending', 'Placed']).describe('Whether a host is found.'),
+    host: z.string().optional().describe('The host whose capacity is reserved.'),
+    hostUid: z.string().optional().describe('UID of the host.'),
     message: z.string().describe('Why it is where it is, or nowhere.'),
-    explanation: placementExplanation.optional(),
-    conditions: z.array(condition),
+    explanation: placementExplanation.optional().describe('Which hosts were looked at, and why they were refused.'),
+    conditions,
   }),
   verbs: [],
   fieldSelectors: ['status.phase', 'status.host'],

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { EventOf } from '../messages.js';
 import { createdEvent, objectEvents } from '../object-events.js';
-import { condition, defineKind, ownerReference, quantity } from '../resource.js';
+import { conditions, defineKind, ownerReference, quantity } from '../resource.js';
 
 export const storageDomainSpec = z.strictObject({
   type: z
@@ -34,8 +34,8 @@ export const storageDomainKind = defineKind({
   spec: storageDomainSpec,
   status: z.looseObject({
     allocated: z.string().describe('Bytes that volumes were promised.'),
-    volumes: z.number().int(),
-    conditions: z.array(condition),
+    volumes: z.number().int().describe('How many volumes it holds.'),
+    conditions,
   }),
   columns: [
     { name: 'Type', type: 'string', path: '.spec.type', description: 'How hosts reach it.' },
@@ -51,8 +51,8 @@ export const storageDomainKind = defineKind({
 export const imageSpec = z.strictObject({
   size: quantity.describe('Size of a disk made from the image.'),
   format: z.enum(['raw', 'cow']).default('cow').describe('How the image is stored.'),
-  os: z.enum(['linux', 'windows', 'other']).default('linux'),
-  description: z.string().max(1024).default(''),
+  os: z.enum(['linux', 'windows', 'other']).default('linux').describe('Family of its operating system.'),
+  description: z.string().max(1024).default('').describe('What it is, for people.'),
 });
 export type ImageSpec = z.infer<typeof imageSpec>;
 
@@ -68,7 +68,7 @@ export const imageKind = defineKind({
   service: 'storage',
   description: 'The content that new disks start from.',
   spec: imageSpec,
-  status: z.looseObject({ phase: z.string(), conditions: z.array(condition) }),
+  status: z.looseObject({ phase: z.string().describe('Available when disks can be made of it.'), conditions }),
   nameRule: 'subdomain',
   columns: [
     { name: 'Size', type: 'string', path: '.spec.size', description: 'Size of a disk made from it.' },
@@ -83,11 +83,14 @@ export const volumeSpec = z.strictObject({
   size: quantity.optional().describe('Size. Default: the image’s; needed where there is no image.'),
   storageDomain: z.string().optional().describe('Where it lives. Default: the default storage domain.'),
   source: z
-    .strictObject({ image: z.string().min(1) })
+    .strictObject({ image: z.string().min(1).describe('Image that the volume is a copy of.') })
     .optional()
     .describe('Image that it is a copy of; absent: empty.'),
-  format: z.enum(['raw', 'cow']).default('cow'),
-  provisioning: z.enum(['sparse', 'preallocated']).default('sparse'),
+  format: z.enum(['raw', 'cow']).default('cow').describe('How the volume is stored.'),
+  provisioning: z
+    .enum(['sparse', 'preallocated'])
+    .default('sparse')
+    .describe('Whether its space is taken when it is written, or at once.'),
 });
 export type VolumeSpec = z.infer<typeof volumeSpec>;
 
@@ -106,10 +109,10 @@ export const volumeKind = defineKind({
   spec: volumeSpec,
   status: z.looseObject({
     phase: z.string().describe('Available or InUse.'),
-    size: z.string(),
-    storageDomain: z.string(),
+    size: z.string().describe('Its size.'),
+    storageDomain: z.string().describe('Where it lives.'),
     attachedTo: z.string().optional().describe('Name of the virtual machine that holds the lease.'),
-    conditions: z.array(condition),
+    conditions,
   }),
   fieldSelectors: ['status.phase', 'spec.storageDomain'],
   columns: [

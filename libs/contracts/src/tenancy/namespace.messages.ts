@@ -2,7 +2,9 @@ import { z } from 'zod';
 import { objectEvents } from '../object-events.js';
 import { defineKind } from '../resource.js';
 
-export const namespaceSpec = z.strictObject({ finalizers: z.array(z.string()).default([]) });
+export const namespaceSpec = z.strictObject({
+  finalizers: z.array(z.string()).default([]).describe('Kubernetes clients send them; the platform needs none.'),
+});
 
 export const namespaceKind = defineKind({
   group: '',
@@ -16,7 +18,9 @@ export const namespaceKind = defineKind({
   service: 'gateway',
   description: 'A tenant’s space of names.',
   spec: namespaceSpec,
-  status: z.looseObject({ phase: z.enum(['Active', 'Terminating']) }),
+  status: z.looseObject({
+    phase: z.enum(['Active', 'Terminating']).describe('Terminating while what is in it is deleted.'),
+  }),
   columns: [
     { name: 'Status', type: 'string', path: '.status.phase', description: 'Active or Terminating.' },
     { name: 'Age', type: 'date', path: '.metadata.creationTimestamp', description: 'Time since creation.' },
