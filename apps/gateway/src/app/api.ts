@@ -4,7 +4,7 @@ import { jsonAnswer, type ApiAnswer, type ApiRequest } from '../http/api-request
 import { parseResourcePath, type ResourcePath } from '../http/api-path.js';
 import { flag } from '../http/query.js';
 import { methodNotAllowed, notFoundPath, resourceName } from '../http/status.js';
-import { openApiAnswer } from '../schema/index.js';
+import { openApiAnswer, swaggerAnswer } from '../schema/index.js';
 import { patchObject, updateObject } from '../verbs/change.js';
 import type { WritePorts } from '../verbs/commands.js';
 import { createAction, createObject } from '../verbs/create.js';
@@ -135,7 +135,7 @@ const nonResource = (ports: ApiPorts, request: ApiRequest): ApiAnswer | null => 
   if (request.path === '/')
     return jsonAnswer(200, { paths: ['/api', '/apis', '/healthz', '/livez', '/openapi/v3', '/readyz', '/version'] });
   const page = request.path.startsWith('/openapi/')
-    ? openApiAnswer(request.path)
+    ? (openApiAnswer(request.path) ?? swaggerAnswer(request.path, request.headers.accept))
     : discoveryAnswer(request.path, request.headers.accept);
   if (page === null) return null;
   if (!ports.authorize(request.user, { verb: 'get', path: request.path }))

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { Module, type DynamicModule, type LoggerService } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { FastifyReply } from 'fastify';
 import { statusBody, type StatusSource } from '../http/status.js';
 import { ApiController, GATEWAY, type Gateway } from './api.controller.js';
 
@@ -87,6 +88,12 @@ const answerBroken = (error: Error & { code?: string }, socket: Socket): void =>
   );
 };
 
+/** A request that fits no route, such as one whose path has a broken escape. */
+const answerBadUrl = (_error: unknown, _request: unknown, reply: FastifyReply): void => {
+  const body = statusBody({ code: 400, reason: 'BadRequest', message: 'the path of the request is no valid URL' });
+  void reply.code(400).type('application/json').send(JSON.stringify(body));
+};
+
 /** Serves the API over HTTPS: Nest on Fastify, with bodies left to the verbs, which know what each may be. */
 export const openHttpsServer = async (gateway: Gateway, options: HttpsOptions): Promise<HttpsServer> => {
   const patience = options.patience ?? PATIENCE;
@@ -105,6 +112,7 @@ export const openHttpsServer = async (gateway: Gateway, options: HttpsOptions): 
     clientErrorHandler: answerBroken,
     forceCloseConnections: 'idle',
     exposeHeadRoutes: false,
+    frameworkErrors: answerBadUrl,
   });
   // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- Nest types its options as a class and takes plain objects
   const app = await NestFactory.create<NestFastifyApplication>(GatewayModule.of(gateway), adapter, {

@@ -131,6 +131,10 @@ describe('the gateway refuses', () => {
     expect(strategic.json).toMatchObject({ code: 415 });
   });
 
+  it('paths with a broken escape, as a Status like all else', async () => {
+    expect((await api.ask('/apis/%zz')).json).toMatchObject({ kind: 'Status', code: 400, reason: 'BadRequest' });
+  });
+
   it('what is no HTTP, and headers without end', async () => {
     expect(await raw('GARBAGE\r\n\r\n')).toMatch(/^HTTP\/1\.1 400 [\s\S]*"kind":"Status"/);
     const headers = `GET /api HTTP/1.1\r\nHost: x\r\nX-Long: ${'x'.repeat(70_000)}\r\n\r\n`;

@@ -25,7 +25,10 @@ export type Authenticate = (authorization: string | undefined) => User | null;
 export const bearerTokens = (entries: TokenEntries): Authenticate => {
   const users = new Map<string, User>();
   for (const entry of tokenEntries.parse(entries))
-    users.set(digestOf(entry.token), { name: entry.user, groups: [...entry.groups, AUTHENTICATED_GROUP] });
+    users.set(digestOf(entry.token), {
+      name: entry.user,
+      groups: [...new Set([...entry.groups, AUTHENTICATED_GROUP])],
+    });
   return (authorization) => {
     const match = /^bearer +(\S+)$/i.exec(authorization ?? '');
     return match?.[1] === undefined ? null : (users.get(digestOf(match[1])) ?? null);

@@ -1,4 +1,4 @@
-export { openApiAnswer } from './open-api.js';
+export { openApiAnswer, swaggerAnswer } from './open-api.js';
 export {
   generatedName,
   objectInvalid,

@@ -2,7 +2,7 @@ import { KINDS } from '@xenolith/contracts';
 import { present, type JsonObject } from '@xenolith/kernel';
 import { describe, expect, it } from 'vitest';
 import { SERVED_KINDS } from '../discovery/index.js';
-import { openApiAnswer } from './index.js';
+import { openApiAnswer, swaggerAnswer } from './index.js';
 
 const page = (path: string): JsonObject =>
   JSON.parse(present(openApiAnswer(path), `${path} is served`).body) as JsonObject;
@@ -77,6 +77,28 @@ describe('the OpenAPI documents', () => {
       const parameters = at(document, 'paths', path, 'patch', 'parameters') as JsonObject[];
       expect(parameters.map(({ name }) => name)).toContain('fieldValidation');
     }
+  });
+
+  it('describe every field of every kind', () => {
+    const undescribed = (schema: JsonObject, path: string): readonly string[] => [
+      ...Object.entries((schema['properties'] ?? {}) as Record<string, JsonObject>).flatMap(([name, property]) => [
+        ...(property['description'] === undefined ? [`${path}.${name}`] : []),
+        ...undescribed(property, `${path}.${name}`),
+      ]),
+      ...(schema['items'] === undefined ? [] : undescribed(schema['items'] as JsonObject, `${path}[]`)),
+    ];
+    for (const kind of SERVED_KINDS) {
+      const document = page(`/openapi/v3/${kind.group === '' ? 'api' : `apis/${kind.group}`}/${kind.version}`);
+      const schemas = at(document, 'components', 'schemas') as Record<string, JsonObject>;
+      expect(Object.entries(schemas).flatMap(([name, schema]) => undescribed(schema, name))).toEqual([]);
+    }
+  });
+
+  it('have an empty Swagger form, without which kubectl can not say that a kind does not exist', () => {
+    const type = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
+    const body = Buffer.from(present(swaggerAnswer('/openapi/v2', type), 'kubectl gets Swagger').body);
+    expect(body.toString('hex')).toBe('0a03322e30120d0a0858656e6f6c697468120130');
+    expect(swaggerAnswer('/openapi/v2', 'application/json')).toBeNull();
   });
 
   it('have no operation id twice', () => {

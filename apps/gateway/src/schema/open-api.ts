@@ -87,6 +87,23 @@ const buildPages = (): ReadonlyMap<string, StaticAnswer> => {
   ]);
 };
 
+/** What `kubectl` asks `/openapi/v2` for: gnostic's protobuf form of Swagger 2.0. */
+const SWAGGER_PROTOBUF = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
+
+/**
+ * A Swagger document without definitions: `swagger` (field 1) "2.0" and `info` (2) with title "Xenolith" (1) and version "0" (2). `kubectl` falls back to it for a
+ * kind that the documents above don't have, and only when it gets one does it go on to say that there is no such kind.
+ */
+const SWAGGER: StaticAnswer = {
+  contentType: SWAGGER_PROTOBUF,
+  body: '\n\u00032.0\u0012\r\n\bXenolith\u0012\u00010',
+  etag: '"SWAGGER-0"',
+};
+
+/** `/openapi/v2`, for clients that take it as protobuf. */
+export const swaggerAnswer = (path: string, accept: string | undefined): StaticAnswer | null =>
+  path === '/openapi/v2' && (accept ?? '').includes(SWAGGER_PROTOBUF) ? SWAGGER : null;
+
 let pages: ReadonlyMap<string, StaticAnswer> | undefined;
 
 /**
