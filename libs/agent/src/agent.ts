@@ -57,6 +57,8 @@ export interface HostInspection {
   readonly domains: readonly {
     readonly virtualMachine: Uuid;
     readonly incarnation: number;
+    readonly domid: number;
+    readonly state: 'running' | 'paused' | 'shutdown';
     /** Guest memory and overhead. */
     readonly memoryBytes: number;
   }[];
@@ -177,9 +179,11 @@ export class Agent {
       return {
         name: slot.name,
         allocatableBytes: allocatableBytesOf(this.fleet.view.profile(slot.state)),
-        domains: this.fleet.view.inventory(slot.state).map(({ uid, incarnation }) => ({
+        domains: this.fleet.view.inventory(slot.state).map(({ uid, incarnation, domid, state }) => ({
           virtualMachine: uid,
           incarnation,
+          domid,
+          state,
           memoryBytes: bytes.get(uid) ?? 0,
         })),
       };

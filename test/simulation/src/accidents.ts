@@ -1,4 +1,4 @@
-import { FAIR, FOUL } from './network.js';
+import { FAIR, FOUL, SLOW } from './network.js';
 import type { World } from './world.js';
 
 const LONGEST_OUTAGE_MS = 15_000;
@@ -17,7 +17,7 @@ export const accident = (world: World): void => {
 };
 
 export const changeWeather = (world: World): void => {
-  world.network.weather = world.random.chance(0.5) ? FOUL : FAIR;
+  world.network.weather = world.random.pick([FAIR, FOUL, FOUL, SLOW]);
 };
 
 const endGuest = (world: World): void => {

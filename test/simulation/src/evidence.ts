@@ -10,6 +10,8 @@ export interface HostTruth {
   readonly domains: readonly {
     readonly virtualMachine: Uuid;
     readonly incarnation: number;
+    readonly domid: number;
+    readonly state: 'running' | 'paused' | 'shutdown';
     readonly memoryBytes: number;
   }[];
 }

@@ -1,5 +1,5 @@
 import { ACTIVE_NAMESPACE_SCOPE, type OperationPhase, type PlacementRequest } from '@xenolith/contracts';
-import { canonicalJson, uuidFrom, type AnyAggregate, type StoredDocument, type Uuid } from '@xenolith/kernel';
+import { canonicalJson, uuidFrom, type AnyAggregate, type Uuid } from '@xenolith/kernel';
 import { hostLedgerId, type HostLedgerState } from '@xenolith/scheduling';
 import type { MemoryEventLog } from '@xenolith/testing';
 import type { Evidence } from './evidence.js';
@@ -20,7 +20,12 @@ interface Named {
 }
 
 interface Machine extends Named {
-  readonly status: { readonly powerState: string; readonly host?: string; readonly incarnation: number };
+  readonly status: {
+    readonly powerState: string;
+    readonly host?: string;
+    readonly incarnation: number;
+    readonly domid?: number;
+  };
 }
 
 interface OperationDocument extends Named {
@@ -57,9 +62,7 @@ export const brokenWhenQuiet = (evidence: Evidence, watcher: Watcher): readonly 
 /** What must hold once users have deleted all that they made, too. */
 export const leftOver = (evidence: Evidence): readonly string[] => [
   ...['virtualmachine', 'volume', 'port', 'placement'].flatMap((category) =>
-    named(documentsOf(evidence, category)).map(
-      ({ document }) => `${document.kind} ${document.metadata.name} is left over`,
-    ),
+    documentsOf(evidence, category).map(({ document }) => `${document.kind} ${document.metadata.name} is left over`),
   ),
   ...evidence
     .hosts()
@@ -71,13 +74,20 @@ export const leftOver = (evidence: Evidence): readonly string[] => [
 /** The sum of a run: equal logs give equal hashes. */
 export const logHash = (log: MemoryEventLog): Uuid => uuidFrom(...log.log.map((event) => canonicalJson(event)));
 
-const documentsOf = (evidence: Evidence, category: string): readonly StoredDocument[] =>
-  evidence.log.documents([category]).documents;
+interface Stored<Document extends Named> {
+  readonly uid: Uuid;
+  readonly document: Document;
+}
 
-const named = <Document extends Named = Named>(
-  stored: readonly StoredDocument[],
-): readonly { readonly uid: Uuid; readonly document: Document }[] =>
-  stored.map((one) => ({ uid: one.streamId, document: one.document as unknown as Document }));
+const documentsOf = (evidence: Evidence, category?: string): readonly Stored<Named>[] =>
+  evidence.log
+    .documents(category === undefined ? undefined : [category])
+    .documents.map(({ streamId, document }) => ({ uid: streamId, document: document as unknown as Named }));
+
+const machinesOf = (evidence: Evidence) => documentsOf(evidence, 'virtualmachine') as readonly Stored<Machine>[];
+const operationsOf = (evidence: Evidence) => documentsOf(evidence, 'operation') as readonly Stored<OperationDocument>[];
+const placementsOf = (evidence: Evidence) => documentsOf(evidence, 'placement') as readonly Stored<PlacementDocument>[];
+const hostsOf = (evidence: Evidence) => documentsOf(evidence, 'host') as readonly Stored<HostDocument>[];
 
 const unanswered = (evidence: Evidence): readonly string[] =>
   evidence.sent
@@ -86,7 +96,7 @@ const unanswered = (evidence: Evidence): readonly string[] =>
 
 /** An operation may go on for ever only while it waits for what is really not there. */
 const unended = (evidence: Evidence, watcher: Watcher): readonly string[] =>
-  named<OperationDocument>(documentsOf(evidence, 'operation')).flatMap(({ uid, document }) => {
+  operationsOf(evidence).flatMap(({ uid, document }) => {
     const { phase, step, message, waitsOn } = document.status;
     if (ENDED.includes(phase)) return [];
     const waits = phase === 'Running' && waitsOn !== undefined && waitsOn.length > 0;
@@ -98,14 +108,14 @@ const unended = (evidence: Evidence, watcher: Watcher): readonly string[] =>
 /** What an operation waits for: a volume that nobody made, or a host that nobody has. */
 const isMissing = (evidence: Evidence, watcher: Watcher, stream: string): boolean => {
   if (stream.startsWith('volume:'))
-    return !named(documentsOf(evidence, 'volume')).some(
+    return !documentsOf(evidence, 'volume').some(
       ({ document }) => `volume:${document.metadata.namespace ?? ''}/${document.metadata.name}` === stream,
     );
-  const placements = named<PlacementDocument>(documentsOf(evidence, 'placement'));
+  const placements = placementsOf(evidence);
   const pending = placements.find(({ uid }) => uid === stream);
   if (pending?.document.status.phase !== 'Pending') return false;
   const { request } = pending.document.spec;
-  return named<HostDocument>(documentsOf(evidence, 'host')).every(
+  return hostsOf(evidence).every(
     ({ uid, document }) =>
       document.spec.unschedulable ||
       document.metadata.deletionTimestamp !== undefined ||
@@ -137,14 +147,17 @@ const unlikeHosts = (evidence: Evidence): readonly string[] => {
     evidence
       .hosts()
       .flatMap((host) =>
-        host.domains.map((domain) => [domain.virtualMachine, { host: host.name, incarnation: domain.incarnation }]),
+        host.domains.map(({ virtualMachine, incarnation, domid }) => [
+          virtualMachine,
+          { host: host.name, incarnation, domid },
+        ]),
       ),
   );
-  for (const { uid, document } of named<Machine>(documentsOf(evidence, 'virtualmachine'))) {
-    const { powerState, host, incarnation } = document.status;
+  for (const { uid, document } of machinesOf(evidence)) {
+    const { powerState, host, incarnation, domid } = document.status;
     const truth = running.get(uid);
     running.delete(uid);
-    const believed = powerState === 'Halted' ? undefined : { host, incarnation };
+    const believed = powerState === 'Halted' ? undefined : { host, incarnation, domid };
     if (canonicalJson(truth ?? null) !== canonicalJson(believed ?? null))
       broken.push(
         `machine ${document.metadata.name} (${uid}): the log says ${canonicalJson(believed ?? 'halted')}, the host ${canonicalJson(truth ?? 'nothing')}`,
@@ -160,10 +173,10 @@ const isHeld = (finalizers: readonly string[]): boolean =>
 
 /** Objects whose owners or namespaces are gone, objects that never finish going, and claims of what is gone. */
 const orphans = (evidence: Evidence): readonly string[] => {
-  const all = evidence.log.documents(undefined).documents;
-  const living = new Set(all.map((stored) => stored.streamId));
+  const all = documentsOf(evidence);
+  const living = new Set(all.map((stored) => stored.uid));
   const broken: string[] = [];
-  for (const { document } of named(all)) {
+  for (const { document } of all) {
     const { kind, metadata } = document;
     const owners = metadata.ownerReferences ?? [];
     if (owners.length > 0 && !owners.some((owner) => living.has(owner.uid)))
@@ -185,15 +198,13 @@ const orphans = (evidence: Evidence): readonly string[] => {
 const unlikeLedgers = (evidence: Evidence, watcher: Watcher): readonly string[] => {
   const placed = new Set<string>();
   const broken: string[] = [];
-  const machines = new Map(
-    named<Machine>(documentsOf(evidence, 'virtualmachine')).map(({ uid, document }) => [uid, document]),
-  );
-  for (const { uid, document } of named<PlacementDocument>(documentsOf(evidence, 'placement'))) {
+  const machines = new Map(machinesOf(evidence).map(({ uid, document }) => [uid, document]));
+  for (const { uid, document } of placementsOf(evidence)) {
     const { hostUid } = document.status;
     if (hostUid === undefined) continue;
     placed.add(`${hostLedgerId(hostUid)}/${uid}`);
     const machine = machines.get(document.spec.request.virtualMachine.uid);
-    const operations = named<OperationDocument>(documentsOf(evidence, 'operation'));
+    const operations = operationsOf(evidence);
     const starting = operations.some(
       (operation) =>
         operation.document.status.phase === 'Running' && operation.document.spec.target.name === machine?.metadata.name,

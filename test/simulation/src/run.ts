@@ -15,6 +15,8 @@ const QUIET_LIMIT_MS = 3_600_000;
 /** Nothing under way for this long: quiet. Longer than any pause between two attempts. */
 const QUIET_FOR_MS = 90_000;
 
+/** Broken for so many of these in a row without anything happening: it stays so. Longer than any pause before another attempt. */
+const STILL_ROUNDS = 5;
 /** What goes on for ever where nothing happens: waiting, and forgetting what is over. */
 const IDLE_EVENTS: ReadonlySet<string> = new Set([
   'OperationStepDeferred',
@@ -94,14 +96,17 @@ const heal = (world: World): void => {
 const rest = async (world: World, watcher: Watcher, look: () => readonly string[]): Promise<readonly string[]> => {
   const limit = world.clock.now() + QUIET_LIMIT_MS;
   let broken: readonly string[] = [];
-  while (world.clock.now() < limit) {
+  let still = 0;
+  while (world.clock.now() < limit && still < STILL_ROUNDS) {
     const before = world.log.log.length;
     const asked = world.users.sent.length;
     const early = await run(world, watcher, world.clock.now() + QUIET_FOR_MS);
     if (early.length > 0) return early;
     broken = look();
     const news = world.log.log.slice(before).filter((event) => !IDLE_EVENTS.has(event.type));
-    if (broken.length === 0 && news.length === 0 && world.users.sent.length === asked) return [];
+    const quiet = news.length === 0 && world.users.sent.length === asked;
+    if (broken.length === 0 && quiet) return [];
+    still = news.length === 0 ? still + 1 : 0;
   }
   return broken.length > 0 ? broken : ['the platform never came to rest'];
 };

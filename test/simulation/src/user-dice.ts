@@ -13,7 +13,7 @@ import {
   type KindDefinition,
 } from '@xenolith/contracts';
 import type { JsonObject, Random, StoredDocument } from '@xenolith/kernel';
-import { NAMESPACE, type Users } from './users.js';
+import { NAMESPACE, type EditedDocument, type Users } from './users.js';
 
 /** One thing that users do, and how often beside the others. */
 interface Habit {
@@ -26,6 +26,7 @@ const GUEST_ENDS = ['destroy', 'restart', 'preserve'] as const;
 /** Names are few, so that users meet. */
 const MACHINE_NAMES = 30;
 const OTHER_NAMES = 12;
+const BATCH = 4;
 
 interface Named {
   readonly metadata: { readonly name: string; readonly namespace?: string };
@@ -44,7 +45,9 @@ export class UserDice {
     private readonly random: Random,
   ) {
     this.habits = [
-      { weight: 30, act: () => this.createMachine() },
+      { weight: 24, act: () => this.createMachine() },
+      { weight: 3, act: () => this.createBatch() },
+      { weight: 8, act: () => this.changeTheirMind() },
       { weight: 16, act: () => this.changeMachine() },
       { weight: 16, act: () => this.actOnMachine() },
       { weight: 4, act: () => this.operateOnMachine() },
@@ -92,7 +95,7 @@ export class UserDice {
       {
         powerState: random.pick(['Running', 'Running', 'Running', 'Paused', 'Halted']),
         cpu: { vcpus: 1 + random.below(4) },
-        memory: random.pick(['512Mi', '2Gi', '8Gi', '24Gi', '60Gi']),
+        memory: random.pick(['512Mi', '2Gi', '8Gi', '24Gi', '60Gi', '60Gi']),
         guest: { ignoresShutdown: random.chance(0.1) },
         disks,
         nics: random.chance(0.5) && namespace === NAMESPACE ? [nic] : [],
@@ -103,6 +106,24 @@ export class UserDice {
         onCrash: random.pick(GUEST_ENDS),
       },
     );
+  }
+
+  /** Several at the same moment, for what room there is. */
+  private createBatch(): void {
+    for (let left = BATCH; left > 0; left -= 1) this.createMachine();
+  }
+
+  /** Takes back the youngest machine, or its start, while that may still be under way. */
+  private changeTheirMind(): void {
+    const youngest = this.users.documents('virtualmachine').at(-1);
+    if (!youngest) return;
+    if (this.random.chance(0.5)) {
+      this.users.delete(virtualMachineKind, youngest.streamId, 'Background');
+      return;
+    }
+    const halted = (spec: JsonObject): JsonObject => ({ ...spec, powerState: 'Halted' });
+    const edit = (document: EditedDocument): EditedDocument => ({ ...document, spec: halted(document.spec) });
+    this.users.change(virtualMachineKind, youngest, edit, false);
   }
 
   private changeMachine(): void {

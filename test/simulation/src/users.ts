@@ -39,7 +39,7 @@ export const NAMESPACE = 'default';
 const PATIENCE_MS = 30_000;
 const ASK_AGAIN_MS = 200;
 
-interface Document {
+export interface EditedDocument {
   readonly metadata: JsonObject & { readonly name: string; readonly namespace?: string };
   readonly spec: JsonObject;
 }
@@ -85,8 +85,13 @@ export class Users {
   }
 
   /** Reads, changes, writes: at the version read when `stated`, else on top of whatever is there by then. */
-  change(kind: KindDefinition, stored: StoredDocument, edit: (document: Document) => Document, stated: boolean): void {
-    const edited = edit(stored.document as unknown as Document);
+  change(
+    kind: KindDefinition,
+    stored: StoredDocument,
+    edit: (document: EditedDocument) => EditedDocument,
+    stated: boolean,
+  ): void {
+    const edited = edit(stored.document as unknown as EditedDocument);
     const spec = kind.spec.safeParse(edited.spec);
     // What the schema refuses never gets past the gateway.
     if (!spec.success) return;
@@ -105,7 +110,7 @@ export class Users {
   /** POSTs to the action's subresource. */
   act(machine: StoredDocument, action: string, parameters: JsonObject): void {
     const operationId = uuidFrom('operation', this.nextSerial());
-    const { name } = (machine.document as unknown as Document).metadata;
+    const { name } = (machine.document as unknown as EditedDocument).metadata;
     void this.send(virtualMachineKind, {
       type: 'StartOperation',
       streamId: machine.streamId,
@@ -137,7 +142,7 @@ export class Users {
     const kinds = [virtualMachineKind, volumeKind, portKind, namespaceKind];
     for (const kind of kinds) {
       for (const stored of this.documents(kind.kind.toLowerCase())) {
-        const { name } = (stored.document as unknown as Document).metadata;
+        const { name } = (stored.document as unknown as EditedDocument).metadata;
         if (kind !== namespaceKind || name !== NAMESPACE) this.delete(kind, stored.streamId, 'Background');
       }
     }

@@ -21,6 +21,7 @@ const uniqueKeys = (category: string, document: JsonObject): readonly string[] =
 export class Watcher {
   private seen = 0;
   private readonly versions = new Map<Uuid, number>();
+  private readonly events = new Set<Uuid>();
   private readonly holders = new Map<string, Uuid>();
   private readonly keys = new Map<Uuid, readonly string[]>();
   private readonly ledgers = new Map<Uuid, HostLedgerState>();
@@ -43,6 +44,10 @@ export class Watcher {
   private follow(event: LoggedEvent): readonly string[] {
     const broken: string[] = [];
     const { streamId, version, category, document } = event;
+    // An event's id comes from its command's: twice the same is a command that happened twice.
+    if (this.events.has(event.eventId))
+      broken.push(`command ${event.metadata.commandId} happened twice: ${event.type}`);
+    this.events.add(event.eventId);
     const before = this.versions.get(streamId) ?? 0;
     if (version !== before + 1) broken.push(`${category} ${streamId} goes from version ${before} to ${version}`);
     this.versions.set(streamId, version);

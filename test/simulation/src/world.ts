@@ -14,7 +14,8 @@ import { SimulatedAgent } from './simulated-agent.js';
 import { SimulatedService } from './simulated-service.js';
 import { Users } from './users.js';
 
-const HOSTS = 4;
+/** Few enough to fill. */
+const HOSTS = 3;
 /** How often the log's timers are looked at. */
 const TIMER_LOOK_MS = 250;
 const TIMER_PATIENCE_MS = 10_000;
