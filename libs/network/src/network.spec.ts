@@ -1,10 +1,11 @@
+import { ServiceEngine } from '@xenolith/engine';
+import { machine, owner, TestService, verdict } from '@xenolith/testing';
 import { randomFrom } from '@xenolith/kernel';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { AddressPool } from './address-pool.js';
 import { formatAddress, parseAddress, parseSubnet } from './ipv4.js';
 import { networkService } from './network.service.js';
-import { machine, owner, TestService, verdict } from './service.spec-fixture.js';
 
 const spec = (cidr: string, more: object = {}): object => ({
   cidr,
@@ -15,7 +16,7 @@ const spec = (cidr: string, more: object = {}): object => ({
 });
 
 const started = async (cidr = '10.0.0.0/29', more: object = {}): Promise<TestService> => {
-  const service = await new TestService(networkService()).start();
+  const service = await new TestService((ports) => new ServiceEngine(networkService(), ports)).start();
   expect(verdict(await service.create('Network', 'web', spec(cidr, more)))).toBe('ok');
   return service;
 };
@@ -142,7 +143,7 @@ describe('addresses', () => {
       fc.asyncProperty(fc.array(step, { maxLength: 40 }), fc.integer(), async (steps, seed) => {
         const dice = randomFrom(seed);
         const latency = { append: () => dice.below(10), sequence: () => dice.below(20) };
-        const service = await new TestService(networkService(), latency).start();
+        const service = await new TestService((ports) => new ServiceEngine(networkService(), ports), latency).start();
         await service.settled(service.create('Network', 'web', spec('10.0.0.0/29')));
         const replies: Promise<string>[] = [];
         let uid = 0;

@@ -1,6 +1,7 @@
+import { ServiceEngine } from '@xenolith/engine';
+import { machine, owner, TestService, verdict } from '@xenolith/testing';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { machine, owner, TestService, verdict } from './service.spec-fixture.js';
 import { describeStorageEvent } from './storage.descriptions.js';
 import { storageService } from './storage.service.js';
 
@@ -10,7 +11,7 @@ const IMAGE = { size: '2Gi', format: 'cow', os: 'linux', description: '' };
 const sparse = (size?: string): object => ({ ...(size ? { size } : {}), format: 'cow', provisioning: 'sparse' });
 
 const started = async (): Promise<TestService> => {
-  const service = await new TestService(storageService()).start();
+  const service = await new TestService((ports) => new ServiceEngine(storageService(), ports)).start();
   expect(verdict(await service.create('StorageDomain', 'san', SAN, false))).toBe('ok');
   expect(verdict(await service.create('Image', 'debian-13', IMAGE, false))).toBe('ok');
   return service;

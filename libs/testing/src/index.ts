@@ -5,3 +5,4 @@ export * from './memory-bus.js';
 export * from './given-when-then.js';
 export * from './event-log.conformance.js';
 export * from './kubectl.js';
+export * from './test-service.js';

@@ -1,16 +1,40 @@
-import { ServiceEngine, type ServiceDefinition } from '@xenolith/engine';
-import { uuidFrom, type JsonObject, type Reply, type Uuid } from '@xenolith/kernel';
-import { MemoryBus, MemoryEventLog, VirtualClock, type MemoryLatency } from '@xenolith/testing';
+import {
+  uuidFrom,
+  type Clock,
+  type CommandMessage,
+  type EventLog,
+  type JsonObject,
+  type LogFeed,
+  type MessageBus,
+  type Reply,
+  type Uuid,
+} from '@xenolith/kernel';
+import { MemoryBus } from './memory-bus.js';
+import { MemoryEventLog, type MemoryLatency } from './memory-event-log.js';
+import { VirtualClock } from './virtual-clock.js';
 
-/** A service at work on a log in memory, with the namespace `default`. */
+/** What an engine looks like to its tests: this lib stands below it. */
+interface Engine {
+  start(): Promise<void>;
+  handle(message: CommandMessage): Promise<Reply>;
+}
+
+interface Ports {
+  readonly log: EventLog;
+  readonly feed: LogFeed;
+  readonly bus: MessageBus;
+  readonly clock: Clock;
+}
+
+/** A service at work on a log in memory, with the namespace `default`: `new TestService((ports) => new ServiceEngine(storageService(), ports))`. */
 export class TestService {
   readonly clock = new VirtualClock();
   readonly log: MemoryEventLog;
-  private engine: ServiceEngine | null = null;
+  private engine: Engine | null = null;
   private commands = 0;
 
   constructor(
-    private readonly definition: ServiceDefinition,
+    private readonly engineOf: (ports: Ports) => Engine,
     latency: MemoryLatency = {},
   ) {
     this.log = new MemoryEventLog(this.clock, latency);
@@ -30,7 +54,7 @@ export class TestService {
     });
     const connection = this.log.connect();
     const bus = new MemoryBus(this.clock).connect();
-    this.engine = new ServiceEngine(this.definition, { log: connection, feed: connection, bus, clock: this.clock });
+    this.engine = this.engineOf({ log: connection, feed: connection, bus, clock: this.clock });
     await this.settled(this.engine.start());
     return this;
   }
