@@ -7,6 +7,7 @@ import {
   type LogFeed,
   type LoggedEvent,
   type MessageBus,
+  type StoredEvent,
   type Subscription,
   type Uuid,
 } from '@xenolith/kernel';
@@ -79,6 +80,13 @@ export class ProcessRunner {
     this.held = false;
     this.forgetAll();
     await this.subscription?.stop();
+  }
+
+  /** Looks at an instance that a command here has begun, before the feed brings its events. One that is known is looked after already. */
+  begin(event: StoredEvent): void {
+    if (!this.held || event.category !== this.definition.category || this.instances.has(event.streamId)) return;
+    this.instance(event.streamId, event.metadata);
+    this.look(event.streamId);
   }
 
   private async resume(): Promise<void> {

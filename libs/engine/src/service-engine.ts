@@ -4,7 +4,14 @@ import { CommandHandler } from './command-handler.js';
 import { Indexes } from './index-feed.js';
 import { ProcessRunner } from './process-runner.js';
 import { ReactionRunner } from './reaction-runner.js';
-import { NO_TRACER, routesOf, type EngineObserver, type ServiceDefinition, type Tracer } from './service.js';
+import {
+  NO_TRACER,
+  routesOf,
+  type EngineObserver,
+  type IndexedEvent,
+  type ServiceDefinition,
+  type Tracer,
+} from './service.js';
 
 export interface EnginePorts {
   readonly log: EventLog;
@@ -29,7 +36,7 @@ export class ServiceEngine {
   ) {
     this.indexes = new Indexes(definition.indexes);
     this.handler = new CommandHandler(definition, ports.log, {
-      indexes: this.indexes,
+      indexes: { applyOwn: (events) => this.applyOwn(events) },
       ...(ports.observer ? { observer: ports.observer } : {}),
     });
     this.processes = definition.processes.map(
@@ -64,6 +71,12 @@ export class ServiceEngine {
         return this.handler.handle(traceparent === undefined ? message : { ...message, traceparent });
       },
     );
+  }
+
+  /** What this process wrote is shown to its indexes and processes at once: the feed brings it some milliseconds later. */
+  private applyOwn(events: readonly IndexedEvent[]): void {
+    this.indexes.applyOwn(events);
+    for (const event of events) for (const process of this.processes) process.begin(event);
   }
 
   /** Stops taking commands first, then its processes, then its indexes. */

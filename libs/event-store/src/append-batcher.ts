@@ -9,6 +9,8 @@ import { COMMAND_RACE } from './sql/append.sql.js';
 
 /** Measured: more in one call gains nothing and makes each caller wait longer. */
 const BATCH_REQUESTS = 256;
+/** So few go together even when more connections are free: measured, a call costs as much as ten more requests in it. */
+const SMALL_BATCH = 8;
 /** Characters of JSON in one call: a transaction of that size takes a few tens of milliseconds. */
 const BATCH_SIZE = 2 ** 20;
 /** Ten seconds of appends at full speed: a caller beyond it would only time out. */
@@ -112,7 +114,7 @@ export class AppendBatcher {
     // An even share: with several calls in flight, one must not take what the next could carry.
     const limit = Math.min(
       BATCH_REQUESTS,
-      Math.max(1, Math.ceil(this.#queue.length / (this.#options.concurrency - this.#running))),
+      Math.max(SMALL_BATCH, Math.ceil(this.#queue.length / (this.#options.concurrency - this.#running))),
     );
     let taken = 0;
     for (const waiting of this.#queue) {

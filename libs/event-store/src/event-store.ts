@@ -57,6 +57,7 @@ export const openEventStore = async (options: EventStoreOptions): Promise<EventS
     await Promise.all([writePool.end(), pool.end()]);
     throw fault;
   });
+  const readStream = reads.streamReader(pool);
   let asked: Promise<number> | undefined;
   let closing: Promise<void> | undefined;
   const store: EventStore = {
@@ -64,7 +65,7 @@ export const openEventStore = async (options: EventStoreOptions): Promise<EventS
     name,
     pool,
     append: async (request: AppendRequest): Promise<AppendOutcome> => batcher.append(request),
-    readStream: (streamId: Uuid, afterVersion = 0) => reads.readStream(pool, streamId, afterVersion),
+    readStream: (streamId: Uuid, afterVersion = 0) => readStream(streamId, afterVersion),
     commandResult: (commandId) => reads.commandResult(pool, commandId),
     claimHolder: (scope, value) => reads.claimHolder(pool, scope, value),
     snapshot: (streamId, stateVersion) => reads.readSnapshot(pool, streamId, stateVersion),

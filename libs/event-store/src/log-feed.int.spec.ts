@@ -181,10 +181,11 @@ describe('leased followers', () => {
     release();
     await expect.poll(() => losses, PATIENCE).toEqual([true, false]);
     expect(saved).toEqual([]);
-    const { rows } = await admin.query<{ position: string }>(
-      `select position from es.checkpoints where consumer = 'process'`,
-    );
-    expect(rows).toEqual([{ position: '5' }]);
+    const checkpoint = async (): Promise<unknown> => {
+      const { rows } = await admin.query(`select position from es.checkpoints where consumer = 'process'`);
+      return rows;
+    };
+    await expect.poll(checkpoint, PATIENCE).toEqual([{ position: '5' }]);
   });
 
   it('keep a checkpoint with the view in one transaction', async () => {

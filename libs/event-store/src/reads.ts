@@ -15,7 +15,9 @@ import { EventStoreFault } from './append-batcher.js';
 
 const EVENT_COLUMNS = `e.stream_id, e.version, e.event_id, e.category, e.type, e.schema_version, e.data, e.meta`;
 
-const READ_STREAM = `select ${EVENT_COLUMNS} from es.events e where e.stream_id = $1 and e.version > $2 order by e.version`;
+const READ_STREAMS = `select w.place, ${EVENT_COLUMNS} from unnest($1::uuid[], $2::bigint[]) with ordinality as w(stream_id, after, place)
+  cross join lateral (select * from es.events v where v.stream_id = w.stream_id and v.version > w.after) e
+  order by w.place, e.version`;
 
 // The limit inside keeps the plan a walk along three indexes, whatever the statistics say. A document that has several shapes gives several rows.
 const READ_LOG = `select l.position, ${EVENT_COLUMNS}, d.body, d.shape,
@@ -62,9 +64,47 @@ const loggedEvent = (row: LogRow): LoggedEvent => ({
   ...(row.shape === null ? {} : { document: row.body }),
 });
 
-export const readStream = async (pool: pg.Pool, streamId: Uuid, after: number): Promise<readonly StoredEvent[]> => {
-  const { rows } = await pool.query<EventRow>({ name: 'es_read_stream', text: READ_STREAM, values: [streamId, after] });
-  return rows.map(storedEvent);
+/** Streams read by one statement; commands that arrive together need theirs together. */
+const STREAMS_AT_ONCE = 64;
+
+interface WantedStream {
+  readonly streamId: Uuid;
+  readonly after: number;
+  readonly resolve: (events: readonly StoredEvent[]) => void;
+  readonly reject: (fault: unknown) => void;
+}
+
+const readWanted = async (pool: pg.Pool, wanted: readonly WantedStream[]): Promise<void> => {
+  try {
+    const { rows } = await pool.query<EventRow & { readonly place: string }>({
+      name: 'es_read_streams',
+      text: READ_STREAMS,
+      values: [wanted.map(({ streamId }) => streamId), wanted.map(({ after }) => after)],
+    });
+    const found: StoredEvent[][] = wanted.map(() => []);
+    for (const row of rows) found[Number(row.place) - 1]?.push(storedEvent(row));
+    wanted.forEach(({ resolve }, index) => resolve(found[index] ?? []));
+  } catch (fault) {
+    for (const { reject } of wanted) reject(fault);
+  }
+};
+
+export type ReadStream = (streamId: Uuid, after: number) => Promise<readonly StoredEvent[]>;
+
+/** Reads the events of a stream behind a version. What is asked in one turn of the event loop is read by one statement. */
+export const streamReader = (pool: pg.Pool): ReadStream => {
+  let wanted: WantedStream[] = [];
+  return (streamId, after) =>
+    new Promise((resolve, reject) => {
+      wanted.push({ streamId, after, resolve, reject });
+      if (wanted.length > 1) return;
+      setImmediate(() => {
+        const all = wanted;
+        wanted = [];
+        for (let at = 0; at < all.length; at += STREAMS_AT_ONCE)
+          void readWanted(pool, all.slice(at, at + STREAMS_AT_ONCE));
+      });
+    });
 };
 
 /** How much a row is wanted among those of the same event: the active shape first, else the newest. */
@@ -146,22 +186,24 @@ const LONGEST_PAUSE_MS = 50;
 /** A new sequencer takes over within a second of the old one's death; without any the log stands still. */
 const SETTLE_LIMIT_MS = 10_000;
 
+/** Whether everything that had committed below a horizon has a position; the first question takes the horizon, too. */
+const NEWEST = `select es.settled(h.horizon) as settled, s.position, h.horizon::text as horizon
+  from es.seq_head s, (select coalesce($1::xid8, pg_snapshot_xmax(pg_current_snapshot())) as horizon) h where s.id = 1`;
+
 /** The newest position, once all that had committed before the call has one. `ask` wakes the sequencer. */
 export const settledHead = async (pool: pg.Pool, ask: () => void): Promise<number> => {
   const limit = Date.now() + SETTLE_LIMIT_MS;
-  const { rows } = await pool.query<{ horizon: string }>(
-    'select pg_snapshot_xmax(pg_current_snapshot())::text as horizon',
-  );
-  const values = [rows[0]?.horizon];
+  let horizon: string | null = null;
   for (let wait = FIRST_PAUSE_MS; ; wait = Math.min(LONGEST_PAUSE_MS, wait * 2)) {
-    const answer = await pool.query<{ settled: boolean; position: string }>({
+    const answer: pg.QueryResult<{ settled: boolean; position: string; horizon: string }> = await pool.query({
       name: 'es_head',
-      text: 'select es.settled($1) as settled, position from es.seq_head where id = 1',
-      values,
+      text: NEWEST,
+      values: [horizon],
     });
     const [head] = answer.rows;
     if (head?.settled === true) return Number(head.position);
     if (Date.now() > limit) throw new EventStoreFault('committed events got no position: no sequencer runs');
+    horizon = head?.horizon ?? null;
     ask();
     await pause(wait);
   }

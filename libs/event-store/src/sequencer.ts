@@ -15,6 +15,11 @@ export const SEQUENCER_LOCK = lockKey('xenolith/sequencer');
 const POLL_MS = 50;
 /** An open transaction, such as that of a checkpoint, ends without a ping; most take a millisecond or two. */
 const OPEN_MS = 2;
+/**
+ * Windows begin this far apart at least: each costs a commit, a message and a wake of every follower, whatever it holds. Whoever appends after a pause
+ * waits for nothing.
+ */
+const WINDOW_EVERY_MS = 5;
 /** How often a candidate tries to become the holder: what a take-over adds to the time the log stands still. */
 const CANDIDATE_MS = 100;
 const OFFENDER_LOOK_MS = 250;
@@ -183,7 +188,9 @@ class Candidate {
 
   async #sequenceLoop(session: pg.Client, term: Term): Promise<void> {
     let limit = WINDOW_EVENTS;
+    let nextWindow = 0;
     while (!this.#isOver(term)) {
+      await this.#work.rest(nextWindow - performance.now(), () => this.#isOver(term));
       const standing = await this.#look(session);
       if (standing !== 'closed') {
         await this.#work.wait(standing === 'open' ? OPEN_MS : POLL_MS);
@@ -193,7 +200,10 @@ class Candidate {
       const { state, numbered } = await this.#sequence(session, limit);
       if (state === 'fenced') throw new Fenced(`epoch ${this.#epoch} is over`);
       await this.#options.failpoint?.('sequenced');
-      if (numbered > 0) this.#relayWork.wake();
+      if (numbered > 0) {
+        nextWindow = performance.now() + WINDOW_EVERY_MS;
+        this.#relayWork.wake();
+      }
       if (state === 'timeout') limit = Math.max(1, Math.floor(limit / 4));
       else if (state === 'more') limit = numbered > 0 ? WINDOW_EVENTS : Math.min(WIDEST_WINDOW, limit * 4);
       else limit = WINDOW_EVENTS;
