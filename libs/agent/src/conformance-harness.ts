@@ -126,7 +126,7 @@ export class Commander {
 }
 
 export const codeOf = (reply: Reply): string => (reply.ok ? 'ok' : reply.rejection.code);
-export const startedOf = (reply: Reply): { domid: number; state: string } => {
+export const startedOf = (reply: Reply): { domid: number; state: string; bootId?: string | undefined } => {
   if (!reply.ok) throw new Error(`${reply.rejection.code}: ${reply.rejection.message}`);
   return startDomainAnswer.parse(reply.value);
 };

@@ -34,7 +34,7 @@ const start = (draft: Draft, input: Input<'start'>, timing: HostTiming): void =>
   if (domain?.incarnation === input.incarnation && domain.phase !== 'ending' && domain.phase !== 'shutdown') {
     if (isStarting(domain))
       putDomain(draft, { ...domain, waiting: [...domain.waiting, { ticket: input.ticket, for: 'start' }] });
-    else answer(draft, input.ticket, runningAnswer(domain));
+    else answer(draft, input.ticket, runningAnswer(draft, domain));
     return;
   }
   const known = Math.max(host.ended[input.uid] ?? 0, domain?.incarnation ?? 0);
@@ -151,7 +151,7 @@ const setPaused = (draft: Draft, input: Input<'pause'> | Input<'unpause'>, timin
   const boots = !paused && domain.paused && domain.phase === 'up';
   putDomain(draft, { ...domain, paused });
   if (boots) retryAskedStop(draft, input.uid, timing);
-  answer(draft, input.ticket, runningAnswer({ ...domain, paused }));
+  answer(draft, input.ticket, runningAnswer(draft, { ...domain, paused }));
 };
 
 /** A guest that was asked to stop while it was paused sees the request when it runs again. */

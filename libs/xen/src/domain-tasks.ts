@@ -19,9 +19,10 @@ export const refuse = (draft: Draft, ticket: Ticket, refusal: { readonly rejecti
   draft.events.push({ type: 'answered', ticket, at: draft.host.at, result: { ok: false, ...refusal } });
 };
 
-export const runningAnswer = (domain: DomainState): HostAnswer => ({
+export const runningAnswer = (draft: Draft, domain: DomainState): HostAnswer => ({
   domid: domain.domid,
   state: domain.paused ? 'paused' : 'running',
+  bootId: draft.host.bootId,
 });
 
 const label = (domain: DomainState, what: string): string => `${domain.uid}/${domain.domid}/${what}`;
@@ -68,7 +69,7 @@ const forStart = (waiting: Waiting): boolean => waiting.for !== 'end';
 const built = (draft: Draft, domain: DomainState, timing: HostTiming): void => {
   const up: DomainState = { ...domain, phase: 'up' };
   if (up.paused) {
-    putDomain(draft, answerWaiting(draft, up, forStart, runningAnswer(up)));
+    putDomain(draft, answerWaiting(draft, up, forStart, runningAnswer(draft, up)));
     return;
   }
   const bootMs = domain.settings.bootMs ?? timing.guestBootMs;
@@ -163,7 +164,7 @@ export const runTask = (draft: Draft, uid: string, task: Task, timing: HostTimin
       built(draft, domain, timing);
       return;
     case 'booted':
-      putDomain(draft, answerWaiting(draft, domain, forStart, runningAnswer(domain)));
+      putDomain(draft, answerWaiting(draft, domain, forStart, runningAnswer(draft, domain)));
       return;
     case 'guestEnds':
       // A guest that was paused meanwhile does not run, and so does not stop either.

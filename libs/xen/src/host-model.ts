@@ -51,6 +51,8 @@ export type GuestEnd = 'poweroff' | 'reboot' | 'crash';
 export interface HostAnswer {
   readonly domid?: number;
   readonly state?: 'running' | 'paused';
+  /** The boot of the host that the domain belongs to. */
+  readonly bootId?: Uuid;
 }
 
 /** What a step brought about, in order. */
