@@ -147,9 +147,9 @@ const unlikeHosts = (evidence: Evidence): readonly string[] => {
     evidence
       .hosts()
       .flatMap((host) =>
-        host.domains.map(({ virtualMachine, incarnation, domid }) => [
+        host.domains.map(({ virtualMachine, incarnation, domid, state }) => [
           virtualMachine,
-          { host: host.name, incarnation, domid },
+          { host: host.name, incarnation, domid, runs: state === 'running' },
         ]),
       ),
   );
@@ -157,7 +157,7 @@ const unlikeHosts = (evidence: Evidence): readonly string[] => {
     const { powerState, host, incarnation, domid } = document.status;
     const truth = running.get(uid);
     running.delete(uid);
-    const believed = powerState === 'Halted' ? undefined : { host, incarnation, domid };
+    const believed = powerState === 'Halted' ? undefined : { host, incarnation, domid, runs: powerState === 'Running' };
     if (canonicalJson(truth ?? null) !== canonicalJson(believed ?? null))
       broken.push(
         `machine ${document.metadata.name} (${uid}): the log says ${canonicalJson(believed ?? 'halted')}, the host ${canonicalJson(truth ?? 'nothing')}`,

@@ -17,6 +17,8 @@ import type { StoreGuard } from '@xenolith/testing';
 export interface Mutant {
   readonly name: string;
   readonly what: string;
+  /** A seed that shows it: tried first, so that looking is quick. */
+  readonly shownBy: number;
   readonly store?: StoreGuard;
   readonly service?: (definition: ServiceDefinition) => ServiceDefinition;
   /** What the agent hears, changed on its way. */
@@ -25,7 +27,12 @@ export interface Mutant {
   readonly forgetfulJournal?: boolean;
 }
 
-const storeMutant = (store: StoreGuard, what: string): Mutant => ({ name: store, what, store });
+const storeMutant = (store: StoreGuard, what: string, shownBy: number): Mutant => ({
+  name: store,
+  what,
+  shownBy,
+  store,
+});
 
 const withAggregate = (
   definition: ServiceDefinition,
@@ -49,13 +56,14 @@ const onMessages = (bus: MessageBus, change: (message: CommandMessage) => Comman
 let serial = 0;
 
 export const MUTANTS: readonly Mutant[] = [
-  storeMutant('expected_version', 'an append does not look at the version that it expects'),
-  storeMutant('command_deduplication', 'a command that comes twice happens twice'),
-  storeMutant('claims', 'names and addresses may be taken twice'),
-  storeMutant('cancels', 'a do that comes after its undo happens'),
+  storeMutant('expected_version', 'an append does not look at the version that it expects', 3),
+  storeMutant('command_deduplication', 'a command that comes twice happens twice', 2),
+  storeMutant('claims', 'names and addresses may be taken twice', 1),
+  storeMutant('cancels', 'a do that comes after its undo happens', 1),
   {
     name: 'compensation',
     what: 'a failed operation takes nothing back',
+    shownBy: 1,
     service: (definition) => ({
       ...definition,
       processes: definition.processes.map((process) => ({
@@ -77,6 +85,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'ledger_capacity',
     what: 'a host’s ledger promises more than the host has',
+    shownBy: 11,
     service: (definition) =>
       withAggregate(definition, 'hostledger', (aggregate) => ({
         ...aggregate,
@@ -98,6 +107,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'agent_deduplication',
     what: 'an agent acts again on a command that it knows',
+    shownBy: 1,
     agentBus: (bus) =>
       onMessages(bus, (message) => ({
         ...message,
@@ -107,6 +117,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'inventory',
     what: 'nobody compares what a host says that it runs with the log',
+    shownBy: 3,
     service: (definition) => ({
       ...definition,
       routes: definition.routes.map((route) =>
@@ -119,10 +130,16 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'agent_fencing',
     what: 'an agent takes every run for the youngest',
+    shownBy: 1,
     agentBus: (bus) =>
       onMessages(bus, (message) =>
         'incarnation' in message.data ? { ...message, data: { ...message.data, incarnation: 1 } } : message,
       ),
   },
-  { name: 'agent_journal', what: 'an agent forgets what it had accepted when it is restarted', forgetfulJournal: true },
+  {
+    name: 'agent_journal',
+    what: 'an agent forgets what it had accepted when it is restarted',
+    shownBy: 1,
+    forgetfulJournal: true,
+  },
 ];

@@ -15,7 +15,7 @@ export interface Weather {
 export const FAIR: Weather = { loss: 0, duplication: 0, stragglers: 0, logFaults: 0 };
 export const FOUL: Weather = { loss: 0.05, duplication: 0.1, stragglers: 0.03, logFaults: 0.01 };
 /** Nothing is lost, but much comes late. */
-export const SLOW: Weather = { loss: 0, duplication: 0.2, stragglers: 0.3, logFaults: 0 };
+export const SLOW: Weather = { loss: 0, duplication: 0.4, stragglers: 0.3, logFaults: 0 };
 
 /** Usual way of a message on a local network, and the most that a straggler is late, in milliseconds. */
 const USUAL_DELAY_MS = 3;

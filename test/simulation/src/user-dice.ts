@@ -27,10 +27,15 @@ const GUEST_ENDS = ['destroy', 'restart', 'preserve'] as const;
 const MACHINE_NAMES = 30;
 const OTHER_NAMES = 12;
 const BATCH = 4;
+const SENSIBLE: Readonly<Record<string, readonly string[]>> = {
+  Running: ['pause', 'reboot', 'hard-reboot', 'reboot', 'hard-reboot', 'shutdown', 'hard-shutdown'],
+  Paused: ['unpause', 'unpause', 'hard-reboot', 'hard-shutdown'],
+  Halted: ['start'],
+};
 
 interface Named {
   readonly metadata: { readonly name: string; readonly namespace?: string };
-  readonly status: { readonly phase?: string };
+  readonly status: { readonly phase?: string; readonly powerState?: string };
 }
 
 const namedOf = (stored: StoredDocument): Named => stored.document as unknown as Named;
@@ -49,7 +54,7 @@ export class UserDice {
       { weight: 3, act: () => this.createBatch() },
       { weight: 8, act: () => this.changeTheirMind() },
       { weight: 16, act: () => this.changeMachine() },
-      { weight: 16, act: () => this.actOnMachine() },
+      { weight: 24, act: () => this.actOnMachine() },
       { weight: 4, act: () => this.operateOnMachine() },
       { weight: 12, act: () => this.deleteOne(virtualMachineKind) },
       { weight: 4, act: () => this.createVolume() },
@@ -148,7 +153,10 @@ export class UserDice {
   private actOnMachine(): void {
     const machine = this.pick(virtualMachineKind);
     if (!machine) return;
-    const action = this.random.pick(Object.keys(VIRTUAL_MACHINE_ACTIONS));
+    // Mostly what makes sense as far as the user can see.
+    const sensible = SENSIBLE[namedOf(machine).status.powerState ?? ''] ?? [];
+    const all = Object.keys(VIRTUAL_MACHINE_ACTIONS);
+    const action = this.random.pick(this.random.chance(0.2) || sensible.length === 0 ? all : sensible);
     this.users.act(machine, action, this.random.chance(0.2) ? { timeoutSeconds: 5 } : {});
   }
 
