@@ -1,8 +1,14 @@
+import { benchApi } from './api-bench.js';
 import { benchLog } from './log-bench.js';
+import { benchPlatform } from './platform-bench.js';
 import { printRows, saveRows, type Row } from './report.js';
 
 /** Every group of rows, by the name that `--only` takes. */
-const GROUPS: Readonly<Record<string, () => Promise<readonly Row[]>>> = { log: benchLog };
+const GROUPS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
+  log: benchLog,
+  platform: benchPlatform,
+  api: benchApi,
+};
 
 const chosen = (): readonly string[] => {
   const at = process.argv.indexOf('--only');

@@ -1,0 +1,65 @@
+import { ApiClient } from './api-client.js';
+import { Machines } from './machines.js';
+import { Platform } from './platform.js';
+import { closedLoop, floorRow, limitRow, percentile, progress, type Row } from './report.js';
+
+const GROUP = 'platform';
+/** Enough for all machines of the run. */
+const HOSTS = 64;
+const WARM_UP_MACHINES = 40;
+const UNLOADED_MACHINES = 200;
+/** Machines on their way at once: latency under load stays far below the limit of a request. */
+const CALLERS = 64;
+const WARM_UP_MS = 10_000;
+const RUN_MS = 30_000;
+
+/** Machines created one at a time and many at once on a platform of its own, over HTTPS; and how soon it is back after a stop. */
+export const benchPlatform = async (): Promise<readonly Row[]> => {
+  progress(`starting a platform of ${HOSTS} hosts`);
+  const platform = await Platform.start(HOSTS);
+  try {
+    return [...(await benchMachines(platform)), await benchSecondStart(platform)];
+  } finally {
+    await platform.remove();
+  }
+};
+
+const benchMachines = async (platform: Platform): Promise<readonly Row[]> => {
+  const client = await ApiClient.open(platform.kubeconfig, CALLERS);
+  try {
+    const machines = new Machines(client);
+    await machines.start();
+    for (let index = 0; index < WARM_UP_MACHINES; index += 1) await machines.create(`warm-${index}`);
+    progress(`${UNLOADED_MACHINES} machines, one at a time`);
+    const tookMs: number[] = [];
+    for (let index = 0; index < UNLOADED_MACHINES; index += 1) tookMs.push(await machines.create(`single-${index}`));
+    progress(`machines by ${CALLERS} callers for ${RUN_MS / 1000} s`);
+    const loadedMs: number[] = [];
+    await closedLoop(CALLERS, WARM_UP_MS, (caller, turn) => machines.create(`warm-${caller}-${turn}`));
+    const rate = await closedLoop(CALLERS, RUN_MS, async (caller, turn) => {
+      loadedMs.push(await machines.create(`many-${caller}-${turn}`));
+    });
+    const what = 'create VM to Running, one at a time';
+    return [
+      limitRow({ group: GROUP, what: `${what}, p50`, ours: percentile(tookMs, 0.5), unit: 'ms', limit: 50 }),
+      limitRow({ group: GROUP, what: `${what}, p99`, ours: percentile(tookMs, 0.99), unit: 'ms', limit: 200 }),
+      floorRow({ group: GROUP, what: `VMs to Running, ${CALLERS} callers`, ours: rate, unit: '/s', floor: 200 }),
+      limitRow({
+        group: GROUP,
+        what: `create VM to Running, ${CALLERS} callers, p99`,
+        ours: percentile(loadedMs, 0.99),
+        unit: 'ms',
+        limit: 1000,
+      }),
+    ];
+  } finally {
+    client.close();
+  }
+};
+
+const benchSecondStart = async (platform: Platform): Promise<Row> => {
+  progress('second start');
+  await platform.down();
+  const tookMs = await platform.up();
+  return limitRow({ group: GROUP, what: 'second start, to ready', ours: tookMs / 1000, unit: 's', limit: 10 });
+};
