@@ -57,7 +57,7 @@ const onDeletion = (operation: PresentOperation, command: Command): Result<reado
   if (!command.actor.startsWith('user:')) return ok([]);
   return reject(
     'operation_not_cancellable',
-    `operation "${meta.name}" (${operation.spec.action}) can't be cancelled: what it does can't be taken back; it goes away by itself when it is done`,
+    `operation "${meta.name}" (${operation.spec.action}) can't be cancelled: what it does can't be taken back; wait for its end, which only a hard-shutdown of the machine forestalls`,
   );
 };
 

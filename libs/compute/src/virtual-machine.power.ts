@@ -53,7 +53,7 @@ const overrides = (wanted: XapiOperation, current: OperationAction): boolean => 
 export const inProgress = (machine: PresentMachine, wanted: string, current: CurrentOperation): Refusal =>
   reject(
     'operation_in_progress',
-    `${wanted} of virtual machine "${machine.meta.name}" must wait: operation "${current.name}" (${current.action}) is under way; wait for it or delete it to cancel it`,
+    `${wanted} of virtual machine "${machine.meta.name}" must wait: operation "${current.name}" (${current.action}) is under way; wait for it, delete it if it is cancellable, or ask for a hard-shutdown`,
     {
       details: {
         xapi: {

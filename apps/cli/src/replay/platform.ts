@@ -70,6 +70,7 @@ const startTemporary = async (hosts: number): Promise<ChosenPlatform> => {
   const close = async (): Promise<void> => {
     await runCommand(['down', '--data', data]);
     await rm(data, { recursive: true, force: true });
+    say('The platform of its own is gone, with what it stored.');
   };
   const port = await freePort();
   const code = await runCommand([
