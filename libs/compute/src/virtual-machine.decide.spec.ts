@@ -227,6 +227,16 @@ describe('records', () => {
       .thenNothing();
   });
 
+  it('runs under its new domain id when its host restarted the guest before the start was recorded', () => {
+    const report = { incarnation: 1, host: 'host-1', reason: 'reboot', domid: 9 };
+    machine(STARTING)
+      .when({ type: 'ReportDomainStopped', data: report })
+      .then([{ type: 'VirtualMachineEndedEarly', data: { incarnation: 1, reason: 'reboot', domid: 9 } }]);
+    machine([...STARTING, eventOf('VirtualMachineEndedEarly', { incarnation: 1, reason: 'reboot', domid: 9 })])
+      .when({ type: 'RecordVirtualMachineStarted', data: started().data })
+      .then([{ type: 'VirtualMachineStarted' }, { type: 'VirtualMachineRebooted', data: { domid: 9 } }]);
+  });
+
   it('of a guest that ended before its start was recorded are acted on with it', () => {
     const early = machine(STARTING)
       .when({ type: 'ReportDomainStopped', data: { incarnation: 1, host: 'host-1', reason: 'crash' } })

@@ -171,8 +171,11 @@ const decideDomainStopped = (machine: PresentMachine, command: Command): Decisio
   const { run, operations, endedEarly } = machine.own;
   if (run.phase === 'halted') {
     const starting = operations.some(isStarting) && machine.own.incarnation === incarnation;
-    const news = starting && domid === undefined && endedEarly?.incarnation !== incarnation;
-    return news ? ok([eventOf('VirtualMachineEndedEarly', { incarnation, reason })]) : NOTHING;
+    // A restarted guest may do so again, or end; after an end there is no more to say of the run.
+    const open = endedEarly?.incarnation !== incarnation || endedEarly.domid !== undefined;
+    if (!starting || !open) return NOTHING;
+    const restarted = domid === undefined ? {} : { domid };
+    return ok([eventOf('VirtualMachineEndedEarly', { incarnation, reason, ...restarted })]);
   }
   if (run.incarnation !== incarnation || run.host !== host) return NOTHING;
   // The host has restarted the guest already.
@@ -184,14 +187,21 @@ const decideStarted = (machine: PresentMachine, command: Command): Decision => {
   const data = trusted(virtualMachineCommands.RecordVirtualMachineStarted, command);
   if (currentOperation(machine.own, data.operation) === undefined) return NOTHING;
   const early = machine.own.endedEarly;
-  if (early?.incarnation === data.incarnation && machine.meta.deletionTimestamp === undefined) {
+  const sameRun = early?.incarnation === data.incarnation;
+  if (sameRun && early.domid === undefined && machine.meta.deletionTimestamp === undefined) {
     const operations = machine.own.operations.filter((operation) => operation.operation !== data.operation);
     const end = runEnded({ ...machine, own: { ...machine.own, operations } }, command, early);
     return end.ok ? ok([eventOf('VirtualMachineStarted', data), ...end.value]) : end;
   }
-  const events = [eventOf('VirtualMachineStarted', data), ...deprovisionNext(machine, data.operation, command)];
+  const next = deprovisionNext(machine, data.operation, command);
+  const rebooted = sameRun && early.domid !== undefined && early.domid !== data.domid;
+  const events = [
+    eventOf('VirtualMachineStarted', data),
+    ...(rebooted ? [eventOf('VirtualMachineRebooted', { domid: early.domid })] : []),
+    ...next,
+  ];
   // The wish to be halted came too late to cancel the start, so it is acted on now.
-  const unwanted = events.length === 1 && machine.spec.powerState === 'Halted';
+  const unwanted = next.length === 0 && machine.spec.powerState === 'Halted';
   return ok(unwanted ? [...events, operationStarted(machine, command, { action: 'shutdown' })] : events);
 };
 

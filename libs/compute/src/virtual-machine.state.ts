@@ -71,8 +71,12 @@ export interface MachineOwn {
   /** Devices of the last run: they outlive it, addresses and all. */
   readonly disks: readonly AttachedDisk[];
   readonly nics: readonly AttachedNic[];
-  /** A run whose guest ended before its start was recorded. */
-  readonly endedEarly: { readonly incarnation: number; readonly reason: 'poweroff' | 'crash' | 'reboot' } | null;
+  /** A run whose guest ended before its start was recorded; `domid`: it was restarted under this id. */
+  readonly endedEarly: {
+    readonly incarnation: number;
+    readonly reason: 'poweroff' | 'crash' | 'reboot';
+    readonly domid?: number | undefined;
+  } | null;
   /** The scheduler's words while no host fits. */
   readonly unschedulable: string | null;
   /** Why the last operation came to nothing. */

@@ -358,6 +358,8 @@ export const virtualMachineEvents = {
   VirtualMachineEndedEarly: z.object({
     incarnation: z.number().int(),
     reason: z.enum(['poweroff', 'crash', 'reboot']),
+    /** The host has restarted the guest, which runs under this id. */
+    domid: z.number().int().optional(),
   }),
   VirtualMachinePaused: z.object({ operation: z.string().optional() }),
   VirtualMachineUnpaused: z.object({ operation: z.string().optional() }),
