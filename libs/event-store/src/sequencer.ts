@@ -250,16 +250,18 @@ class Candidate {
   async #relayLoop(term: Term): Promise<void> {
     if (!this.#relay) return;
     let broken = false;
+    let woken = false;
     while (!this.#isOver(term)) {
       try {
-        await this.#relay.run();
+        // What a wake was for may have gone with the run before it.
+        if (broken || !woken || this.#relay.position < this.#head) await this.#relay.run();
         if (broken) this.#report('info', 'the feed is filled again');
         broken = false;
       } catch (fault) {
         if (!broken) this.#report('warn', 'the feed can not be filled; followers poll Postgres meanwhile', { fault });
         broken = true;
       }
-      await this.#relayWork.wait(broken ? CANDIDATE_MS : RELAY_LOOK_MS);
+      woken = await this.#relayWork.wait(broken ? CANDIDATE_MS : RELAY_LOOK_MS);
     }
   }
 }
