@@ -87,8 +87,9 @@ const buildPages = (): ReadonlyMap<string, StaticAnswer> => {
   ]);
 };
 
-/** What `kubectl` asks `/openapi/v2` for: gnostic's protobuf form of Swagger 2.0. */
-const SWAGGER_PROTOBUF = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
+/** How `kubectl` asks for gnostic's protobuf form of Swagger 2.0. "@" is not allowed in a media type, so it is answered under another name. */
+const SWAGGER_ASKED = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
+const SWAGGER_PROTOBUF = 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf';
 
 /**
  * A Swagger document without definitions: `swagger` (field 1) "2.0" and `info` (2) with title "Xenolith" (1) and version "0" (2). `kubectl` falls back to it for a
@@ -102,7 +103,7 @@ const SWAGGER: StaticAnswer = {
 
 /** `/openapi/v2`, for clients that take it as protobuf. */
 export const swaggerAnswer = (path: string, accept: string | undefined): StaticAnswer | null =>
-  path === '/openapi/v2' && (accept ?? '').includes(SWAGGER_PROTOBUF) ? SWAGGER : null;
+  path === '/openapi/v2' && [SWAGGER_ASKED, SWAGGER_PROTOBUF].some((type) => accept?.includes(type)) ? SWAGGER : null;
 
 let pages: ReadonlyMap<string, StaticAnswer> | undefined;
 
