@@ -9,7 +9,7 @@ import { COMMAND_RACE } from './sql/append.sql.js';
 
 /** Measured: more in one call gains nothing and makes each caller wait longer. */
 const BATCH_REQUESTS = 256;
-/** So few go together even when more connections are free: measured, a call costs as much as ten more requests in it. */
+/** So few go together even when more connections are free: each call has a fixed price for its transaction, and neighbours wait little for one more. */
 const SMALL_BATCH = 8;
 /** Characters of JSON in one call: a transaction of that size takes a few tens of milliseconds. */
 const BATCH_SIZE = 2 ** 20;
