@@ -101,6 +101,10 @@ export class Agent {
       observer: this.observer,
       keep: (entry) => this.keep(entry),
       onFired: (rule) => this.announcer.reportFired(rule),
+      // As after a break of the line: what was done and not told shows in the inventory.
+      onHidden: (host) => {
+        if (this.live && this.served.has(host)) this.announcer.register(this.fleet.slot(host));
+      },
     });
     this.outbox = new Outbox({
       bus: ports.bus,

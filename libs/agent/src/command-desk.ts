@@ -31,6 +31,8 @@ export interface DeskParts {
   readonly keep: (entry: JournalEntry) => Promise<void>;
   /** Is told of each firing of a fault rule. */
   readonly onFired: (rule: Uuid) => void;
+  /** Is told of a host that did what its asker is not told of. */
+  readonly onHidden: (host: string) => void;
 }
 
 const stopping = (): Error => new Error('the agent stops; ask again with the same command id');
@@ -178,7 +180,11 @@ export class CommandDesk {
   private finish(record: CommandRecord): void {
     const strikes = inPhase(record, 'after');
     const answer = (): void => {
-      if (record.stage !== 'finishing' || this.strikeDown(record, strikes)) return;
+      if (record.stage !== 'finishing') return;
+      if (this.strikeDown(record, strikes)) {
+        this.parts.onHidden(record.host);
+        return;
+      }
       this.settle(record, present(record.reply, 'a command that is done has its reply'));
     };
     const delayMs = delayOf(strikes);
