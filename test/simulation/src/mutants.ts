@@ -56,8 +56,8 @@ const onMessages = (bus: MessageBus, change: (message: CommandMessage) => Comman
 let serial = 0;
 
 export const MUTANTS: readonly Mutant[] = [
-  storeMutant('expected_version', 'an append does not look at the version that it expects', 3),
-  storeMutant('command_deduplication', 'a command that comes twice happens twice', 2),
+  storeMutant('expected_version', 'an append does not look at the version that it expects', 1),
+  storeMutant('command_deduplication', 'a command that comes twice happens twice', 1),
   storeMutant('claims', 'names and addresses may be taken twice', 1),
   storeMutant('cancels', 'a do that comes after its undo happens', 1),
   {
@@ -85,7 +85,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'ledger_capacity',
     what: 'a host’s ledger promises more than the host has',
-    shownBy: 11,
+    shownBy: 69,
     service: (definition) =>
       withAggregate(definition, 'hostledger', (aggregate) => ({
         ...aggregate,
@@ -107,7 +107,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'agent_deduplication',
     what: 'an agent acts again on a command that it knows',
-    shownBy: 1,
+    shownBy: 19,
     agentBus: (bus) =>
       onMessages(bus, (message) => ({
         ...message,
@@ -117,7 +117,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'inventory',
     what: 'nobody compares what a host says that it runs with the log',
-    shownBy: 3,
+    shownBy: 6,
     service: (definition) => ({
       ...definition,
       routes: definition.routes.map((route) =>
@@ -130,7 +130,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'agent_fencing',
     what: 'an agent takes every run for the youngest',
-    shownBy: 1,
+    shownBy: 3,
     agentBus: (bus) =>
       onMessages(bus, (message) =>
         'incarnation' in message.data ? { ...message, data: { ...message.data, incarnation: 1 } } : message,
@@ -139,7 +139,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'agent_journal',
     what: 'an agent forgets what it had accepted when it is restarted',
-    shownBy: 1,
+    shownBy: 38,
     forgetfulJournal: true,
   },
 ];
