@@ -64,6 +64,9 @@ export const probe = async (url: string): Promise<string | null> => {
   }
 };
 
+/** Compiled code is kept from one start to the next: reading it back is several times faster than compiling a service's modules. */
+const COMPILE_CACHE = path.join(repositoryRoot, '.runtime', 'compile-cache');
+
 export const servicePlan = (name: NodeProcess, context: ServiceContext): ProcessPlan => {
   const port = context.ports[name] ?? 0;
   return {
@@ -75,6 +78,7 @@ export const servicePlan = (name: NodeProcess, context: ServiceContext): Process
       LOG_LEVEL: 'info',
       ...context.inherited,
       NODE_ENV: 'production',
+      NODE_COMPILE_CACHE: COMPILE_CACHE,
       DATABASE_URL: context.databaseUrl,
       NATS_URL: context.natsUrl,
       HTTP_HOST: '127.0.0.1',
