@@ -85,7 +85,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'ledger_capacity',
     what: 'a host’s ledger promises more than the host has',
-    shownBy: 69,
+    shownBy: 114,
     service: (definition) =>
       withAggregate(definition, 'hostledger', (aggregate) => ({
         ...aggregate,
