@@ -8,10 +8,3 @@ export const agentSubject = (hostName: string, commandType: string): string => `
 
 /** Lossy figures of a host, once per heartbeat. */
 export const telemetrySubject = (hostName: string): string => `telemetry.${hostName}`;
-
-/** The sequencer's wake-up, sent by appenders after their commit. */
-export const LOG_APPENDED_SUBJECT = 'log.appended';
-
-/** Subject and stream of the log's feed. */
-export const LOG_FEED_SUBJECT = 'log.feed';
-export const LOG_FEED_STREAM = 'LOG';

@@ -17,8 +17,9 @@ export interface Command<Type extends string = string, Data = JsonObject> {
 }
 
 /**
- * A command on another stream of the same service, decided and written in the same transaction. Its refusal refuses the whole. A category's streams may
- * be reached from another's, never in a circle (operations from machines, ledgers from placements).
+ * A command on another stream of the same service, decided and written in the same transaction. Its refusal refuses the whole. Whoever moves another
+ * stream along must not be reached back from it while that command may wait: operations tell machines, machines only begin operations of fresh ids,
+ * placements tell ledgers.
  */
 export interface AlsoCommand {
   readonly category: string;
