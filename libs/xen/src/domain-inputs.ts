@@ -167,13 +167,12 @@ const retryAskedStop = (draft: Draft, uid: string, timing: HostTiming): void => 
 
 const destroy = (draft: Draft, input: Input<'destroy'>, timing: HostTiming): void => {
   const domain = draft.host.domains[input.uid];
-  if (domain?.incarnation === input.incarnation) {
+  // A run that is not come yet must not come later either.
+  if (domain?.incarnation !== input.incarnation) rememberEnded(draft, input.uid, input.incarnation);
+  // An older run that is still here is one that the platform believes gone: it ends with the younger.
+  if (domain && domain.incarnation <= input.incarnation)
     beginTeardown(draft, { ...domain, waiting: [...domain.waiting, { ticket: input.ticket, for: 'end' }] }, timing);
-    return;
-  }
-  // Gone, or not come yet: then it must not come later either.
-  rememberEnded(draft, input.uid, input.incarnation);
-  answer(draft, input.ticket, {});
+  else answer(draft, input.ticket, {});
 };
 
 /** Applies a command to one of the host's domains. */

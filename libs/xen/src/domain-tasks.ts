@@ -27,11 +27,14 @@ export const runningAnswer = (draft: Draft, domain: DomainState): HostAnswer => 
 
 const label = (domain: DomainState, what: string): string => `${domain.uid}/${domain.domid}/${what}`;
 
+/** Who waits for a guest to obey stops waiting in time, whatever becomes of the guest. */
+const patience = (domain: DomainState): readonly Task[] => domain.tasks.filter((task) => task.do === 'giveUp');
+
 /** Begins to build the domain (again): it is up when the task is done. */
 export const beginBuild = (draft: Draft, domain: DomainState, timing: HostTiming): void => {
   const duration = buildMs(timing, { memoryBytes: domain.settings.staticMaxBytes, devices: domain.settings.devices });
   const due = draft.host.at + jittered(duration, draft.host.seed, label(domain, 'build'));
-  putDomain(draft, { ...domain, phase: 'building', tasks: [{ due, do: 'built' }] });
+  putDomain(draft, { ...domain, phase: 'building', tasks: [...patience(domain), { due, do: 'built' }] });
 };
 
 export const beginTeardown = (draft: Draft, domain: DomainState, timing: HostTiming): void => {
@@ -65,6 +68,13 @@ const answerWaiting = (
 };
 
 const forStart = (waiting: Waiting): boolean => waiting.for !== 'end';
+
+/** Refuses those who wait for the domain to be up. */
+const refuseWaiting = (draft: Draft, domain: DomainState): DomainState => {
+  const message = `${domain.settings.name} was ended on ${draft.host.name} before it was up`;
+  for (const { ticket } of domain.waiting.filter(forStart)) refuse(draft, ticket, reject('command_cancelled', message));
+  return { ...domain, waiting: domain.waiting.filter((waiting) => !forStart(waiting)) };
+};
 
 const built = (draft: Draft, domain: DomainState, timing: HostTiming): void => {
   const up: DomainState = { ...domain, phase: 'up' };
@@ -113,7 +123,7 @@ const rebuild = (draft: Draft, domain: DomainState, timing: HostTiming): number 
  * poweroff or crash is a new run, which only the platform may begin: the host tears down and reports.
  */
 export const guestEnds = (draft: Draft, domain: DomainState, reason: GuestEnd, timing: HostTiming): void => {
-  const rest: DomainState = { ...domain, tasks: [] };
+  const rest: DomainState = { ...domain, tasks: patience(domain) };
   if (reason !== 'crash' && domain.waiting.some((waiting) => waiting.for === 'end')) {
     beginTeardown(draft, rest, timing);
     return;
@@ -131,7 +141,7 @@ export const guestEnds = (draft: Draft, domain: DomainState, reason: GuestEnd, t
     reason,
   };
   if (policy === 'preserve') {
-    putDomain(draft, { ...rest, phase: 'shutdown' });
+    putDomain(draft, { ...refuseWaiting(draft, rest), phase: 'shutdown' });
     draft.events.push(event);
   } else if (policy === 'restart' && reason === 'reboot') {
     draft.events.push({ ...event, domid: rebuild(draft, rest, timing) });
@@ -143,15 +153,7 @@ export const guestEnds = (draft: Draft, domain: DomainState, reason: GuestEnd, t
 
 const gone = (draft: Draft, domain: DomainState): void => {
   removeDomain(draft, domain);
-  for (const waiting of domain.waiting) {
-    if (waiting.for === 'end') answer(draft, waiting.ticket, {});
-    else
-      refuse(
-        draft,
-        waiting.ticket,
-        reject('command_cancelled', `${domain.settings.name} was ended on ${draft.host.name} before it was up`),
-      );
-  }
+  answerWaiting(draft, refuseWaiting(draft, domain), () => true, {});
 };
 
 /** Does what fell due for a domain. */
