@@ -1,0 +1,3 @@
+export * from './device.js';
+export * from './ring.js';
+export * from './xenbus.js';
