@@ -26,6 +26,7 @@ const start = async (context: Context): Promise<void> => {
   const gateway = await openGateway({
     log: store,
     scanDocuments: (categories, onPage) => store.scanDocuments(categories, onPage),
+    documentChanges: (query) => store.documentChanges(query),
     feed,
     bus,
     name: `gateway-${config.INSTANCE}`,

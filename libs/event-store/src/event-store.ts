@@ -5,6 +5,7 @@ import { AppendBatcher } from './append-batcher.js';
 import type { DocumentShapes } from './append-batch.js';
 import { openPool, READ_LIMIT_MS, WRITE_LIMIT_MS } from './connection.js';
 import { announcer } from './announcer.js';
+import { readDocumentChanges, type DocumentChange, type DocumentChangesQuery } from './document-history.js';
 import * as reads from './reads.js';
 
 /** Calls of the group commit at once. Measured on two cores: beyond it the server's processes only take turns. */
@@ -33,6 +34,8 @@ export interface EventStore extends EventLog {
     categories: readonly string[] | undefined,
     onPage: (documents: readonly StoredDocument[]) => void | Promise<void>,
   ): Promise<number>;
+  /** What happened to the documents of a category, for watches that resume where no memory reaches. */
+  documentChanges(query: DocumentChangesQuery): Promise<readonly DocumentChange[]>;
   /** Answers appends in hand, then closes all connections. */
   close(): Promise<void>;
 }
@@ -87,6 +90,7 @@ export const openEventStore = async (options: EventStoreOptions): Promise<EventS
       return { position, documents };
     },
     scanDocuments: (categories, onPage) => reads.scanDocuments(pool, categories, onPage),
+    documentChanges: (query) => readDocumentChanges(pool, query),
     close: () => {
       closing ??= batcher.close().then(async () => {
         await Promise.all([writePool.end(), pool.end()]);

@@ -2,6 +2,7 @@ import { KeyLock } from '@xenolith/engine';
 import type { EventLog, LogFeed, MessageBus } from '@xenolith/kernel';
 import type { LoggerService } from '@nestjs/common';
 import { DocumentCache, type ScanDocuments } from '../cache/document-cache.js';
+import { LogHistory, type ReadDocumentChanges } from '../cache/log-history.js';
 import { SERVED_KINDS } from '../discovery/index.js';
 import { EventView, type DescribeEvent } from '../events/event-view.js';
 import { adminsOrReadOnly, bearerTokens, type Authorize, type TokenEntries } from '../http/access.js';
@@ -16,6 +17,8 @@ export interface GatewayOptions {
   readonly log: EventLog;
   /** Reads the documents page by page where the log can; absent: all at once. */
   readonly scanDocuments?: ScanDocuments;
+  /** Reads what watches missed that resume from before this gateway's memory; absent: they get 410. */
+  readonly documentChanges?: ReadDocumentChanges;
   readonly feed: LogFeed;
   readonly bus: MessageBus;
   readonly name: string;
@@ -54,6 +57,7 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
     log,
     locks: new KeyLock(),
     hub: new WatchHub(),
+    history: new LogHistory(cache, options.documentChanges),
     sessions,
     authenticate: bearerTokens(options.tokens),
     authorize: options.authorize ?? adminsOrReadOnly,

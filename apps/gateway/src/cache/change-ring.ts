@@ -15,7 +15,7 @@ export interface Change {
 
 /**
  * Changes of one kind that are kept for watches that resume, and for later pages of a list. At the platform's highest rate, some 1,000 changes a
- * second, a client may be away for four seconds before it must list again; an object's text in it is shared with its neighbours.
+ * second, that is four seconds; what happened before is read from the log. An object's text in it is shared with its neighbours.
  */
 const KEPT_CHANGES = 4096;
 /** Kept changes hold at most so many characters of documents, however large single ones are. */
@@ -43,6 +43,19 @@ export class ChangeRing {
     this.changes.push(change);
     this.characters += change.object.text.length;
     while (this.changes.length > KEPT_CHANGES || this.characters > KEPT_CHARACTERS) this.dropOldest();
+  }
+
+  /**
+   * Puts what was read from the log in front: everything above `from`, up to `to`. Does nothing when that is not what comes before the oldest change,
+   * any more, or when there is no room.
+   */
+  extend(earlier: readonly Change[], { from, to }: { readonly from: number; readonly to: number }): void {
+    const characters = earlier.reduce((sum, change) => sum + change.object.text.length, this.characters);
+    const fits = this.changes.length + earlier.length <= KEPT_CHANGES && characters <= KEPT_CHARACTERS;
+    if (!fits || to !== this.floorPosition) return;
+    this.changes.unshift(...earlier);
+    this.characters = characters;
+    this.floorPosition = from;
   }
 
   /** Changes above `position`, oldest first; null when some of them are not kept any more. */

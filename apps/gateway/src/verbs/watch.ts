@@ -1,4 +1,5 @@
 import type { DocumentCache } from '../cache/document-cache.js';
+import type { LogHistory } from '../cache/log-history.js';
 import type { ApiAnswer, ApiRequest } from '../http/api-request.js';
 import type { ResourcePath } from '../http/api-path.js';
 import { flag, parseResourceVersion, wholeNumber } from '../http/query.js';
@@ -17,6 +18,7 @@ const MAX_WATCH_SECONDS = 2_000_000;
 export interface WatchPorts {
   readonly cache: DocumentCache;
   readonly hub: WatchHub;
+  readonly history: LogHistory;
   readonly sessions: Set<WatchSession>;
 }
 
@@ -51,7 +53,7 @@ export const watchObjects = async (
   target: ResourcePath,
   request: ApiRequest,
 ): Promise<ApiAnswer> => {
-  const { cache, hub, sessions } = ports;
+  const { cache, hub, history, sessions } = ports;
   const { query } = request;
   if (sessions.size >= MAX_WATCHES) throw tooMany();
   const view = readView(target.kind, request.headers.accept, query);
@@ -80,7 +82,13 @@ export const watchObjects = async (
     stream: (sink) => {
       const session: WatchSession = new WatchSession(
         stream,
-        { cache, store, hub, onEnd: () => sessions.delete(session) },
+        {
+          cache,
+          store,
+          hub,
+          history: (position) => history.page(target.kind, position),
+          onEnd: () => sessions.delete(session),
+        },
         sink,
       );
       sessions.add(session);

@@ -1,8 +1,10 @@
-import { present, uuidFrom, type JsonObject } from '@xenolith/kernel';
+import { present, uuidFrom, type JsonObject, type StreamWrite } from '@xenolith/kernel';
 import { MemoryEventLog, VirtualClock } from '@xenolith/testing';
 import { describe, expect, it } from 'vitest';
 import { DocumentCache } from '../cache/document-cache.js';
+import { LogHistory, RESUMABLE_POSITIONS, type ReadDocumentChanges } from '../cache/log-history.js';
 import { findServedKind, SERVED_KINDS } from '../discovery/index.js';
+import { documentChangesOf } from '../fixture/document-changes.js';
 import type { EventSink } from '../http/api-request.js';
 import { readView } from '../verbs/representation.js';
 import { readSelection } from '../verbs/select.js';
@@ -52,8 +54,14 @@ const world = async () => {
   const cache = new DocumentCache({ log: connection, feed: connection, name: 'test' }, SERVED_KINDS);
   await cache.load();
   await cache.follow();
+  let reads = 0;
+  const readChanges: ReadDocumentChanges = (query) => {
+    reads += 1;
+    return documentChangesOf(connection)(query);
+  };
+  const history = new LogHistory(cache, readChanges);
   const versions = new Map<string, number>();
-  const write = async (name: string, filler = ''): Promise<void> => {
+  const write = async (name: string, filler = '', over: Partial<StreamWrite> = {}): Promise<void> => {
     const streamId = uuidFrom(name);
     const version = versions.get(name) ?? 0;
     const commandId = uuidFrom(name, version);
@@ -69,6 +77,7 @@ const world = async () => {
           events: [{ type: 'NetworkTouched', schemaVersion: 1, data: {} }],
           document: { apiVersion: 'network.xenolith.dev/v1alpha1', kind: 'Network', metadata, spec: {} },
           ends: false,
+          ...over,
         },
       ],
       claims: [],
@@ -94,13 +103,21 @@ const world = async () => {
         timeoutMs: 60_000,
         ...more,
       },
-      { cache, store: cache.store(NETWORKS), hub: new WatchHub(), onEnd: (reason) => ends.push(reason) },
+      {
+        cache,
+        store: cache.store(NETWORKS),
+        hub: new WatchHub(),
+        history: (from) => history.page(NETWORKS, from),
+        onEnd: (reason) => ends.push(reason),
+      },
       sink,
     );
     session.start();
     return { session, ends };
   };
-  return { cache, write, watch };
+  /** A gateway that starts anew on the same log: its memory begins now. */
+  const restart = () => cache.load();
+  return { cache, write, watch, restart, reads: () => reads };
 };
 
 const namesOf = (client: LazyClient): unknown[] =>
@@ -139,13 +156,51 @@ describe('a watch', () => {
     expect(client.lines.length).toBe(length);
   });
 
-  it('ends with 410 when what happened since its version is not kept any more', async () => {
+  it('reads from the log what happened before the memory of its gateway, a restart for one', async () => {
+    const { cache, write, watch, restart, reads } = await world();
+    for (const name of ['a', 'b', 'a', 'c']) await write(name);
+    await write('b', '', { document: null, ends: true });
+    await restart();
+    expect(cache.store(NETWORKS).ring.since(1)).toBeNull();
+    const client = new LazyClient(true);
+    watch(client, { position: 1 });
+    await expect.poll(() => client.lines.length).toBe(4);
+    await write('d');
+    const seen = client.lines.map(({ type, object }) => {
+      const { name, resourceVersion } = (object as JsonObject)['metadata'] as Record<string, string>;
+      return `${type as string} ${name} ${resourceVersion}`;
+    });
+    expect(seen).toEqual(['ADDED b 2', 'MODIFIED a 3', 'ADDED c 4', 'DELETED b 5', 'ADDED d 6']);
+    const others = [1, 2, 3].map((position) => {
+      const other = new LazyClient(true);
+      watch(other, { position });
+      return other;
+    });
+    expect(others.map((other) => other.lines.length)).toEqual([5, 4, 3]);
+    expect(reads()).toBe(1);
+  });
+
+  it('reads from the log what was too much to remember', async () => {
     const { cache, write, watch } = await world();
     for (let index = 0; index < 20; index += 1) await write('a', 'x'.repeat(2 ** 21));
     expect(cache.store(NETWORKS).ring.floor).toBeGreaterThan(0);
     const client = new LazyClient(true);
+    watch(client, { position: 0 });
+    await expect.poll(() => client.lines.length).toBe(20);
+  });
+
+  it('ends with 410 when its version is further back than watches resume', async () => {
+    const { cache, write, watch } = await world();
+    const events = Array.from({ length: RESUMABLE_POSITIONS + 1 }, () => ({
+      type: 'NetworkTouched',
+      schemaVersion: 1,
+      data: {},
+    }));
+    await write('a', '', { events });
+    cache.store(NETWORKS).ring.reset(cache.position);
+    const client = new LazyClient(true);
     const { ends } = watch(client, { position: 0 });
-    expect(ends).toEqual(['expired']);
+    await expect.poll(() => ends).toEqual(['expired']);
     expect(client.lines).toMatchObject([{ type: 'ERROR', object: { code: 410, reason: 'Expired' } }]);
   });
 

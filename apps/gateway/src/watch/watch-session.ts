@@ -1,9 +1,10 @@
 import type { CachedObject } from '../cache/cached-object.js';
+import type { Change } from '../cache/change-ring.js';
 import type { DocumentCache } from '../cache/document-cache.js';
 import type { KindStore } from '../cache/kind-store.js';
 import type { Selection } from '../cache/selection.js';
 import type { EventSink } from '../http/api-request.js';
-import { expired, type StatusError } from '../http/status.js';
+import { expired, unavailable, type StatusError } from '../http/status.js';
 import { addedFrame, bookmarkFrame, errorFrame, type View } from '../verbs/representation.js';
 import { encodeChanges, type WatchHub } from './watch-hub.js';
 
@@ -26,13 +27,21 @@ export interface WatchRequest {
   readonly timeoutMs: number;
 }
 
+/** Changes before what the store remembers; null: too long ago. */
+export type ReadHistory = (
+  position: number,
+) => Promise<{ readonly changes: readonly Change[]; readonly upTo: number } | null>;
+
 export interface WatchTools {
   readonly cache: DocumentCache;
   readonly store: KindStore;
   readonly hub: WatchHub;
+  readonly history: ReadHistory;
   /** Called when the watch is over. */
-  readonly onEnd: (reason: 'closed' | 'timeout' | 'expired' | 'slow' | 'stopped') => void;
+  readonly onEnd: (reason: EndReason) => void;
 }
+
+export type EndReason = 'closed' | 'timeout' | 'expired' | 'slow' | 'stopped' | 'failed';
 
 export const tooOld = (position: number): StatusError =>
   expired(`too old resource version: ${position}; list again and watch from the resourceVersion of the list`);
@@ -61,7 +70,13 @@ export class WatchSession {
     }
     this.timers.push(setTimeout(() => this.finish(), this.request.timeoutMs));
     if (this.request.bookmarks) this.timers.push(setInterval(() => this.bookmark(), BOOKMARK_INTERVAL_MS));
-    void this.catchUp();
+    this.catchUp().catch((cause: unknown) => {
+      if (this.over) return;
+      this.cut(
+        unavailable('the event log does not answer; watch again from the last resource version', cause),
+        'failed',
+      );
+    });
   }
 
   /** The server is going away: the client comes again, to this one or another. */
@@ -79,13 +94,13 @@ export class WatchSession {
       if (request.marksInitialEnd) sink.write(bookmarkFrame(request.view, request.position, true));
     }
     for (;;) {
-      const changes = this.tools.store.ring.since(this.position);
-      if (changes === null) {
-        this.cut(tooOld(this.position), 'expired');
-        return;
+      const remembered = this.tools.store.ring.since(this.position);
+      if (remembered === null) {
+        if (!(await this.sendHistory())) return;
+        continue;
       }
-      const chunk = encodeChanges(request.view, request.selection, changes);
-      this.position = changes.at(-1)?.position ?? this.position;
+      const chunk = encodeChanges(request.view, request.selection, remembered);
+      this.position = remembered.at(-1)?.position ?? this.position;
       if (chunk !== null) sink.write(chunk);
       if (chunk === null || sink.pendingBytes < CATCH_UP_BYTES) break;
       await sink.drained();
@@ -96,6 +111,23 @@ export class WatchSession {
       deliver: (chunk, position) => this.deliver(chunk, position),
     });
     this.live = true;
+  }
+
+  /** One stretch of the log, from before what is remembered; false: the watch is over. */
+  private async sendHistory(): Promise<boolean> {
+    const { request, sink } = this;
+    const page = await this.tools.history(this.position);
+    if (this.over) return false;
+    if (page === null) {
+      this.cut(tooOld(this.position), 'expired');
+      return false;
+    }
+    const chunk = encodeChanges(request.view, request.selection, page.changes);
+    this.position = page.upTo;
+    if (chunk === null) return true;
+    sink.write(chunk);
+    if (sink.pendingBytes >= CATCH_UP_BYTES) await sink.drained();
+    return !this.over;
   }
 
   private async sendInitial(objects: readonly CachedObject[]): Promise<void> {
@@ -144,7 +176,7 @@ export class WatchSession {
     this.sink.end();
   }
 
-  private cut(status: StatusError, reason: 'expired' | 'slow'): void {
+  private cut(status: StatusError, reason: EndReason): void {
     this.sink.write(errorFrame(status.body));
     this.end(reason);
     this.sink.end();
@@ -154,7 +186,7 @@ export class WatchSession {
     return this.ended || this.sink.closed;
   }
 
-  private end(reason: 'closed' | 'timeout' | 'expired' | 'slow' | 'stopped'): void {
+  private end(reason: EndReason): void {
     if (this.ended) return;
     this.ended = true;
     this.leave();
