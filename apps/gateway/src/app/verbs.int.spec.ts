@@ -94,6 +94,27 @@ describe('create', () => {
     expect(other.json).toMatchObject({ code: 409, reason: 'Conflict' });
   });
 
+  it('warns of fields that are named twice, and refuses them when it is asked to be strict', async () => {
+    const raw = `{"apiVersion":"network.xenolith.dev/v1alpha1","kind":"Network","metadata":{"name":"twice"},"spec":{"cidr":"10.0.0.0/24","cidr":"10.1.0.0/24"}}`;
+    const send = (query: string, method = 'POST', path = NETWORKS, type = 'application/json') =>
+      api.ask(`${path}${query}`, { method, raw, headers: { 'content-type': type } });
+    const strict = await send('?fieldValidation=Strict');
+    expect(strict.json).toMatchObject({ code: 400, reason: 'BadRequest' });
+    expect(strict.json['message']).toMatch(/strict decoding error: duplicate field "spec\.cidr"$/);
+    const warned = await send('');
+    expect([warned.status, warned.headers['warning']]).toEqual([201, '299 - "duplicate field \\"spec.cidr\\""']);
+    expect(warned.json).toMatchObject({ spec: { cidr: '10.1.0.0/24' } });
+    expect((await send('?fieldValidation=Ignore', 'PUT', `${NETWORKS}/twice`)).headers['warning']).toBeUndefined();
+    for (const [method, type] of [
+      ['PUT', 'application/json'],
+      ['PATCH', 'application/merge-patch+json'],
+      ['PATCH', 'application/apply-patch+yaml'],
+    ] as const) {
+      const query = `?fieldValidation=Strict&fieldManager=test`;
+      expect((await send(query, method, `${NETWORKS}/twice`, type)).json).toMatchObject({ code: 400 });
+    }
+  });
+
   it('warns of unknown fields, and refuses them when it is asked to be strict', async () => {
     const body = network('fields', { spec: { colour: 'red' } });
     const warned = await api.ask(NETWORKS, { method: 'POST', body });

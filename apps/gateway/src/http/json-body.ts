@@ -1,4 +1,5 @@
 import { parse as parseYaml } from 'yaml';
+import { duplicateFields } from './duplicate-fields.js';
 import { parseKubernetesProtobuf, PROTOBUF_TYPE } from './kubernetes-protobuf.js';
 import { badRequest, StatusError } from './status.js';
 
@@ -58,6 +59,13 @@ const parseText = (text: string, type: string): unknown => {
       { cause },
     );
   }
+};
+
+/** Members that a JSON body, which was parsed before, names twice; YAML that does is refused when it is parsed. */
+export const duplicatesIn = (body: Buffer, contentType: string | undefined): ReturnType<typeof duplicateFields> => {
+  if (mediaType(contentType) === PROTOBUF_TYPE) return [];
+  const text = body.toString();
+  return /^\s*[[{]/.test(text) ? duplicateFields(text) : [];
 };
 
 /** A body of one of the accepted types as a value; throws a StatusError. */

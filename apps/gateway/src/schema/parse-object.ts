@@ -1,6 +1,6 @@
 import { apiVersionOf, type DesiredMetadata, type KindDefinition } from '@xenolith/contracts';
 import { ok, reject, type FieldCause, type JsonObject, type Result } from '@xenolith/kernel';
-import { causesOf, duplicateValue } from './causes.js';
+import { causesOf, duplicateValue, fieldPath } from './causes.js';
 import { readMetadata, type ReadMetadata } from './metadata.js';
 import { duplicateKeys, prune } from './prune.js';
 import { isRecord, specShapeOf } from './shape.js';
@@ -9,6 +9,8 @@ export type FieldValidation = 'Ignore' | 'Warn' | 'Strict';
 
 export interface ParseOptions {
   readonly fieldValidation: FieldValidation;
+  /** Paths of fields that the body named more than once. */
+  readonly duplicateFields?: readonly (readonly (string | number)[])[];
   /** Name in the URL (update, patch), or the one that was generated; absent on create: the body's. */
   readonly name?: string | undefined;
   /** Namespace in the URL; absent for cluster-scoped kinds. */
@@ -69,14 +71,18 @@ export const objectInvalid = (kind: KindDefinition, name: string, causes: readon
   return reject('object_invalid', `${qualifiedKind(kind)} "${name}" is invalid: ${text}`, { causes: reported });
 };
 
-const unknownFields = (
+/** What a strict reader would not take: warnings, or the refusal. */
+const checkFields = (
   kind: KindDefinition,
   unknown: readonly string[],
-  validation: FieldValidation,
+  { fieldValidation, duplicateFields = [] }: ParseOptions,
 ): Result<readonly string[]> => {
-  if (unknown.length === 0 || validation === 'Ignore') return ok([]);
-  const texts = unknown.slice(0, MAX_REPORTED).map((field) => `unknown field "${field}"`);
-  if (validation === 'Warn') return ok(texts);
+  if (unknown.length + duplicateFields.length === 0 || fieldValidation === 'Ignore') return ok([]);
+  const texts = [
+    ...duplicateFields.map((path) => `duplicate field "${fieldPath(path)}"`),
+    ...unknown.map((field) => `unknown field "${field}"`),
+  ].slice(0, MAX_REPORTED);
+  if (fieldValidation === 'Warn') return ok(texts);
   return malformed(
     `${kind.kind} in version "${kind.version}" cannot be handled as ${article(kind.kind)} ${kind.kind}: strict decoding error: ${texts.join(', ')}`,
   );
@@ -114,7 +120,7 @@ const parsedObject = (read: ReadMetadata, spec: JsonObject, warnings: readonly s
 
 /**
  * Parses an incoming object. Refusals: `request_malformed` (400: not an object, another apiVersion, kind, name or namespace than the URL's, unknown
- * fields under `Strict`) and `object_invalid` (422, one cause per wrong field). What only the server sets (uid, timestamps, generation, status, …) is
+ * fields and fields named twice under `Strict`) and `object_invalid` (422, one cause per wrong field). What only the server sets (uid, timestamps, generation, status, …) is
  * ignored, and unknown fields are left out.
  */
 export const parseObject = (kind: KindDefinition, input: unknown, options: ParseOptions): Result<ParsedObject> => {
@@ -125,7 +131,7 @@ export const parseObject = (kind: KindDefinition, input: unknown, options: Parse
   const read = readMetadata(kind, object['metadata'], options);
   const { spec, causes, unknown } = readSpec(kind, object['spec']);
   const top = Object.keys(object).filter((field) => !TOP_LEVEL_FIELDS.includes(field));
-  const warnings = unknownFields(kind, [...top, ...read.unknown, ...unknown], options.fieldValidation);
+  const warnings = checkFields(kind, [...top, ...read.unknown, ...unknown], options);
   if (!warnings.ok) return warnings;
   const allCauses = [...read.causes, ...causes];
   if (allCauses.length > 0) return objectInvalid(kind, read.metadata.name, allCauses);

@@ -2,7 +2,7 @@ import type { CommandAnswer, JsonObject, Result } from '@xenolith/kernel';
 import { keyOf, parsed, type CachedObject } from '../cache/cached-object.js';
 import type { ApiAnswer, ApiRequest } from '../http/api-request.js';
 import type { ResourcePath } from '../http/api-path.js';
-import { mediaType, OBJECT_TYPES, parseBody } from '../http/json-body.js';
+import { duplicatesIn, mediaType, OBJECT_TYPES, parseBody } from '../http/json-body.js';
 import { dryRun, flag } from '../http/query.js';
 import { badRequest, conflict, MODIFIED_MEANWHILE, notFoundObject, StatusError } from '../http/status.js';
 import {
@@ -45,6 +45,8 @@ interface Merge {
 interface Change {
   readonly target: NamedTarget;
   readonly merge: Merge;
+  /** Paths of what the body named twice. */
+  readonly duplicates: ReturnType<typeof duplicatesIn>;
   readonly request: ApiRequest;
 }
 
@@ -69,7 +71,7 @@ const checkStated = (target: NamedTarget, object: ParsedObject, live: CachedObje
 
 const attempt = async (
   ports: WritePorts,
-  { target, merge: change, request }: Change,
+  { target, merge: change, duplicates, request }: Change,
   commandId: string,
 ): Promise<Attempted> => {
   const { kind, namespace, name } = target;
@@ -82,6 +84,7 @@ const attempt = async (
   const object = accepted(
     parseObject(definition, merged, {
       fieldValidation: fieldValidation(request.query),
+      duplicateFields: duplicates,
       name,
       ...(kind.namespaced ? { namespace } : {}),
     }),
@@ -172,9 +175,11 @@ const changeObject = async (ports: WritePorts, change: Change): Promise<ApiAnswe
 /** PUT: the body is the whole wished object. */
 export const updateObject = async (ports: WritePorts, target: NamedTarget, request: ApiRequest): Promise<ApiAnswer> => {
   writable(target.kind);
-  const body = parseBody(await request.body(), request.headers['content-type'], OBJECT_TYPES);
+  const bytes = await request.body();
+  const type = request.headers['content-type'];
+  const body = parseBody(bytes, type, OBJECT_TYPES);
   const merge: Merge = { merge: () => ({ ok: true, value: body }), creates: false, managesFields: false };
-  return changeObject(ports, { target, merge, request });
+  return changeObject(ports, { target, merge, duplicates: duplicatesIn(bytes, type), request });
 };
 
 const PATCH_TYPES = [
@@ -246,7 +251,7 @@ export const patchObject = async (ports: WritePorts, target: NamedTarget, reques
   if (!isPatchType(type)) throw unsupportedPatch(type);
   if (type !== 'application/apply-patch+yaml' && request.query.has('force'))
     throw badRequest('query parameter force goes with server-side apply only');
-  const body = parseBody(await request.body(), type, PATCH_TYPES);
-  const merge = patchMerge(target, type, body, request);
-  return changeObject(ports, { target, merge, request });
+  const bytes = await request.body();
+  const merge = patchMerge(target, type, parseBody(bytes, type, PATCH_TYPES), request);
+  return changeObject(ports, { target, merge, duplicates: duplicatesIn(bytes, type), request });
 };

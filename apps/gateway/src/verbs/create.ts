@@ -11,7 +11,7 @@ import { keyOf, type CachedObject } from '../cache/cached-object.js';
 import { findServedKind, OPERATION_REFERENCE, type ServedKind } from '../discovery/index.js';
 import type { ApiAnswer, ApiRequest } from '../http/api-request.js';
 import type { ResourcePath } from '../http/api-path.js';
-import { OBJECT_TYPES, parseBody } from '../http/json-body.js';
+import { duplicatesIn, OBJECT_TYPES, parseBody } from '../http/json-body.js';
 import { dryRun } from '../http/query.js';
 import { statusOfRejection } from '../http/rejection-table.js';
 import { badRequest, notFoundObject, resourceName, type StatusError } from '../http/status.js';
@@ -83,6 +83,8 @@ const withoutTime = ({ time: _time, ...entry }: ManagedFieldsEntry): ManagedFiel
 interface Creation {
   readonly target: ResourcePath;
   readonly input: unknown;
+  /** Paths of what the body named twice. */
+  readonly duplicates?: ReturnType<typeof duplicatesIn>;
   readonly dryRun: boolean;
 }
 
@@ -123,6 +125,7 @@ const tryCreate = async (
   const object = accepted(
     parseObject(definition, creation.input, {
       fieldValidation: fieldValidation(request.query),
+      duplicateFields: creation.duplicates ?? [],
       ...(base === undefined ? {} : { name: generatedName(base, (bound) => suffix.below(bound)) }),
       ...(kind.namespaced ? { namespace } : {}),
     }),
@@ -192,8 +195,11 @@ export const createObject = async (
     throw badRequest(
       `an empty namespace may not be set during creation; POST to …/namespaces/<namespace>/${target.kind.plural}`,
     );
-  const input = parseBody(await request.body(), request.headers['content-type'], OBJECT_TYPES);
-  return createFrom(ports, { target, input, dryRun: dryRun(request.query) }, request);
+  const body = await request.body();
+  const type = request.headers['content-type'];
+  const input = parseBody(body, type, OBJECT_TYPES);
+  const duplicates = duplicatesIn(body, type);
+  return createFrom(ports, { target, input, duplicates, dryRun: dryRun(request.query) }, request);
 };
 
 const actionParameters = async (request: ApiRequest): Promise<JsonObject> => {
