@@ -1,12 +1,9 @@
-/** Kinds of the front-ends, as they stand in `device/<kind>` (tools/libs/light/libxl_types_internal.idl). */
-export type DeviceKind = 'vbd' | 'vif' | 'console' | 'vkbd' | 'vfb' | 'pci' | 'vusb';
-
-/** Kinds of the back-ends, as they stand in `backend/<kind>`. One kind of front-end may be served by several. */
-export type BackendKind = 'vbd' | 'vbd3' | 'qdisk' | 'vif' | 'console' | 'vkbd' | 'vfb' | 'pci' | 'vusb' | 'qusb';
+import { backendPath, consolePath, domainPath, frontendPath, libxlDevicePath } from '../xenstore/paths.js';
+import type { BackendKind, FrontendKind } from '../xenstore/paths.js';
 
 /** A split device: who has its front-end, who serves it, and its number. */
 export interface Device {
-  readonly kind: DeviceKind;
+  readonly kind: FrontendKind;
   readonly domid: number;
   readonly devid: number;
   readonly backendKind: BackendKind;
@@ -39,29 +36,30 @@ export interface StoreView {
 /** Pairs of a node's name below its directory and its value, in the order in which they are written. */
 export type Nodes = readonly (readonly [name: string, value: string])[];
 
-const homeOf = (domid: number): string => `/local/domain/${domid}`;
+/** The front-end's directory (tools/libs/light/libxl_device.c, `libxl__device_frontend_path`). */
+export const frontendOf = (device: Device): string =>
+  device.kind === 'console'
+    ? consolePath(device.domid, device.devid)
+    : frontendPath(device.domid, device.kind, device.devid);
 
-/** `device/vbd/51712`, relative to its domain's home: what Linux calls the node's name. Console 0 stands in `console`. */
-export const frontendName = (device: Device): string =>
-  device.kind === 'console' && device.devid === 0 ? 'console' : `device/${device.kind}/${device.devid}`;
-
-/** `backend/vbd/7/51712`, relative to the home of the domain that serves it. */
-export const backendName = (device: Device): string => `backend/${device.backendKind}/${device.domid}/${device.devid}`;
-
-/** tools/libs/light/libxl_device.c, `libxl__device_frontend_path`. */
-export const frontendPath = (device: Device): string => `${homeOf(device.domid)}/${frontendName(device)}`;
-
-/** tools/libs/light/libxl_device.c, `libxl__device_backend_path`. */
-export const backendPath = (device: Device): string => `${homeOf(device.backendDomid)}/${backendName(device)}`;
+/** The back-end's directory (tools/libs/light/libxl_device.c, `libxl__device_backend_path`). */
+export const backendOf = (device: Device): string =>
+  backendPath({
+    backend: device.backendDomid,
+    kind: device.backendKind,
+    frontend: device.domid,
+    devid: device.devid,
+  });
 
 /** The toolstack's own copy, which neither end can write (`libxl__device_libxl_path`). */
-export const toolstackPath = (device: Device): string => `/libxl/${device.domid}/device/${device.kind}/${device.devid}`;
+export const toolstackCopyOf = (device: Device): string => libxlDevicePath(device.domid, device.kind, device.devid);
 
 /** Where Linux's `xenbus_dev_error` leaves its words: below `error` in the home of the end that failed. */
-export const errorPath = (device: Device, end: 'frontend' | 'backend'): string =>
-  end === 'frontend'
-    ? `${homeOf(device.domid)}/error/${frontendName(device)}/error`
-    : `${homeOf(device.backendDomid)}/error/${backendName(device)}/error`;
+export const errorPathOf = (device: Device, end: 'frontend' | 'backend'): string => {
+  const home = domainPath(end === 'frontend' ? device.domid : device.backendDomid);
+  const directory = end === 'frontend' ? frontendOf(device) : backendOf(device);
+  return `${home}/error${directory.slice(home.length)}/error`;
+};
 
 /** Reads a whole number; null where there is no node or no number. */
 export const readNumber = (view: StoreView, path: string): number | null => {
@@ -90,11 +88,11 @@ const writes = (directory: string, nodes: Nodes, permissions?: readonly string[]
  * back-end was told (tools/libs/light/libxl_device.c, `libxl__device_generic_add`; order and permissions are its own).
  */
 export const addDeviceOperations = (device: Device, nodes: DeviceNodes): readonly StoreOperation[] => {
-  const [front, back, own] = [frontendPath(device), backendPath(device), toolstackPath(device)];
+  const [front, back, own] = [frontendOf(device), backendOf(device), toolstackCopyOf(device)];
   const guestWrites = [`n${device.domid}`, `r${device.backendDomid}`];
   const guestReads = [`n${device.backendDomid}`, `r${device.domid}`];
   // The directory of console 0 also held the VNC port, which the guest must not change.
-  const directory = frontendName(device) === 'console' ? guestReads : guestWrites;
+  const directory = device.kind === 'console' && device.devid === 0 ? guestReads : guestWrites;
   return [
     { op: 'rm', path: own },
     { op: 'write', path: `${own}/frontend`, value: front },
@@ -114,7 +112,7 @@ export const addDeviceOperations = (device: Device, nodes: DeviceNodes): readonl
 
 /** The transaction that forgets a device (tools/libs/light/libxl_device.c, `libxl__device_destroy`). */
 export const destroyDeviceOperations = (device: Device): readonly StoreOperation[] => [
-  { op: 'cleanup', path: frontendPath(device) },
-  { op: 'cleanup', path: toolstackPath(device) },
-  { op: 'cleanup', path: backendPath(device) },
+  { op: 'cleanup', path: frontendOf(device) },
+  { op: 'cleanup', path: toolstackCopyOf(device) },
+  { op: 'cleanup', path: backendOf(device) },
 ];
