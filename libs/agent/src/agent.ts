@@ -133,7 +133,7 @@ export class Agent {
     this.announcer.goLive(this.origin?.at ?? 0);
     for (const slot of slots) this.announcer.register(slot);
     this.outbox.start();
-    this.heartbeats = new Heartbeats(slots, this.fleet, this.ports);
+    this.heartbeats = new Heartbeats(slots, this.fleet, this.announcer, this.ports);
     this.heartbeats.start();
     this.sweepLater();
   }
@@ -232,7 +232,7 @@ export class Agent {
       case 'SetFaultRules':
         return this.setFaultRules(slot, (parsed.data as unknown as { rules: RuleList }).rules);
       case 'GetInventory':
-        return ok(inventoryOf(this.fleet, slot) as unknown as JsonObject);
+        return ok({ ...inventoryOf(this.fleet, slot), unreported: this.announcer.unreportedOn(slot.name) });
       case 'StartDomain':
       case 'ShutdownDomain':
       case 'RebootDomain':

@@ -23,6 +23,8 @@ export interface AnnouncerParts {
 /** What the agent has to tell compute: that its hosts are there and what they run, which guests ended, which fault rules struck. */
 export class Announcer {
   private readonly reports = new Map<Uuid, Report>();
+  /** How many of them each host has. */
+  private readonly unreported = new Map<string, number>();
   /** Found answered in the journal before the host had come to the moment that they are about. */
   private readonly reported = new Set<Uuid>();
   private readonly registeredBoots = new Map<string, Uuid>();
@@ -35,6 +37,11 @@ export class Announcer {
   /** Hosts whose registration compute has answered since they booted or the bus came back. */
   get registered(): number {
     return this.registeredBoots.size;
+  }
+
+  /** Ends of guests on the host that compute has not been told of yet. */
+  unreportedOn(host: string): number {
+    return this.unreported.get(host) ?? 0;
   }
 
   forgetRegistrations(): void {
@@ -50,12 +57,12 @@ export class Announcer {
   }
 
   restoreReport(report: Report): void {
-    this.reports.set(report.id, report);
+    this.hold(report);
   }
 
   recoverReported(id: Uuid): void {
     this.reported.add(id);
-    this.reports.delete(id);
+    this.letGo(id);
   }
 
   snapshot(): JournalEntry[] {
@@ -68,8 +75,22 @@ export class Announcer {
     if (this.reported.has(id)) return;
     const data = { incarnation, host: slot.name, reason, ...(domid === undefined ? {} : { domid }) };
     const report = { id, type: 'ReportDomainStopped', uid, data, at, host: slot.name };
-    this.reports.set(id, report);
+    this.hold(report);
     if (this.live) this.post(report);
+  }
+
+  private hold(report: Report): void {
+    if (!this.reports.has(report.id)) this.unreported.set(report.host, this.unreportedOn(report.host) + 1);
+    this.reports.set(report.id, report);
+  }
+
+  private letGo(id: Uuid): void {
+    const report = this.reports.get(id);
+    if (report === undefined) return;
+    this.reports.delete(id);
+    const left = this.unreportedOn(report.host) - 1;
+    if (left > 0) this.unreported.set(report.host, left);
+    else this.unreported.delete(report.host);
   }
 
   private post(report: Report): void {
@@ -79,7 +100,7 @@ export class Announcer {
       subject: commandSubject('compute', type),
       message: () => messageFrom({ name: host }, { id, type, streamId: uid, data, at }),
       answered: () => {
-        this.reports.delete(id);
+        this.letGo(id);
         void this.parts.keep({ k: 'reported', id });
         return null;
       },

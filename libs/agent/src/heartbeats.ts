@@ -1,6 +1,8 @@
-import { HEARTBEAT_INTERVAL_MS, telemetrySubject, type Heartbeat } from '@xenolith/contracts';
+import { HEARTBEAT_INTERVAL_MS, inventoryDigest, telemetrySubject, type Heartbeat } from '@xenolith/contracts';
 import type { Clock, MessageBus } from '@xenolith/kernel';
+import type { Announcer } from './announcer.js';
 import type { Fleet, HostSlot } from './fleet.js';
+import { inventoryOf } from './messages.js';
 
 /** A fleet's heartbeats are spread over this many moments of an interval, so that 10,000 hosts do not speak at once. */
 const MOMENTS = 40;
@@ -10,12 +12,14 @@ const DOMAIN_FIGURES_EVERY = 5;
 /** Says on `telemetry.<host>` that the hosts live. */
 export class Heartbeats {
   private readonly moments: number;
+  private readonly digests = new WeakMap<HostSlot['state'], number>();
   private turn = 0;
   private cancel: (() => void) | null = null;
 
   constructor(
     private readonly hosts: readonly HostSlot[],
     private readonly fleet: Fleet,
+    private readonly announcer: Announcer,
     private readonly ports: { readonly bus: MessageBus; readonly clock: Clock },
   ) {
     this.moments = Math.max(1, Math.min(MOMENTS, hosts.length));
@@ -43,6 +47,19 @@ export class Heartbeats {
     this.cancel = this.ports.clock.after(following - now, () => this.next(following));
   }
 
+  /** Of the domains as they are; a state is never changed in place, so that one which is known needs no second look. */
+  private digestOf(slot: HostSlot): number {
+    const known = this.digests.get(slot.state);
+    if (known !== undefined) return known;
+    const domains = inventoryOf(this.fleet, slot).domains.map((domain) => ({
+      ...domain,
+      runs: domain.state === 'running',
+    }));
+    const digest = inventoryDigest(domains);
+    this.digests.set(slot.state, digest);
+    return digest;
+  }
+
   private publish(slot: HostSlot, now: number, withDomains: boolean): void {
     const { view } = this.fleet;
     const heartbeat: Heartbeat = {
@@ -51,6 +68,7 @@ export class Heartbeats {
       bootId: view.bootId(slot.state),
       at: now,
       ...view.figures(slot.state, now),
+      ...(this.announcer.unreportedOn(slot.name) === 0 ? { inventory: this.digestOf(slot) } : {}),
       ...(withDomains ? { virtualMachines: [...view.domainFigures(slot.state, now)] } : {}),
     };
     this.ports.bus.publish(telemetrySubject(slot.name), heartbeat);

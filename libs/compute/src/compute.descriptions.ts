@@ -44,6 +44,11 @@ const describeMachine = (event: VirtualMachineEvent): EventDescription | null =>
       return normal('Rebooted', `the guest rebooted as domain ${event.data.domid}`);
     case 'VirtualMachineHalted':
       return (UNASKED.has(event.data.reason) ? warning : normal)('Halted', event.data.message);
+    case 'VirtualMachineObserved':
+      return warning(
+        'Observed',
+        `host ${event.data.host} has it as domain ${event.data.domid}, ${event.data.paused ? 'paused' : 'running'}: an operation had its effect, though it failed`,
+      );
     case 'VirtualMachineHostLost':
       return warning('HostUnreachable', `host ${event.data.host} does not answer; the machine may still run there`);
     case 'VirtualMachineHostRegained':
@@ -68,8 +73,12 @@ const describeHost = (event: HostEvent): EventDescription | null => {
     case 'HostCrashed':
       return warning('Crashed', `the host booted again (boot ${event.data.bootId}); what ran there is gone`);
     case 'HostInventoryDiffered': {
-      const { missing, strays } = event.data;
-      return warning('InventoryDiffered', `${missing.length} domains are missing, ${strays.length} are not expected`);
+      // Those of before had no `changed`.
+      const { missing, strays, changed } = hostEvents.HostInventoryDiffered.parse(event.data);
+      return warning(
+        'InventoryDiffered',
+        `${missing.length} domains are missing, ${strays.length} are not expected, ${changed.length} are otherwise than was known`,
+      );
     }
     case 'HostStrayDomainSettled':
       return event.data.destroyed

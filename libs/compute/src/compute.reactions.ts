@@ -1,9 +1,8 @@
-import { commandSubject, type VirtualMachineEvent } from '@xenolith/contracts';
+import { commandSubject, type HostEvent, type VirtualMachineEvent } from '@xenolith/contracts';
 import type { Dispatch, Reaction } from '@xenolith/engine';
 import { uuidFrom, type JsonObject, type LoggedEvent, type Uuid } from '@xenolith/kernel';
 import type { ClusterIndex } from './cluster.index.js';
 import type { HostIndex } from './host.index.js';
-import type { RunOfMachine } from './host.state.js';
 import type { VirtualMachineIndex } from './virtual-machine.index.js';
 
 /** Reactions of this service command its own streams only: a host that does not answer must not hold up what concerns others. */
@@ -19,24 +18,34 @@ const toOwn = (event: LoggedEvent, type: string, streamId: Uuid, data: JsonObjec
   timeoutMs: OWN_COMMAND_MS,
 });
 
-/** Machines whose domains a host has lost are told so. */
-const tellOfLostDomains = (hosts: HostIndex): Reaction => ({
+/** The same, unless the stream has moved on since that version. */
+const ifStillAt = (version: number | undefined, dispatch: Dispatch): Dispatch =>
+  version === undefined ? dispatch : { ...dispatch, expectedVersion: version };
+
+type HostInventoryDiffered = Extract<HostEvent, { type: 'HostInventoryDiffered' }>;
+
+/**
+ * Machines learn what an inventory showed of them: their domain is gone, or is otherwise than they know. Each at the version that it had before the host was
+ * asked: a machine that has moved since knows better, and the next look at the host will show whether it does.
+ */
+const tellOfInventory = (hosts: HostIndex): Reaction => ({
   name: 'tell-machines-of-lost-domains',
   on: ['HostInventoryDiffered'],
   react: (event) => {
     const host = hosts.get(event.streamId)?.name;
-    const { missing, rebooted } = event.data as unknown as { missing: readonly RunOfMachine[]; rebooted: boolean };
+    const { missing, rebooted, changed = [] } = event.data as unknown as Partial<HostInventoryDiffered['data']>;
     if (host === undefined) return [];
     const reason = rebooted ? 'host_crash' : 'vanished';
     const message = rebooted ? `host ${host} crashed and booted again` : `the domain vanished from host ${host}`;
-    return missing.map((run) =>
-      toOwn(event, 'RecordVirtualMachineStopped', run.virtualMachine, {
-        incarnation: run.incarnation,
-        host,
-        reason,
-        message,
-      }),
-    );
+    const lost = (missing ?? []).map(({ virtualMachine, incarnation, version }) => {
+      const data = { incarnation, host, reason, message };
+      return ifStillAt(version, toOwn(event, 'RecordVirtualMachineStopped', virtualMachine, data));
+    });
+    const observed = changed.map(({ virtualMachine, version, incarnation, domid, state }) => {
+      const data = { incarnation, host, domid, state };
+      return ifStillAt(version, toOwn(event, 'RecordVirtualMachineObserved', virtualMachine, data));
+    });
+    return [...lost, ...observed];
   },
 });
 
@@ -97,7 +106,7 @@ export const computeReactions = (indexes: {
   readonly machines: VirtualMachineIndex;
   readonly clusters: ClusterIndex;
 }): readonly Reaction[] => [
-  tellOfLostDomains(indexes.hosts),
+  tellOfInventory(indexes.hosts),
   findOvertakenStarts(indexes.hosts),
   endRunsOfDeletedHosts(indexes.machines),
   tellOfUnreachableHosts(indexes.hosts, indexes.machines),

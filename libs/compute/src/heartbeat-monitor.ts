@@ -47,6 +47,8 @@ export class HeartbeatMonitor {
   constructor(
     private readonly hosts: HostIndex,
     private readonly ports: { readonly bus: MessageBus; readonly clock: Clock },
+    /** Is told of every heartbeat. */
+    private readonly onBeat: (beat: Heartbeat) => void = () => undefined,
   ) {}
 
   async start(): Promise<void> {
@@ -83,6 +85,7 @@ export class HeartbeatMonitor {
       toldAt,
     });
     this.lookAtReturn(parsed.data);
+    this.onBeat(parsed.data);
   }
 
   private lookAtReturn(beat: Heartbeat): void {

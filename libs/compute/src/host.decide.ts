@@ -12,10 +12,13 @@ import { ok, reject, sameJson, type Command, type JsonObject, type NewEvent, typ
 import { hostRules } from './host.rules.js';
 import {
   isReady,
+  sameRun,
   type HostState,
   type InventoryDifference,
   type PresentHost,
+  type RegisteredDifference,
   type Registration,
+  type RunOfMachine,
 } from './host.state.js';
 import { trusted } from './trusted.js';
 
@@ -40,9 +43,24 @@ const registrationOf = (data: RegisterHostData): Registration => {
   return { bootId, hypervisor, version, agentVersion, hardware, controlDomain, allocatableMemoryBytes };
 };
 
+const inventoryDiffered = (
+  bootId: string,
+  rebooted: boolean,
+  found: RegisteredDifference & Pick<InventoryDifference, 'changed'>,
+): NewEvent => eventOf('HostInventoryDiffered', { bootId, rebooted, ...found } as unknown as JsonObject);
+
+/** Strays that are known already are being dealt with: they alone are no news. */
+const decideDifference = (host: PresentHost, command: Command): Decision => {
+  const { bootId, missing, strays, changed } = trusted(hostCommands.RecordInventoryDifference, command);
+  if (host.own.registration?.bootId !== bootId) return NOTHING;
+  const isKnown = (run: RunOfMachine): boolean => host.own.strays.some((known) => sameRun(known, run));
+  if (missing.length === 0 && changed.length === 0 && strays.every(isKnown)) return NOTHING;
+  return ok([inventoryDiffered(bootId, false, { missing, strays, changed })]);
+};
+
 const decideRegister = (host: PresentHost | null, command: Command): Decision => {
   const data = trusted(hostCommands.RegisterHost, command);
-  const { missing, strays } = command.data as unknown as InventoryDifference;
+  const { missing: notThere, strays } = command.data as unknown as RegisteredDifference;
   const registration = registrationOf(data);
   const known = host?.own.registration ?? null;
   const rebooted = known !== null && known.bootId !== data.bootId;
@@ -53,10 +71,9 @@ const decideRegister = (host: PresentHost | null, command: Command): Decision =>
   }
   if (rebooted) events.push(eventOf('HostCrashed', { previousBootId: known.bootId, bootId: data.bootId }));
   if (!sameJson(known, registration)) events.push(eventOf('HostRegistered', registration));
+  const missing = rebooted ? notThere : [];
   if (missing.length > 0 || strays.length > 0)
-    events.push(
-      eventOf('HostInventoryDiffered', { bootId: data.bootId, rebooted, missing, strays } as unknown as JsonObject),
-    );
+    events.push(inventoryDiffered(data.bootId, rebooted, { missing, strays, changed: [] }));
   if (host === null || !isReady(host)) events.push(eventOf('HostBecameReady', {}));
   return ok(events);
 };
@@ -99,6 +116,8 @@ const decideOwn = (host: PresentHost, command: Command): Decision => {
         : NOTHING;
     case 'RecordHostReady':
       return decideReady(host, command);
+    case 'RecordInventoryDifference':
+      return decideDifference(host, command);
     case 'RecordStrayDomainExamined':
       return decideExamined(host, command);
     case 'RecordStrayDomainDestroyed':

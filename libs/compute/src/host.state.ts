@@ -1,4 +1,11 @@
-import type { Condition, HostSpec, ObjectState, PresentObject, RegisterHostData } from '@xenolith/contracts';
+import type {
+  Condition,
+  DomainReport,
+  HostSpec,
+  ObjectState,
+  PresentObject,
+  RegisterHostData,
+} from '@xenolith/contracts';
 import type { Uuid } from '@xenolith/kernel';
 
 /** What the agent last said of its machine. */
@@ -26,13 +33,31 @@ export type PresentHost = PresentObject<HostSpec, HostOwn>;
 
 export const isReady = (host: PresentHost): boolean => host.own.ready.status === 'True';
 
-/** What a comparison of an inventory with the machines' streams found; added to `RegisterHost` on its way in. */
-export interface InventoryDifference {
+/** Added to `RegisterHost` on its way in. `missing` counts only when the host has booted since. */
+export interface RegisteredDifference {
   readonly missing: readonly RunOfMachine[];
   readonly strays: readonly RunOfMachine[];
+}
+
+/** What a comparison of an inventory with the machines' streams found. */
+export interface InventoryDifference {
+  /** `version`: of the machine's stream before the host was asked. */
+  readonly missing: readonly (RunOfMachine & { readonly version: number })[];
+  readonly strays: readonly RunOfMachine[];
+  /** There, but under another id, or paused where the machine runs, or the other way round. */
+  readonly changed: readonly ChangedRun[];
+}
+
+export interface ChangedRun extends RunOfMachine {
+  readonly version: number;
+  readonly domid: number;
+  readonly state: DomainReport['state'];
 }
 
 export interface RunOfMachine {
   readonly virtualMachine: Uuid;
   readonly incarnation: number;
 }
+
+export const sameRun = (left: RunOfMachine, right: RunOfMachine): boolean =>
+  left.virtualMachine === right.virtualMachine && left.incarnation === right.incarnation;

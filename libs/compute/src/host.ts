@@ -9,7 +9,7 @@ import {
 import type { Aggregate, EventPlace, NewEvent } from '@xenolith/kernel';
 import { decideHost } from './host.decide.js';
 import { hostRules } from './host.rules.js';
-import type { HostOwn, HostState, RunOfMachine, StrayDomain } from './host.state.js';
+import { sameRun, type HostOwn, type HostState, type RunOfMachine, type StrayDomain } from './host.state.js';
 
 const readyCondition = (status: Condition['status'], reason: string, message: string, at: number): Condition => ({
   type: 'Ready',
@@ -18,9 +18,6 @@ const readyCondition = (status: Condition['status'], reason: string, message: st
   message,
   lastTransitionTime: timestamp(at),
 });
-
-const sameRun = (left: RunOfMachine, right: RunOfMachine): boolean =>
-  left.virtualMachine === right.virtualMachine && left.incarnation === right.incarnation;
 
 /** An inventory is whole: what it does not name any more is no stray any more. */
 const straysOf = (own: HostOwn, seen: readonly RunOfMachine[], version: number): readonly StrayDomain[] =>

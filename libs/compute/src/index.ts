@@ -8,4 +8,5 @@ export * from './virtual-machine.plan.js';
 export * from './companions.js';
 export * from './fault-rule-pusher.js';
 export * from './heartbeat-monitor.js';
+export * from './inventory-watch.js';
 export * from './compute.descriptions.js';

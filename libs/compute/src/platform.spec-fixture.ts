@@ -2,7 +2,11 @@ import {
   ACTIVE_NAMESPACE_SCOPE,
   agentSubject,
   commandSubject,
+  HEARTBEAT_INTERVAL_MS,
+  inventoryDigest,
+  telemetrySubject,
   virtualMachineSpec,
+  type DomainReport,
   type ServiceName,
 } from '@xenolith/contracts';
 import { ServiceEngine } from '@xenolith/engine';
@@ -20,6 +24,8 @@ export class Party {
   /** Replaces the answer of a type of command; null: let it through. */
   refusal: ((message: CommandMessage) => Reply | null) | null = null;
   silent = false;
+  /** Whether it does a command without ever saying so. */
+  hides: ((message: CommandMessage) => boolean) | null = null;
 
   constructor(
     private readonly clock: VirtualClock,
@@ -30,6 +36,7 @@ export class Party {
   async handle(message: CommandMessage): Promise<Reply> {
     if (this.silent) return new Promise(() => undefined);
     const reply = this.answer(message);
+    if (this.hides?.(message) === true) return new Promise(() => undefined);
     await this.clock.sleep(ANSWER_MS);
     return reply;
   }
@@ -78,6 +85,8 @@ export class Platform {
   readonly ports = new Map<Uuid, number>();
   /** Domains by host: machine to incarnation. */
   readonly domains = new Map<string, Map<Uuid, number>>(HOSTS.map((host) => [host, new Map()]));
+  /** What hosts list of a domain beside its run; set for runs that they started. */
+  readonly details = new Map<Uuid, { domid: number; state: 'running' | 'paused' }>();
   readonly bootIds = new Map<string, string>(HOSTS.map((host) => [host, `${host}-boot-1`]));
   readonly scheduler = new Party(this.clock, (message) =>
     keeper(this.placements, ['PlaceVirtualMachine'], () => ({ host: 'host-1', hostUid: hostUidOf('host-1') }))(message),
@@ -211,8 +220,43 @@ export class Platform {
       name: host,
       bootId: this.bootIds.get(host),
       ...REGISTRATION,
-      domains: (domains ?? there).map((domain) => ({ ...domain, domid: 1, state: 'running' })),
+      domains: (domains ?? there).map((domain) => ({
+        ...domain,
+        ...(this.details.get(domain.virtualMachine) ?? { domid: 1, state: 'running' }),
+      })),
     });
+  }
+
+  /** What the host lists. */
+  inventory(host: string): DomainReport[] {
+    return [...(this.domains.get(host) ?? [])].map(([virtualMachine, incarnation]) => ({
+      virtualMachine,
+      incarnation,
+      ...(this.details.get(virtualMachine) ?? { domid: 1, state: 'running' }),
+    }));
+  }
+
+  /** A heartbeat as an agent sends it. */
+  beat(host: string): void {
+    const domains = this.inventory(host);
+    this.client.publish(telemetrySubject(host), {
+      host: hostUidOf(host),
+      name: host,
+      bootId: this.bootIds.get(host) ?? '',
+      at: this.clock.now(),
+      domains: domains.length,
+      freeMemoryBytes: 1,
+      cpuLoad: 0,
+      inventory: inventoryDigest(domains.map((domain) => ({ ...domain, runs: domain.state === 'running' }))),
+    });
+  }
+
+  /** Lets hosts live for a while. */
+  async beatFor(ms: number, ...hosts: readonly string[]): Promise<void> {
+    for (let passed = 0; passed < ms; passed += HEARTBEAT_INTERVAL_MS) {
+      for (const host of hosts) this.beat(host);
+      await this.clock.advance(HEARTBEAT_INTERVAL_MS);
+    }
   }
 
   /** The host loses every domain and boots again. */
@@ -296,11 +340,21 @@ export class Platform {
         if (running !== undefined && running !== incarnation)
           return reject('host_domain_exists', 'another run is here');
         domains.set(message.streamId, incarnation);
-        return ok({ domid: (this.domid += 1), state: 'running', bootId: this.bootIds.get(host) ?? '' });
+        this.details.set(message.streamId, { domid: (this.domid += 1), state: 'running' });
+        return ok({ domid: this.domid, state: 'running', bootId: this.bootIds.get(host) ?? '' });
       case 'RebootDomain':
-        return running === undefined
-          ? reject('host_unknown_domain', 'no such domain')
-          : ok({ domid: (this.domid += 1) });
+        if (running === undefined) return reject('host_unknown_domain', 'no such domain');
+        this.details.set(message.streamId, { domid: (this.domid += 1), state: 'running' });
+        return ok({ domid: this.domid });
+      case 'PauseDomain':
+      case 'UnpauseDomain': {
+        const state = message.type === 'PauseDomain' ? 'paused' : 'running';
+        const domid = this.details.get(message.streamId)?.domid ?? 0;
+        this.details.set(message.streamId, { domid, state });
+        return ok({});
+      }
+      case 'GetInventory':
+        return ok({ bootId: this.bootIds.get(host) ?? '', domains: this.inventory(host) });
       case 'ShutdownDomain':
       case 'DestroyDomain':
         if (running !== undefined && running <= incarnation) domains.delete(message.streamId);
@@ -338,6 +392,7 @@ const AGENT_COMMANDS = [
   'UnpauseDomain',
   'DestroyDomain',
   'SetFaultRules',
+  'GetInventory',
 ] as const;
 
 const REGISTRATION = {

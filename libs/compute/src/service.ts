@@ -22,7 +22,7 @@ import {
   type RegisterHostData,
 } from '@xenolith/contracts';
 import type { CommandRoute, ServiceDefinition } from '@xenolith/engine';
-import { ok, reject, type CommandMessage, type JsonObject, type Reply, type Result } from '@xenolith/kernel';
+import { ok, reject, type CommandMessage, type JsonObject, type Reply, type Result, type Uuid } from '@xenolith/kernel';
 import type { z } from 'zod';
 import { ClusterIndex } from './cluster.index.js';
 import { clusterAggregate } from './cluster.js';
@@ -32,7 +32,7 @@ import { faultRuleAggregate } from './fault-rule.js';
 import { HostIndex } from './host.index.js';
 import { hostAggregate } from './host.js';
 import { strayDomainProcess } from './host.process.js';
-import { inventoryDifference } from './inventory.js';
+import { registeredDifference } from './inventory.js';
 import { OperationIndex } from './operation.index.js';
 import { operationAggregate } from './operation.js';
 import { operationProcess } from './operation.process.js';
@@ -113,11 +113,11 @@ const routes = (indexes: ComputeIndexes): readonly CommandRoute[] => {
       category: 'host',
       schema: RegisterHost,
       prepare: (message) => {
-        const data = message.data as unknown as RegisterHostData;
-        return ok({
-          ...message.data,
-          ...inventoryDifference(message.streamId, data.domains, machines),
-        } as unknown as JsonObject);
+        const { domains } = message.data as unknown as RegisterHostData;
+        const onHost = machines.onHost(message.streamId);
+        const known = { onHost, get: (uid: Uuid) => machines.get(uid) };
+        const found = registeredDifference(message.streamId, domains, known);
+        return ok({ ...message.data, ...found } as unknown as JsonObject);
       },
     },
     ...routesFor('host', hostRecords),

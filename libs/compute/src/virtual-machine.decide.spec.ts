@@ -52,6 +52,55 @@ const change = (spec: object) => ({
   data: { intent: 'update', metadata: metadata('web'), spec: machineSpec(spec) },
 });
 
+const observe = (more: object = {}) => ({
+  type: 'RecordVirtualMachineObserved',
+  data: { incarnation: 1, host: 'host-1', domid: 1, state: 'running', ...more },
+});
+
+describe('a host that runs a machine otherwise than was known', () => {
+  it('is right, and the wish follows its pause', () => {
+    machine(RUNNING)
+      .when(observe({ state: 'paused' }))
+      .then([{ type: 'VirtualMachineObserved', data: { paused: true, powerState: 'Paused' } }]);
+    const observed = { host: 'host-1', domid: 7, paused: true, powerState: 'Paused' };
+    machine([...RUNNING, eventOf('VirtualMachineObserved', observed)])
+      .when(change({ powerState: 'Running' }))
+      .then([
+        { type: 'VirtualMachineSpecChanged' },
+        { type: 'VirtualMachineOperationStarted', data: { action: 'unpause' } },
+      ]);
+    machine(RUNNING)
+      .when(observe({ domid: 9 }))
+      .then([{ type: 'VirtualMachineObserved', data: { domid: 9, paused: false } }]);
+  });
+
+  it('changes no wish that had not been fulfilled before', () => {
+    const decided = machine([
+      ...RUNNING,
+      eventOf('VirtualMachineSpecChanged', { spec: machineSpec({ powerState: 'Halted' }) }),
+    ])
+      .when(observe({ state: 'paused' }))
+      .then([{ type: 'VirtualMachineObserved', data: { paused: true } }]);
+    expect(decided.state).toMatchObject({ spec: { powerState: 'Halted' }, own: { run: { phase: 'paused' } } });
+  });
+
+  it('is no news about another run, another host, what is known, or what an operation is changing', () => {
+    machine(RUNNING).when(observe()).thenNothing();
+    machine(RUNNING)
+      .when(observe({ incarnation: 2, domid: 9 }))
+      .thenNothing();
+    machine(RUNNING)
+      .when(observe({ host: 'host-2', domid: 9 }))
+      .thenNothing();
+    machine(HALTED)
+      .when(observe({ domid: 9 }))
+      .thenNothing();
+    machine([...RUNNING, begun('clean_reboot')])
+      .when(observe({ domid: 9 }))
+      .thenNothing();
+  });
+});
+
 describe('creating a machine', () => {
   it('starts it at once when its wish is to run', () => {
     machine([])

@@ -17,6 +17,7 @@ import { checkAllowed, isStarting } from './virtual-machine.power.js';
 import { machineRules } from './virtual-machine.rules.js';
 import {
   currentOperation,
+  powerStateOf,
   TEARDOWN_FINALIZER,
   type MachineState,
   type OperationAction,
@@ -217,6 +218,24 @@ const decideStopped = (machine: PresentMachine, command: Command): Decision => {
   });
 };
 
+/**
+ * What runs is the host's to say. The wish follows as XenServer's one `power_state` does, so that asking for the other state is a change and is acted on; but a
+ * wish that had not been fulfilled before stays what it is.
+ */
+const decideObserved = (machine: PresentMachine, command: Command): Decision => {
+  const { incarnation, host, domid, state } = trusted(virtualMachineCommands.RecordVirtualMachineObserved, command);
+  const { run, operations } = machine.own;
+  if (run.phase === 'halted' || run.incarnation !== incarnation || run.host !== host) return NOTHING;
+  // An operation under way records what it does by itself.
+  if (operations.length > 0) return NOTHING;
+  const paused = state !== 'running';
+  const changes = paused !== (run.phase === 'paused');
+  if (!changes && run.domid === domid) return NOTHING;
+  const follows = changes && machine.spec.powerState === powerStateOf(run);
+  const wish = follows ? { powerState: paused ? 'Paused' : 'Running' } : {};
+  return ok([eventOf('VirtualMachineObserved', { host, domid, paused, ...wish })]);
+};
+
 const decideUnschedulable = (machine: PresentMachine, command: Command): Decision => {
   const data = trusted(virtualMachineCommands.RecordVirtualMachineUnschedulable, command);
   const known =
@@ -254,6 +273,8 @@ const decideOwn = (machine: PresentMachine, command: Command): Decision => {
       return decideUnschedulable(machine, command);
     case 'RecordVirtualMachineStopped':
       return decideStopped(machine, command);
+    case 'RecordVirtualMachineObserved':
+      return decideObserved(machine, command);
     case 'ReportDomainStopped':
       return decideDomainStopped(machine, command);
     case 'RecordHostLost':

@@ -1,3 +1,4 @@
+import { withDomain, withoutDomain, type DigestedDomain } from '@xenolith/contracts';
 import type { Index, IndexedEvent } from '@xenolith/engine';
 import type { JsonObject, StoredDocument, Uuid } from '@xenolith/kernel';
 
@@ -13,17 +14,32 @@ export interface IndexedMachine {
   /** A run is being started, on a host that the machine does not know yet. */
   readonly starting: boolean;
   readonly powerState: string;
+  /** Of its stream, as the document has it. */
+  readonly version: number;
+  /** An operation is under way, so that what its host runs may be ahead of what the machine knows. */
+  readonly busy: boolean;
+  /** Of the run, while one does. */
+  readonly domid: number | null;
 }
+
+/** What the host of a machine's run should list of it. */
+export const domainOf = (machine: IndexedMachine): DigestedDomain => ({
+  virtualMachine: machine.uid,
+  incarnation: machine.incarnation,
+  domid: machine.domid ?? 0,
+  runs: machine.powerState === 'Running',
+});
 
 interface MachineStatus {
   readonly powerState: string;
   readonly incarnation: number;
   readonly hostUid?: Uuid;
   readonly host?: string;
+  readonly domid?: number;
   readonly currentOperations: Readonly<Record<string, string>>;
 }
 
-const machineOf = (uid: Uuid, document: JsonObject): IndexedMachine => {
+const machineOf = (uid: Uuid, version: number, document: JsonObject): IndexedMachine => {
   const { name, namespace } = document['metadata'] as { name: string; namespace?: string };
   const status = document['status'] as unknown as MachineStatus;
   const actions = Object.values(status.currentOperations);
@@ -36,6 +52,9 @@ const machineOf = (uid: Uuid, document: JsonObject): IndexedMachine => {
     host: status.host ?? null,
     starting: actions.includes('start') || actions.includes('provision'),
     powerState: status.powerState,
+    version,
+    busy: actions.length > 0,
+    domid: status.domid ?? null,
   };
 };
 
@@ -46,6 +65,7 @@ export class VirtualMachineIndex implements Index {
   private readonly machines = new Map<Uuid, IndexedMachine>();
   private readonly uids = new Map<string, Uuid>();
   private readonly hosts = new Map<Uuid, Set<Uuid>>();
+  private readonly digests = new Map<Uuid, number>();
 
   get(uid: Uuid): IndexedMachine | undefined {
     return this.machines.get(uid);
@@ -59,6 +79,11 @@ export class VirtualMachineIndex implements Index {
     return [...(this.hosts.get(hostUid) ?? [])].flatMap((uid) => this.machines.get(uid) ?? []);
   }
 
+  /** The digest that a heartbeat of the host has while it runs what the machines say. */
+  digestOn(hostUid: Uuid): number {
+    return this.digests.get(hostUid) ?? 0;
+  }
+
   /** How many machines there are in each power state. */
   countByPowerState(): ReadonlyMap<string, number> {
     const counts = new Map<string, number>();
@@ -70,23 +95,25 @@ export class VirtualMachineIndex implements Index {
     this.machines.clear();
     this.uids.clear();
     this.hosts.clear();
-    for (const stored of documents) this.set(stored.streamId, stored.document);
+    this.digests.clear();
+    for (const stored of documents) this.set(stored.streamId, stored.version, stored.document);
   }
 
   apply(event: IndexedEvent): void {
-    if (event.document !== undefined) this.set(event.streamId, event.document);
+    if (event.document !== undefined) this.set(event.streamId, event.version, event.document);
   }
 
-  private set(uid: Uuid, document: JsonObject | null): void {
+  private set(uid: Uuid, version: number, document: JsonObject | null): void {
     const before = this.machines.get(uid);
     if (before) this.remove(before);
     if (document === null) return;
-    const machine = machineOf(uid, document);
+    const machine = machineOf(uid, version, document);
     this.machines.set(uid, machine);
     this.uids.set(`${machine.namespace}/${machine.name}`, uid);
     if (machine.hostUid === null) return;
     const onHost = this.hosts.get(machine.hostUid) ?? new Set<Uuid>();
     this.hosts.set(machine.hostUid, onHost.add(uid));
+    this.digests.set(machine.hostUid, withDomain(this.digestOn(machine.hostUid), domainOf(machine)));
   }
 
   private remove(machine: IndexedMachine): void {
@@ -96,6 +123,11 @@ export class VirtualMachineIndex implements Index {
     if (machine.hostUid === null) return;
     const onHost = this.hosts.get(machine.hostUid);
     onHost?.delete(machine.uid);
-    if (onHost?.size === 0) this.hosts.delete(machine.hostUid);
+    if (onHost?.size !== 0) {
+      this.digests.set(machine.hostUid, withoutDomain(this.digestOn(machine.hostUid), domainOf(machine)));
+      return;
+    }
+    this.hosts.delete(machine.hostUid);
+    this.digests.delete(machine.hostUid);
   }
 }

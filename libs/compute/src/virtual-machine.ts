@@ -102,6 +102,17 @@ const started = (
   },
 });
 
+const observed = (
+  machine: PresentMachine,
+  data: Extract<VirtualMachineEvent, { type: 'VirtualMachineObserved' }>['data'],
+): PresentMachine => {
+  const own = inPhase(
+    onPlace(machine.own, () => ({ domid: data.domid })),
+    data.paused ? 'paused' : 'running',
+  );
+  return withWish({ ...machine, own }, data.powerState);
+};
+
 const operationStarted = (
   machine: PresentMachine,
   data: Extract<VirtualMachineEvent, { type: 'VirtualMachineOperationStarted' }>['data'],
@@ -147,6 +158,8 @@ const evolveOwn = (machine: PresentMachine, event: VirtualMachineEvent): Present
       });
     case 'VirtualMachineHalted':
       return halted(machine, event.data);
+    case 'VirtualMachineObserved':
+      return observed(machine, event.data);
     case 'VirtualMachineHostLost':
       return change((own) => onPlace(own, () => ({ hostAnswers: false })));
     case 'VirtualMachineHostRegained':

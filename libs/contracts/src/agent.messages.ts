@@ -65,7 +65,7 @@ export const agentCommands = {
   UnpauseDomain: z.strictObject(onRun),
   /** The undo of StartDomain: no trace is left, and a late StartDomain of this incarnation is refused. Gone already: nothing to do. */
   DestroyDomain: z.strictObject(onRun),
-  /** Answer: `{ domains: DomainReport[] , bootId }`. */
+  /** Answer: `inventoryAnswer`. */
   GetInventory: z.strictObject({}),
   /** The fault rules in force on this host, whole. `rules`: uid and spec. */
   SetFaultRules: z.strictObject({
@@ -80,7 +80,12 @@ export const startDomainAnswer = z.looseObject({
   state: z.enum(['running', 'paused']),
   bootId: z.string().optional(),
 });
-export const inventoryAnswer = z.looseObject({ bootId: z.string(), domains: z.array(domainReport) });
+/** `unreported`: ends of guests that compute has not been told of yet; until then a domain that is not listed is no riddle. */
+export const inventoryAnswer = z.looseObject({
+  bootId: z.string(),
+  domains: z.array(domainReport),
+  unreported: z.number().int().nonnegative().default(0),
+});
 
 /**
  * What an agent tells compute, as commands on `cmd.compute.<type>` that it repeats until they are answered. `ReportDomainStopped` (stream: the virtual

@@ -140,35 +140,22 @@ const sharesWord = (placement: PlacementDocument, request: PlacementRequest, hos
   );
 };
 
-/**
- * Machines of which an operation failed: it may have had its effect all the same. Until the platform asks hosts for more than their inventory, domain id and
- * pause of such a machine are only what was last heard of them.
- */
-const uncertain = (evidence: Evidence): ReadonlySet<Uuid> =>
-  new Set(
-    evidence.log.log
-      .filter((event) => event.type === 'VirtualMachineOperationEnded' && event.data['outcome'] !== 'succeeded')
-      .map((event) => event.streamId),
-  );
-
 /** The log's picture of what runs, against what runs. */
 const unlikeHosts = (evidence: Evidence): readonly string[] => {
   const broken: string[] = [];
   const domains = evidence.hosts().flatMap((host) => host.domains.map((domain) => ({ ...domain, host: host.name })));
   const running = new Map(domains.map((domain) => [domain.virtualMachine, domain]));
-  const unsure = uncertain(evidence);
   for (const { uid, document } of machinesOf(evidence)) {
     const { powerState, host, incarnation, domid } = document.status;
     const domain = running.get(uid);
     running.delete(uid);
-    const detail = (details: object): object => (unsure.has(uid) ? {} : details);
     const truth = domain && {
       host: domain.host,
       incarnation: domain.incarnation,
-      ...detail({ domid: domain.domid, runs: domain.state === 'running' }),
+      domid: domain.domid,
+      runs: domain.state === 'running',
     };
-    const believed =
-      powerState === 'Halted' ? undefined : { host, incarnation, ...detail({ domid, runs: powerState === 'Running' }) };
+    const believed = powerState === 'Halted' ? undefined : { host, incarnation, domid, runs: powerState === 'Running' };
     if (canonicalJson(truth ?? null) !== canonicalJson(believed ?? null))
       broken.push(
         `machine ${document.metadata.name} (${uid}): the log says ${canonicalJson(believed ?? 'halted')}, the host ${canonicalJson(truth ?? 'nothing')}`,

@@ -121,8 +121,8 @@ export const MUTANTS: readonly Mutant[] = [
     service: (definition) => ({
       ...definition,
       routes: definition.routes.map((route) =>
-        route.type === 'RegisterHost'
-          ? { ...route, prepare: (message) => ok({ ...message.data, missing: [], strays: [] }) }
+        route.type === 'RegisterHost' || route.type === 'RecordInventoryDifference'
+          ? { ...route, prepare: (message) => ok({ ...message.data, missing: [], strays: [], changed: [] }) }
           : route,
       ),
     }),

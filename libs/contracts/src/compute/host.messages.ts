@@ -124,12 +124,28 @@ export type RegisterHostData = z.infer<typeof registerHostData>;
 
 const runOfMachine = z.strictObject({ virtualMachine: z.string(), incarnation: z.number().int() });
 
+/** `version`: of the machine's stream before the host was asked; what the machine has learned since is newer than the inventory. */
+const missingRun = runOfMachine.extend({ version: z.number().int().optional() });
+/** A domain that is where its machine says, but not as it says. */
+const changedRun = runOfMachine.extend({
+  version: z.number().int(),
+  domid: z.number().int().nonnegative(),
+  state: domainReport.shape.state,
+});
+
 /** Commands on a host's stream beside `ChangeHost` and `DeleteHost`. */
 export const hostCommands = {
   RegisterHost: registerHostData,
   /** From the heartbeat monitor; only transitions enter the log. */
   RecordHostUnreachable: z.strictObject({ lastHeartbeatAt: z.number() }),
   RecordHostReady: z.strictObject({ bootId: z.string() }),
+  /** From the inventory watch, which asked the host because its heartbeats differed from the log for longer than work under way explains. */
+  RecordInventoryDifference: z.strictObject({
+    bootId: z.string(),
+    missing: z.array(missingRun),
+    strays: z.array(runOfMachine),
+    changed: z.array(changedRun),
+  }),
   /** What a machine said of a domain that the platform does not expect on the host, and that the domain is gone. */
   RecordStrayDomainExamined: runOfMachine.extend({ stray: z.boolean() }),
   RecordStrayDomainDestroyed: runOfMachine,
@@ -152,8 +168,9 @@ export const hostEvents = {
   HostInventoryDiffered: z.object({
     bootId: z.string(),
     rebooted: z.boolean(),
-    missing: z.array(runOfMachine),
+    missing: z.array(missingRun),
     strays: z.array(runOfMachine),
+    changed: z.array(changedRun).default([]),
   }),
   HostStrayDomainConfirmed: runOfMachine,
   /** The domain is known after all, or has been destroyed. */
@@ -170,6 +187,11 @@ export const heartbeat = z.strictObject({
   domains: z.number().int(),
   freeMemoryBytes: z.number().int(),
   cpuLoad: z.number().describe('Busy share of the hardware threads, 0 to 1.'),
+  inventory: z
+    .number()
+    .int()
+    .optional()
+    .describe('`inventoryDigest` of the domains; left out while an end of a guest is still to be reported.'),
   virtualMachines: z
     .array(z.strictObject({ uid: z.string(), cpu: z.number(), memoryBytes: z.number() }))
     .optional()

@@ -302,6 +302,13 @@ export const virtualMachineCommands = {
     reason: z.enum(['host_crash', 'vanished']),
     message: z.string(),
   }),
+  /** How the host runs the domain, asked when no operation was under way: an operation that failed may have had its effect all the same. */
+  RecordVirtualMachineObserved: z.strictObject({
+    incarnation: z.number().int(),
+    host: z.string(),
+    domid: z.number().int(),
+    state: z.enum(['running', 'paused', 'shutdown']),
+  }),
   RecordHostLost: z.strictObject({ host: z.string() }),
   RecordHostRegained: z.strictObject({ host: z.string() }),
   /** Asks what the machine says of a domain that a host has; changes nothing. Answer: `examineDomainAnswer`. */
@@ -370,6 +377,14 @@ export const virtualMachineEvents = {
     reason: haltReason,
     message: z.string(),
     /** The wish, where the end of the guest sets it. */
+    powerState: powerState.optional(),
+  }),
+  /** The host runs the domain otherwise than was known. */
+  VirtualMachineObserved: z.object({
+    host: z.string(),
+    domid: z.number().int(),
+    paused: z.boolean(),
+    /** The wish, where it follows what was observed. */
     powerState: powerState.optional(),
   }),
   /** The host stopped answering: the machine may still run there. */
