@@ -43,8 +43,8 @@ const PREFIX_LENGTH = 24;
 
 export const migrationNames = (machine: Uuid): MigrationNames => ({
   final: machine,
-  source: `${machine.slice(0, PREFIX_LENGTH)}000000000000` as Uuid,
-  target: `${machine.slice(0, PREFIX_LENGTH)}000000000001` as Uuid,
+  source: `${machine.slice(0, PREFIX_LENGTH)}000000000000`,
+  target: `${machine.slice(0, PREFIX_LENGTH)}000000000001`,
 });
 
 /** What a host does to its domain for one end of a migration; in the order given, and reported as one. Each may be done again without harm. */
