@@ -18,9 +18,11 @@ export type Errno =
   | 'ENOTCONN'
   | 'ENOTEMPTY'
   | 'EOPNOTSUPP'
+  | 'EOVERFLOW'
   | 'EPERM'
   | 'EROFS'
-  | 'ESRCH';
+  | 'ESRCH'
+  | 'EXDEV';
 
 export interface Failure {
   readonly ok: false;
