@@ -61,7 +61,9 @@ export type MigrationEffect =
   /** Source: what is dirty, then vCPU and device state. */
   | { readonly do: 'sendFinal' }
   | { readonly do: 'resumeDomain' }
+  /** A domain that does not bear the name `from` is left alone. */
   | { readonly do: 'renameDomain'; readonly from: Uuid; readonly to: Uuid }
+  /** Only what bears that name. */
   | { readonly do: 'destroyDomain'; readonly name: Uuid }
   | { readonly do: 'importMetadata' }
   /** Target: an empty paused domain of that name with memory for the stream, and its network devices. */

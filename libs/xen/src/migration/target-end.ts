@@ -41,6 +41,8 @@ export interface TargetState {
   readonly failing: Errno | null;
   /** The source asked who has the machine and has no answer yet. */
   readonly asked: boolean;
+  /** Renaming failed, so that it is not known which name the domain bears; it never ran. */
+  readonly misnamed: boolean;
   /** Times that devices were restored in vain. */
   readonly attempts: number;
   /** The machine went on without devices that could not be restored, or could not be unpaused. */
@@ -58,6 +60,7 @@ export const beginTarget = (machine: Uuid): TargetState => ({
   working: false,
   failing: null,
   asked: false,
+  misnamed: false,
   attempts: 0,
   impaired: false,
   disconnected: false,
@@ -108,8 +111,11 @@ const committed = (phase: TargetPhase): boolean => {
 const abort = (state: TargetState, errno: Errno): EndStep<TargetState> => {
   const failing = state.failing ?? errno;
   if (state.working) return stay({ ...state, failing });
+  const names = migrationNames(state.machine);
+  // Only what bears the temporary name is ever destroyed: under its own, the machine may live here by another migration.
   const effects: readonly MigrationEffect[] = [
-    { do: 'destroyDomain', name: migrationNames(state.machine).target },
+    ...(state.misnamed ? [{ do: 'renameDomain', from: names.final, to: names.target } as const] : []),
+    { do: 'destroyDomain', name: names.target },
     { do: 'removeMetadata' },
   ];
   return enter({ ...state, failing }, 'aborting', { effects });
@@ -165,9 +171,9 @@ const done = (state: TargetState): EndStep<TargetState> => {
 const failed = (state: TargetState, errno: Errno): EndStep<TargetState> => {
   if (!state.working) return stay(state);
   const idle: TargetState = { ...state, working: false };
-  if (state.phase !== 'resuming')
-    // A failed clean-up is tried again: as long as it fails the source gets no answer.
-    return abort({ ...idle, phase: state.phase === 'renaming' ? 'restored' : state.phase }, errno);
+  if (state.phase === 'renaming') return abort({ ...idle, phase: 'restored', misnamed: true }, errno);
+  // A failed clean-up is tried again: as long as it fails the source gets no answer.
+  if (state.phase !== 'resuming') return abort(idle, errno);
   const attempts = state.attempts + 1;
   const tried: TargetState = { ...idle, attempts, impaired: attempts >= RESTORE_ATTEMPTS };
   return attempts > RESTORE_ATTEMPTS
