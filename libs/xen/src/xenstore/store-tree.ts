@@ -44,7 +44,7 @@ export const addChild = (parent: StoreNode, step: string, child: StoreNode | nul
 };
 
 export const dropChild = (parent: StoreNode, step: string): void => {
-  // eslint-disable-next-line @typescript-eslint/no-dynamic-delete -- The children of a node are a dictionary that must stay plain JSON.
+   
   delete parent.children?.[step];
   parent.childBytes = (parent.childBytes ?? 0) - childNameBytes(step);
 };
