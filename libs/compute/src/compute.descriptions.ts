@@ -6,6 +6,7 @@ import {
   type OperationEvent,
   type VirtualMachineEvent,
 } from '@xenolith/contracts';
+import { WAIT_REASONS } from './operation.waits.js';
 import type { NewEvent } from '@xenolith/kernel';
 
 /** What `kubectl get events` shows of an event of the log. */
@@ -33,7 +34,7 @@ const describeMachine = (event: VirtualMachineEvent): EventDescription | null =>
       if (event.data.outcome === 'failed') return warning('OperationFailed', event.data.message);
       return event.data.outcome === 'cancelled' ? normal('OperationCancelled', event.data.message) : null;
     case 'VirtualMachineUnschedulable':
-      return warning('Unschedulable', event.data.message);
+      return warning(WAIT_REASONS[event.data.code ?? ''] ?? 'Unschedulable', event.data.message);
     case 'VirtualMachineStarted':
       return normal('Started', `domain ${event.data.domid} runs on host ${event.data.host}`);
     case 'VirtualMachinePaused':
@@ -57,6 +58,7 @@ const describeMachine = (event: VirtualMachineEvent): EventDescription | null =>
     case 'VirtualMachineSpecChanged':
     case 'VirtualMachineDeleted':
     case 'VirtualMachineOperationSuperseded':
+    case 'VirtualMachineSchedulable':
     case 'VirtualMachineEndedEarly':
       return null;
   }
@@ -110,6 +112,8 @@ const describeOperation = (event: OperationEvent): EventDescription | null => {
       return normal('OperatorChose', `${event.data.by} chose ${event.data.choice}`);
     case 'OperationStepDeferred':
       return normal('StepDeferred', `${event.data.name}: ${event.data.rejection.message}`);
+    case 'OperationStepUnanswered':
+      return warning('StepUnanswered', `${event.data.name} is not answered: ${event.data.message}`);
     case 'OperationUndoFailed':
       return warning('UndoFailed', `${event.data.name}: ${event.data.rejection.message}`);
     case 'OperationRequested':

@@ -24,6 +24,7 @@ import {
   type NewEvent,
   type Result,
 } from '@xenolith/kernel';
+import { ATTEMPTS_BEFORE_OPERATOR, backoffMs, waitMs } from './operation.pauses.js';
 import { cancellation, choicesOf, operationRules, OPERATION_FINALIZER } from './operation.rules.js';
 import {
   currentStage,
@@ -35,25 +36,13 @@ import {
   type OperationState,
   type PresentOperation,
 } from './operation.state.js';
+import { waitKey } from './operation.waits.js';
 import { neededAnswer } from './plan-references.js';
 import { trusted } from './trusted.js';
 
 type Decision = Result<readonly NewEvent[]>;
 
 const NOTHING: Decision = ok([]);
-
-/** Safety net for a step that waits: whoever it waits for wakes it. */
-const FIRST_WAIT_MS = 15_000;
-/** The pauses double up to this: each is an event, and who waits for days must not fill the log. */
-const LONGEST_WAIT_MS = 300_000;
-/** Pauses between attempts at an undo, or at a step that must succeed, double from the first to the longest. */
-const FIRST_BACKOFF_MS = 1_000;
-const LONGEST_BACKOFF_MS = 60_000;
-/** About four minutes of pauses, which a host needs to boot again; then somebody has to look, while it goes on trying. */
-const ATTEMPTS_BEFORE_OPERATOR = 9;
-
-const waitMs = (waits: number): number => Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** waits);
-const backoffMs = (refusals: number): number => Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** refusals);
 
 const CHOICES: Readonly<Record<string, 'retry' | 'undo' | 'abandon'>> = {
   RetryOperation: 'retry',
@@ -182,7 +171,7 @@ const decideStepRefused = (own: OperationOwn, command: Command): Decision => {
   if (step === null || state.phase !== 'open') return NOTHING;
   if (step.doneOn.includes(rejection.code)) return succeeded(own, [{ name, attempt, answer: {} }]);
   if (step.waitOn.includes(rejection.code))
-    return ok([eventOf('OperationStepDeferred', { ...data, retryAt: command.at + waitMs(state.waits) })]);
+    return ok([eventOf('OperationStepDeferred', { ...data, retryAt: command.at + waitMs(attempt, state.waits) })]);
   if (!step.mustSucceed) {
     const message = `${name}: ${rejection.message}`;
     return ok([eventOf('OperationStepRefused', { name, attempt, rejection }), ...failure(own, step, message)]);
@@ -192,6 +181,17 @@ const decideStepRefused = (own: OperationOwn, command: Command): Decision => {
   if (state.refusals + 1 < ATTEMPTS_BEFORE_OPERATOR || own.phase === 'NeedsOperator') return ok([tried]);
   const needed = { name, attempts: state.refusals + 1, message: `${name} keeps failing: ${rejection.message}` };
   return ok([tried, eventOf('OperationNeededOperator', needed)]);
+};
+
+/** Says of an attempt under way that nobody answers it; of an undo, `attempt` is the undo's. */
+const decideUnanswered = (own: OperationOwn, command: Command): Decision => {
+  const data = trusted(operationCommands.RecordStepUnanswered, command);
+  const state = stepState(own, data.name);
+  const current =
+    (state.phase === 'open' && state.attempt === data.attempt && working(own) === 'Running') ||
+    (state.phase === 'undoing' && state.undoAttempt === data.attempt && working(own) === 'Compensating');
+  if (!current || (state.unanswered?.times ?? 0) >= data.times) return NOTHING;
+  return ok([eventOf('OperationStepUnanswered', data)]);
 };
 
 /** The end of a compensation, once nothing is left to take back. */
@@ -231,15 +231,15 @@ const decideUndoRefused = (own: OperationOwn, command: Command): Decision => {
   return ok([failed, eventOf('OperationNeededOperator', { name: data.name, attempts: state.refusals + 1, message })]);
 };
 
-/** The step that waits for a stream is tried at once. */
+/** The step that waits for it is tried at once. */
 const decideWake = (own: OperationOwn, command: Command): Decision => {
-  const { streamId } = trusted(operationCommands.WakeOperation, command);
+  const { streamId: key } = trusted(operationCommands.WakeOperation, command);
   if (working(own) !== 'Running') return NOTHING;
   const woken = own.plan.flatMap((step) => {
     const state = stepState(own, step.name);
-    const waits = step.streamId === streamId && step.waitOn.length > 0 && state.phase === 'open';
-    if (!waits || state.from <= command.at) return [];
-    const rejection = { code: step.waitOn[0] ?? '', message: own.message };
+    if (state.phase !== 'open' || state.waitsFor === null || state.from <= command.at) return [];
+    if (waitKey(step, state.waitsFor) !== key) return [];
+    const rejection = { code: state.waitsFor, message: state.refusal };
     // The attempt that is skipped was never sent: its turn had not come.
     return [
       eventOf('OperationStepDeferred', { name: step.name, attempt: state.attempt, rejection, retryAt: command.at }),
@@ -306,6 +306,8 @@ const decideOwn = (operation: PresentOperation, command: Command): Decision => {
       return decideStepsSucceeded(own, command);
     case 'RecordStepRefused':
       return decideStepRefused(own, command);
+    case 'RecordStepUnanswered':
+      return decideUnanswered(own, command);
     case 'RecordStepUndone':
       return undone(own, trusted(operationCommands.RecordStepUndone, command).name);
     case 'RecordUndoRefused':

@@ -8,9 +8,9 @@ export class OperationIndex implements Index {
   private readonly byStream = new Map<string, Set<Uuid>>();
   private readonly byOperation = new Map<Uuid, readonly string[]>();
 
-  /** `stream` is a uid, or `volume:<namespace>/<name>` for a volume that may not exist yet. */
-  waitingFor(stream: string): readonly Uuid[] {
-    return [...(this.byStream.get(stream) ?? [])];
+  /** Those that wait longest, in their order. `stream` is a uid, or the key of a thing that may not exist yet (`operation.waits.ts`). */
+  waitingFor(stream: string, atMost: number): readonly Uuid[] {
+    return [...(this.byStream.get(stream) ?? [])].slice(0, atMost);
   }
 
   load(documents: readonly StoredDocument[]): void {

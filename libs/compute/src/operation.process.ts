@@ -1,6 +1,6 @@
 import { agentSubject, commandSubject, type PlanStep, type ServiceName } from '@xenolith/contracts';
 import type { Dispatch, DispatchOutcome, ProcessDefinition } from '@xenolith/engine';
-import { uuidFrom, type JsonObject, type LoggedEvent, type Uuid } from '@xenolith/kernel';
+import { uuidFrom, type JsonObject, type Uuid } from '@xenolith/kernel';
 import type { OperationIndex } from './operation.index.js';
 import {
   answersOf,
@@ -18,6 +18,8 @@ import {
 } from './operation.state.js';
 import { resolveReferences, type Answers } from './plan-references.js';
 import type { VolumeNames } from './volume-names.js';
+import { wakesOf } from './operation.waits.js';
+import type { WaitedNames } from './waited-names.js';
 
 /** One request waits no longer than this; then it is asked again under the same id, up to the step's deadline. */
 const REQUEST_MS = 15_000;
@@ -192,6 +194,31 @@ class HeldAnswers {
   }
 }
 
+/** Attempts that nobody has answered, by command: the log hears of them after so many askings in vain, and no more. */
+const SAID_AFTER: ReadonlySet<number> = new Set([1, 4, 16]);
+/** Attempts that are counted: more are hardly under way at once, and what was left behind by operations that were cancelled goes first. */
+const COUNTED_MAX = 4_096;
+
+class Silences {
+  private readonly counts = new Map<Uuid, number>();
+
+  /** What to record of one more asking in vain; null: nothing new. */
+  again(dispatch: Dispatch, of: { readonly key: DispatchKey; readonly message: string }): Recorded | null {
+    const known = this.counts.get(dispatch.commandId) ?? 0;
+    const times = known + 1;
+    this.counts.set(dispatch.commandId, times);
+    const [oldest] = this.counts.keys();
+    if (this.counts.size > COUNTED_MAX && oldest !== undefined) this.forget(oldest);
+    if (!SAID_AFTER.has(times)) return null;
+    const { name, attempt, deadline } = of.key;
+    return { type: 'RecordStepUnanswered', data: { name, attempt, times, givesUpAt: deadline, message: of.message } };
+  }
+
+  forget(commandId: Uuid): void {
+    this.counts.delete(commandId);
+  }
+}
+
 const recordReply = (
   key: DispatchKey,
   outcome: DispatchOutcome & { kind: 'reply' },
@@ -210,10 +237,19 @@ const recordReply = (
 };
 
 /** A fault may or may not have had its effect: the same id is asked again until the attempt's deadline, which then counts as a refusal. */
-const record = (dispatch: Dispatch, outcome: DispatchOutcome, now: number, held: HeldAnswers): Recorded | null => {
+const record = (
+  dispatch: Dispatch,
+  came: { outcome: DispatchOutcome; now: number },
+  memory: { held: HeldAnswers; silences: Silences },
+): Recorded | null => {
+  const { outcome, now } = came;
   const key = parseKey(dispatch.key);
-  if (outcome.kind === 'reply') return recordReply(key, outcome, held);
-  if (now < key.deadline) return null;
+  if (outcome.kind === 'reply') {
+    memory.silences.forget(dispatch.commandId);
+    return recordReply(key, outcome, memory.held);
+  }
+  if (now < key.deadline) return memory.silences.again(dispatch, { key, message: outcome.message });
+  memory.silences.forget(dispatch.commandId);
   const { code, message } = timedOut(key.name);
   const type = key.kind === 'do' ? 'RecordStepRefused' : 'RecordUndoRefused';
   return {
@@ -244,20 +280,13 @@ const dueUnheld = (
   return { dispatches, wakeAt };
 };
 
-/** The stream, as plans name it, that an event makes worth another look. */
-const waitedFor = (event: LoggedEvent): string | null => {
-  if (event.type === 'PlacementDecided') return event.streamId;
-  if (event.type !== 'VolumeCreated') return null;
-  const { name, namespace } = event.data['metadata'] as { name: string; namespace?: string };
-  return `${PLACEHOLDER}${namespace ?? ''}/${name}`;
-};
-
 /** Carries operations out: one definition for all of them, as everything that differs is in their plans. */
 export const operationProcess = (indexes: {
   readonly operations: OperationIndex;
   readonly volumes: VolumeNames;
+  readonly waited: WaitedNames;
 }): ProcessDefinition => {
-  const tools = { volumes: indexes.volumes, held: new HeldAnswers() };
+  const tools = { volumes: indexes.volumes, held: new HeldAnswers(), silences: new Silences() };
   return {
     name: 'operations',
     category: 'operation',
@@ -266,17 +295,17 @@ export const operationProcess = (indexes: {
       return status?.phase === 'Running' || status?.phase === 'Compensating' || status?.phase === 'NeedsOperator';
     },
     due: (state, place) => dueUnheld(state as OperationState, place, tools),
-    record: (dispatch, outcome, now) => record(dispatch, outcome, now, tools.held),
+    record: (dispatch, outcome, now) => record(dispatch, { outcome, now }, tools),
     wakes: (event) => {
       if (event.type === 'VirtualMachineOperationSuperseded') {
         const { operation, by } = event.data as { operation: Uuid; by: string };
         return [{ streamId: operation, type: 'CancelOperation', data: { because: by } }];
       }
-      const stream = waitedFor(event);
-      if (stream === null) return [];
-      return indexes.operations
-        .waitingFor(stream)
-        .map((waiting) => ({ streamId: waiting, type: 'WakeOperation', data: { streamId: stream } }));
+      return wakesOf(event, (uid) => indexes.waited.key(uid)).flatMap(({ key, atMost }) =>
+        indexes.operations
+          .waitingFor(key, atMost)
+          .map((waiting) => ({ streamId: waiting, type: 'WakeOperation', data: { streamId: key } })),
+      );
     },
   };
 };

@@ -9,6 +9,7 @@ import {
   type PlanStep,
 } from '@xenolith/contracts';
 import { ok, reject, type Command, type JsonObject, type NewEvent, type Result } from '@xenolith/kernel';
+import { attemptsLeft } from './operation.pauses.js';
 import {
   currentStage,
   isFinish,
@@ -20,6 +21,7 @@ import {
   type PresentOperation,
   type StepState,
 } from './operation.state.js';
+import { waitKey } from './operation.waits.js';
 
 /** Keeps an operation that is being deleted until it has ended. */
 export const OPERATION_FINALIZER = 'compute.xenolith.dev/operation';
@@ -77,12 +79,13 @@ const progressOf = (own: OperationOwn): number => {
   return Math.floor((100 * done) / own.plan.length);
 };
 
-/** The streams that open steps may have to wait for. */
+/** What steps were told to wait for. */
 const waitsOn = (own: OperationOwn): string[] =>
   own.phase === 'Running'
-    ? own.plan
-        .filter((step) => step.waitOn.length > 0 && stepState(own, step.name).phase === 'open')
-        .map((step) => step.streamId)
+    ? own.plan.flatMap((step) => {
+        const state = stepState(own, step.name);
+        return state.phase === 'open' && state.waitsFor !== null ? [waitKey(step, state.waitsFor)] : [];
+      })
     : [];
 
 const underWay = (own: OperationOwn): readonly PlanStep[] => {
@@ -92,6 +95,40 @@ const underWay = (own: OperationOwn): readonly PlanStep[] => {
     const { phase } = stepState(own, step.name);
     return step.stage === stage && (phase === 'open' || phase === 'undoing');
   });
+};
+
+interface Troubled {
+  readonly name: string;
+  readonly state: Extract<StepState, { phase: 'open' | 'undoing' }>;
+}
+
+const triedAgain = (own: OperationOwn): readonly Troubled[] =>
+  isOver(own)
+    ? []
+    : own.plan.flatMap(({ name }) => {
+        const state = stepState(own, name);
+        return (state.phase === 'open' || state.phase === 'undoing') && state.refusals > 0 ? [{ name, state }] : [];
+      });
+
+const wordsOfRetry = ({ name, state }: Troubled): string => {
+  const left = attemptsLeft(state.refusals);
+  const what = state.phase === 'undoing' ? `taking back ${name}` : name;
+  const operator = left === 0 ? '' : `, after ${left} more an operator is asked`;
+  return `${what} failed ${state.refusals} times (${state.refusal}); next attempt at ${timestamp(state.from)}${operator}`;
+};
+
+const wordsOfSilence = (own: OperationOwn): readonly string[] =>
+  underWay(own).flatMap(({ name }) => {
+    const state = stepState(own, name);
+    if ((state.phase !== 'open' && state.phase !== 'undoing') || state.unanswered === null) return [];
+    const { times, givesUpAt, message } = state.unanswered;
+    return [`${name} is not answered (${message}); asked again ${times} times, gives up at ${timestamp(givesUpAt)}`];
+  });
+
+/** Why the operation is where it is: how it ended or why it is being taken back, and what stands in its way now. */
+const messageOf = (own: OperationOwn): string => {
+  const retries = own.phase === 'NeedsOperator' ? [] : triedAgain(own).map(wordsOfRetry);
+  return [...(own.message === '' ? [] : [own.message]), ...retries, ...wordsOfSilence(own)].join('; ');
 };
 
 const REASONS: Readonly<Record<OperationPhase, { status: Condition['status'] }>> = {
@@ -109,12 +146,19 @@ const status = (operation: PresentOperation): JsonObject => {
   const choices = choicesOf(own);
   const steps = underWay(own).map((step) => step.name);
   const waiting = waitsOn(own);
+  const message = messageOf(own);
+  const retries = triedAgain(own).map(({ name, state }) => ({
+    step: name,
+    failures: state.refusals,
+    attemptsLeft: attemptsLeft(state.refusals),
+    nextAttemptTime: timestamp(state.from),
+  }));
   return {
     phase,
     progress: progressOf(own),
     ...(steps.length === 0 ? {} : { step: steps.join(', ') }),
     cancellable: own.cancellable && phase === 'Running',
-    ...(own.message === '' ? {} : { message: own.message }),
+    ...(message === '' ? {} : { message }),
     startTime: timestamp(own.startedAt),
     ...(own.endedAt === null ? {} : { completionTime: timestamp(own.endedAt) }),
     steps: own.plan.map((step) => {
@@ -123,12 +167,13 @@ const status = (operation: PresentOperation): JsonObject => {
     }),
     ...(choices.length === 0 ? {} : { choices: [...choices] }),
     ...(waiting.length === 0 ? {} : { waitsOn: waiting }),
+    ...(retries.length === 0 ? {} : { retries }),
     conditions: [
       {
         type: 'Complete',
         status: REASONS[phase].status,
         reason: phase,
-        message: own.message,
+        message,
         lastTransitionTime: timestamp(own.endedAt ?? own.startedAt),
       },
     ],

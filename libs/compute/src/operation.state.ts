@@ -13,7 +13,7 @@ export type StepState =
   | { readonly phase: 'waiting' }
   /**
    * May be under way, from the moment `from` on. `refusals`: how often in a row it was refused, or faulted to its deadline; `waits`: how often since it
-   * was woken it was told that what it waits for is not there yet.
+   * was woken it was told that what it waits for is not there yet, and with which code. `unanswered`: how often it was asked in vain.
    */
   | {
       readonly phase: 'open';
@@ -21,6 +21,10 @@ export type StepState =
       readonly from: number;
       readonly refusals: number;
       readonly waits: number;
+      readonly waitsFor: string | null;
+      /** The last refusal's words; empty: there was none. */
+      readonly refusal: string;
+      readonly unanswered: Unanswered | null;
     }
   | { readonly phase: 'done'; readonly attempt: number; readonly answer: JsonObject }
   | { readonly phase: 'refused'; readonly attempt: number; readonly message: string }
@@ -33,8 +37,17 @@ export type StepState =
       readonly undoAttempt: number;
       readonly from: number;
       readonly refusals: number;
+      readonly refusal: string;
+      readonly unanswered: Unanswered | null;
     }
   | { readonly phase: 'undone' };
+
+/** An attempt that was asked in vain `times` times, and is asked again until `givesUpAt`. */
+export interface Unanswered {
+  readonly times: number;
+  readonly givesUpAt: number;
+  readonly message: string;
+}
 
 export interface OperationOwn {
   /** `requested`: made by a user, and its target has not answered yet. Never seen outside of one append. */

@@ -41,6 +41,7 @@ import { virtualMachineAggregate } from './virtual-machine.js';
 import { isStarting } from './virtual-machine.power.js';
 import type { MachineState } from './virtual-machine.state.js';
 import { VolumeNames } from './volume-names.js';
+import { WaitedNames } from './waited-names.js';
 
 /** What the service keeps in memory, beside its streams. */
 export interface ComputeIndexes {
@@ -50,6 +51,7 @@ export interface ComputeIndexes {
   readonly faultRules: FaultRuleIndex;
   readonly operations: OperationIndex;
   readonly volumes: VolumeNames;
+  readonly waited: WaitedNames;
 }
 
 /** The most machines that a refusal names. */
@@ -71,7 +73,7 @@ const prepareDeleteHost = (message: CommandMessage, machines: VirtualMachineInde
   const more = running.length > names.length ? ` and ${running.length - names.length} more` : '';
   return reject(
     'object_in_use',
-    `${running.length} machines run on the host (${names.join(', ')}${more}); shut them down first`,
+    `${running.length === 1 ? '1 machine runs' : `${running.length} machines run`} on the host (${names.join(', ')}${more}); shut ${running.length === 1 ? 'it' : 'them'} down first`,
   );
 };
 
@@ -146,6 +148,7 @@ export const computeService = (): ComputeService => {
     faultRules: new FaultRuleIndex(),
     operations: new OperationIndex(),
     volumes: new VolumeNames(),
+    waited: new WaitedNames(),
   };
   return {
     name: 'compute',

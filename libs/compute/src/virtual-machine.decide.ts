@@ -239,8 +239,14 @@ const decideObserved = (machine: PresentMachine, command: Command): Decision => 
 const decideUnschedulable = (machine: PresentMachine, command: Command): Decision => {
   const data = trusted(virtualMachineCommands.RecordVirtualMachineUnschedulable, command);
   const known =
-    currentOperation(machine.own, data.operation) === undefined || machine.own.unschedulable === data.message;
+    currentOperation(machine.own, data.operation) === undefined || machine.own.unschedulable?.message === data.message;
   return known ? NOTHING : ok([eventOf('VirtualMachineUnschedulable', data)]);
+};
+
+const decideSchedulable = (machine: PresentMachine, command: Command): Decision => {
+  const data = trusted(virtualMachineCommands.RecordVirtualMachineSchedulable, command);
+  const waits = currentOperation(machine.own, data.operation) !== undefined && machine.own.unschedulable !== null;
+  return waits ? ok([eventOf('VirtualMachineSchedulable', data)]) : NOTHING;
 };
 
 const decideHostAnswers = (machine: PresentMachine, command: Command, answers: boolean): Decision => {
@@ -271,6 +277,8 @@ const decideOwn = (machine: PresentMachine, command: Command): Decision => {
       return decideEnded(machine, command);
     case 'RecordVirtualMachineUnschedulable':
       return decideUnschedulable(machine, command);
+    case 'RecordVirtualMachineSchedulable':
+      return decideSchedulable(machine, command);
     case 'RecordVirtualMachineStopped':
       return decideStopped(machine, command);
     case 'RecordVirtualMachineObserved':

@@ -8,6 +8,7 @@ import {
 } from '@xenolith/contracts';
 import { memoryOverheadBytes, uuidFrom, type Uuid } from '@xenolith/kernel';
 import { memoryOf } from './virtual-machine.checks.js';
+import { volumeKey } from './operation.waits.js';
 import type { Leftover, PresentMachine } from './virtual-machine.state.js';
 
 /** Long enough to outlive a restart of any service, short enough that somebody still waits. */
@@ -127,6 +128,8 @@ export const provisionDisk = (machine: PresentMachine, disk: Disk, incarnation: 
       incarnation,
       readOnly: disk.readOnly ?? false,
     },
+    // They may be applied after the machine, and room comes free.
+    waitOn: ['image_not_found', 'storage_domain_not_found', 'storage_domain_full'],
     undo: {
       type: 'DeprovisionVolume',
       streamId,
@@ -137,7 +140,7 @@ export const provisionDisk = (machine: PresentMachine, disk: Disk, incarnation: 
 
 /** A volume that exists by itself; it may be made after the machine. */
 export const attachVolume = (machine: PresentMachine, disk: Disk, incarnation: number): PlanStep => {
-  const streamId = `volume:${machine.meta.namespace ?? ''}/${disk.volume ?? ''}`;
+  const streamId = volumeKey(machine.meta.namespace ?? '', disk.volume ?? '');
   return step({
     name: `disk-${disk.name}`,
     to: { service: 'storage' },
@@ -165,6 +168,7 @@ export const provisionNic = (machine: PresentMachine, nic: Nic, incarnation: num
       virtualMachine: machineRef(machine),
       incarnation,
     },
+    waitOn: ['network_not_found', 'network_full'],
     undo: {
       type: 'DeprovisionPort',
       streamId,

@@ -77,8 +77,8 @@ export interface MachineOwn {
     readonly reason: 'poweroff' | 'crash' | 'reboot';
     readonly domid?: number | undefined;
   } | null;
-  /** The scheduler's words while no host fits. */
-  readonly unschedulable: string | null;
+  /** What the start waits for, as far as it does: a host that fits, or something that it needs. */
+  readonly unschedulable: { readonly reason: string; readonly message: string } | null;
   /** Why the last operation came to nothing. */
   readonly problem: string | null;
   readonly ready: Condition;

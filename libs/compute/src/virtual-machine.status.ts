@@ -20,7 +20,7 @@ const readyOfHalted = (machine: PresentMachine): Ready => {
   const { own, meta } = machine;
   if (meta.deletionTimestamp !== undefined)
     return { status: 'False', reason: 'Deleting', message: 'the machine is being torn down' };
-  if (own.unschedulable !== null) return { status: 'False', reason: 'Unschedulable', message: own.unschedulable };
+  if (own.unschedulable !== null) return { status: 'False', ...own.unschedulable };
   if (own.operations.some(isStarting))
     return { status: 'False', reason: 'Starting', message: 'the machine is starting' };
   if (own.problem !== null) return { status: 'False', reason: 'OperationFailed', message: own.problem };

@@ -9,6 +9,7 @@ import {
 } from '@xenolith/contracts';
 import type { Aggregate, AlsoCommand, Command, Consequences, EventPlace, JsonObject, NewEvent } from '@xenolith/kernel';
 import { decideVirtualMachine } from './virtual-machine.decide.js';
+import { WAIT_REASONS } from './operation.waits.js';
 import { operationPlan } from './virtual-machine.plan.js';
 import { machineRules } from './virtual-machine.rules.js';
 import {
@@ -142,7 +143,12 @@ const evolveOwn = (machine: PresentMachine, event: VirtualMachineEvent): Present
     case 'VirtualMachineOperationEnded':
       return ended(machine, event.data);
     case 'VirtualMachineUnschedulable':
-      return change((own) => ({ ...own, unschedulable: event.data.message }));
+      return change((own) => ({
+        ...own,
+        unschedulable: { reason: WAIT_REASONS[event.data.code ?? ''] ?? 'Unschedulable', message: event.data.message },
+      }));
+    case 'VirtualMachineSchedulable':
+      return change((own) => ({ ...own, unschedulable: null }));
     case 'VirtualMachineEndedEarly':
       return change((own) => ({ ...own, endedEarly: event.data }));
     case 'VirtualMachineStarted':
@@ -231,6 +237,6 @@ export const virtualMachineAggregate: Aggregate<MachineState> = {
   toResource: (state) => objectResource(machineRules, state),
   consequences,
   ended: (state) => state.phase === 'deleted',
-  stateVersion: 2,
+  stateVersion: 3,
   snapshotEvery: 100,
 };

@@ -4,6 +4,7 @@ import { hostLedgerId, type HostLedgerState } from '@xenolith/scheduling';
 import type { MemoryEventLog } from '@xenolith/testing';
 import type { Evidence } from './evidence.js';
 import { staleViews } from './views.js';
+import { isThingMissing, type MachineWithDisks } from './missing-things.js';
 import type { Watcher } from './watcher.js';
 
 const ENDED: readonly OperationPhase[] = ['Succeeded', 'Failed', 'Cancelled'];
@@ -20,6 +21,7 @@ interface Named {
 }
 
 interface Machine extends Named {
+  readonly spec: MachineWithDisks['spec'];
   readonly status: {
     readonly powerState: string;
     readonly host?: string;
@@ -29,7 +31,7 @@ interface Machine extends Named {
 }
 
 interface OperationDocument extends Named {
-  readonly spec: { readonly action: string; readonly target: { readonly name: string } };
+  readonly spec: { readonly action: string; readonly target: { readonly name: string; readonly uid?: Uuid } };
   readonly status: {
     readonly phase: OperationPhase;
     readonly step?: string;
@@ -100,17 +102,23 @@ const unended = (evidence: Evidence, watcher: Watcher): readonly string[] =>
     const { phase, step, message, waitsOn } = document.status;
     if (ENDED.includes(phase)) return [];
     const waits = phase === 'Running' && waitsOn !== undefined && waitsOn.length > 0;
-    if (waits && waitsOn.every((stream) => isMissing(evidence, watcher, stream))) return [];
+    const machine = machinesOf(evidence).find((stored) => stored.uid === document.spec.target.uid)?.document;
+    if (waits && waitsOn.every((key) => isMissing({ evidence, watcher, machine }, key))) return [];
     const { action, target } = document.spec;
     return [`operation ${uid} (${action} of ${target.name}) is ${phase} at ${step ?? '-'}: ${message ?? ''}`];
   });
 
-/** What an operation waits for: a volume that nobody made, or a host that nobody has. */
-const isMissing = (evidence: Evidence, watcher: Watcher, stream: string): boolean => {
-  if (stream.startsWith('volume:'))
-    return !documentsOf(evidence, 'volume').some(
-      ({ document }) => `volume:${document.metadata.namespace ?? ''}/${document.metadata.name}` === stream,
-    );
+/** Whether what an operation waits for is really not there: a thing that nobody made, room that nobody freed, a host that nobody has. */
+const isMissing = (
+  waiter: { readonly evidence: Evidence; readonly watcher: Watcher; readonly machine: Machine | undefined },
+  key: string,
+): boolean => {
+  const { evidence, watcher, machine } = waiter;
+  if (/^(volume|network|image|storagedomain):/.test(key)) return isThingMissing(evidence, machine, key);
+  return hasNoHost(evidence, watcher, key);
+};
+
+const hasNoHost = (evidence: Evidence, watcher: Watcher, stream: string): boolean => {
   const placements = placementsOf(evidence);
   const pending = placements.find(({ uid }) => uid === stream);
   if (pending?.document.status.phase !== 'Pending') return false;

@@ -26,6 +26,9 @@ const GUEST_ENDS = ['destroy', 'restart', 'preserve'] as const;
 /** Names are few, so that users meet. */
 const MACHINE_NAMES = 30;
 const OTHER_NAMES = 12;
+const LATE_NAMES = 3;
+/** Room for one machine and for five, beside the router. */
+const LATE_SUBNETS = ['10.2.0.0/30', '10.3.0.0/29'] as const;
 const BATCH = 4;
 const SENSIBLE: Readonly<Record<string, readonly string[]>> = {
   Running: ['pause', 'reboot', 'hard-reboot', 'reboot', 'hard-reboot', 'shutdown', 'hard-shutdown'],
@@ -69,6 +72,7 @@ export class UserDice {
       { weight: 2, act: () => this.createFaultRule() },
       { weight: 1, act: () => this.deleteOne(faultRuleKind) },
       { weight: 2, act: () => this.cordon() },
+      { weight: 4, act: () => this.createLateThing() },
       { weight: 1, act: () => this.deleteOne(random.pick([networkKind, imageKind, storageDomainKind, hostKind])) },
     ];
     this.total = this.habits.reduce((sum, { weight }) => sum + weight, 0);
@@ -87,11 +91,11 @@ export class UserDice {
   private createMachine(): void {
     const { random } = this;
     const namespace = this.namespace();
-    const disks: JsonObject[] = random.chance(0.4) ? [{ name: 'root', source: { image: 'debian-13' } }] : [];
+    const disks: JsonObject[] = random.chance(0.4) ? [this.rootDisk()] : [];
     if (random.chance(0.2)) disks.push({ name: 'data', volume: `volume-${random.below(OTHER_NAMES)}` });
     const nic = {
       name: 'eth0',
-      network: 'default',
+      network: random.chance(0.15) ? this.lateName('net') : 'default',
       ...(random.chance(0.1) ? { ip: `10.1.0.${2 + random.below(6)}` } : {}),
     };
     void this.users.create(
@@ -111,6 +115,34 @@ export class UserDice {
         onCrash: random.pick(GUEST_ENDS),
       },
     );
+  }
+
+  private rootDisk(): JsonObject {
+    const { random } = this;
+    return {
+      name: 'root',
+      source: { image: random.chance(0.15) ? this.lateName('image') : 'debian-13' },
+      ...(random.chance(0.15) ? { storageDomain: this.lateName('domain') } : {}),
+    };
+  }
+
+  /** Things that machines may name before anybody has made them. */
+  private lateName(kind: 'net' | 'image' | 'domain'): string {
+    return `${kind}-${this.random.below(LATE_NAMES)}`;
+  }
+
+  /** Small, so that it is soon full. */
+  private createLateThing(): void {
+    const { random, users } = this;
+    const kind = random.pick([networkKind, networkKind, imageKind, storageDomainKind]);
+    if (kind === networkKind)
+      void users.create(
+        kind,
+        { name: this.lateName('net'), namespace: NAMESPACE },
+        { cidr: random.pick(LATE_SUBNETS) },
+      );
+    else if (kind === imageKind) void users.create(kind, { name: this.lateName('image') }, { size: '5Gi' });
+    else void users.create(kind, { name: this.lateName('domain') }, { capacity: random.pick(['10Gi', '25Gi']) });
   }
 
   /** Several at the same moment, for what room there is. */

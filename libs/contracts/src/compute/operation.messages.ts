@@ -49,10 +49,32 @@ export const operationStatus = z.looseObject({
       }),
     )
     .describe('The plan, step by step.'),
+  waitsOn: z
+    .array(z.string())
+    .optional()
+    .describe(
+      'What it waits for: a placement’s UID, or volume:, network:, image: or storagedomain: with a name; it goes on by itself once that is there.',
+    ),
+  retries: z
+    .array(
+      z.looseObject({
+        step: z.string().describe('Name of the step that failed, or whose undo did.'),
+        failures: z.number().int().describe('How often in a row.'),
+        attemptsLeft: z
+          .number()
+          .int()
+          .describe('Attempts before an operator is asked; it goes on trying after that, too.'),
+        nextAttemptTime: z.string().describe('When it is tried again.'),
+      }),
+    )
+    .optional()
+    .describe('What fails and is tried again.'),
   choices: z
     .array(z.string())
     .optional()
-    .describe('What an operator can choose when the operation needs one: retry, undo, abandon.'),
+    .describe(
+      'What an operator can choose when the operation needs one: retry (at once, and as often again), undo (take back what was done), abandon (leave it as it is). Say so with kubectl xen retry NAME, or create an Operation with this one as its target.',
+    ),
   conditions,
 });
 
@@ -127,7 +149,15 @@ export const operationCommands = {
   RecordStepRefused: z.strictObject({ name: z.string(), attempt: z.number().int(), rejection }),
   RecordStepUndone: z.strictObject({ name: z.string(), attempt: z.number().int() }),
   RecordUndoRefused: z.strictObject({ name: z.string(), attempt: z.number().int(), rejection }),
-  /** Something happened on the stream that a step waits for. */
+  /** Nobody answers a step, or its undo, which is asked again under the same id; said now and then. */
+  RecordStepUnanswered: z.strictObject({
+    name: z.string(),
+    attempt: z.number().int(),
+    times: z.number().int().describe('How often it was asked in vain.'),
+    givesUpAt: z.number(),
+    message: z.string(),
+  }),
+  /** What a step waits for (`status.waitsOn`) may be there now. */
   WakeOperation: z.strictObject({ streamId: z.string() }),
   /** Refusals: `operation_finished`, `operation_not_cancellable`. */
   CancelOperation: z.strictObject({ because: z.string() }),
@@ -160,6 +190,14 @@ export const operationEvents = {
   OperationStepRefused: z.object({ name: z.string(), attempt: z.number().int(), rejection }),
   /** The step was told "not yet"; it is tried again at or before `retryAt` (milliseconds since the epoch). */
   OperationStepDeferred: z.object({ name: z.string(), attempt: z.number().int(), rejection, retryAt: z.number() }),
+  /** Asked in vain so far; it is asked again until `givesUpAt`, when the attempt counts as refused. */
+  OperationStepUnanswered: z.object({
+    name: z.string(),
+    attempt: z.number().int(),
+    times: z.number().int(),
+    givesUpAt: z.number(),
+    message: z.string(),
+  }),
   OperationCancelRequested: z.object({ by: z.string() }),
   OperationCompensationStarted: z.object({ because: z.string() }),
   OperationStepsUndone: z.object({ names: z.array(z.string()) }),

@@ -289,7 +289,14 @@ export const virtualMachineCommands = {
   }),
   /** Everything that the machine held has been given back. */
   RecordVirtualMachineTornDown: z.strictObject(ofOperation),
-  RecordVirtualMachineUnschedulable: z.strictObject({ ...ofOperation, message: z.string() }),
+  /** `code`: the rejection that the start waits upon. */
+  RecordVirtualMachineUnschedulable: z.strictObject({
+    ...ofOperation,
+    message: z.string(),
+    code: z.string().optional(),
+  }),
+  /** What the start waited for is there. */
+  RecordVirtualMachineSchedulable: z.strictObject(ofOperation),
   RecordOperationEnded: z.strictObject({
     ...ofOperation,
     outcome: z.enum(['succeeded', 'failed', 'cancelled']),
@@ -345,8 +352,10 @@ export const virtualMachineEvents = {
     outcome: z.enum(['succeeded', 'failed', 'cancelled']),
     message: z.string(),
   }),
-  /** No host fits now: the scheduler's words, host group by host group. */
-  VirtualMachineUnschedulable: z.object({ operation: z.string(), message: z.string() }),
+  /** No host fits now (the scheduler's words, host group by host group), or something that the start needs is not there: `code` says which. */
+  VirtualMachineUnschedulable: z.object({ operation: z.string(), message: z.string(), code: z.string().optional() }),
+  /** The start goes on. */
+  VirtualMachineSchedulable: z.object({ operation: z.string() }),
   /** Something stronger came (a deletion, a wish to be halted): the operation is cancelled. */
   VirtualMachineOperationSuperseded: z.object({ operation: z.string(), by: z.string() }),
   VirtualMachineStarted: z.object({
