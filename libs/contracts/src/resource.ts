@@ -120,6 +120,8 @@ export interface TableColumn {
   readonly path: string;
   readonly description: string;
   readonly priority?: number;
+  /** What an empty list shows as. */
+  readonly ofEmptyList?: string;
 }
 
 export type ServiceName = 'gateway' | 'compute' | 'storage' | 'network' | 'scheduler';

@@ -57,10 +57,18 @@ const waitForEnd = async (options: ActionOptions, namespace: string, operation: 
 };
 
 /** POSTs to the action's subresource and prints the operation that it made. */
-export const act = async (action: string, name: string, options: ActionOptions): Promise<number> => {
+export const act = async (action: string, name: string | undefined, options: ActionOptions): Promise<number> => {
   const kind = ACTIONS.get(action);
   if (kind === undefined)
-    throw new UserError(`there is no action "${action}".`, [`There are: ${[...ACTIONS.keys()].join(', ')}.`]);
+    throw new UserError(`there is no action "${action}".`, [
+      `There are: ${[...ACTIONS.keys()].join(', ')}.`,
+      'kubectl xen help says more.',
+    ]);
+  if (name === undefined)
+    throw new UserError(
+      `${action} needs the name of ${kind.kind === operationKind.kind ? 'an operation' : 'a virtual machine'}.`,
+      [`Such as: kubectl xen ${action} ${kind.kind === operationKind.kind ? 'web-1-reboot-x7k2p' : 'web-1'}`],
+    );
   const namespace = await namespaceOf(options);
   const target = `/apis/${kind.group}/${kind.version}/namespaces/${encodeURIComponent(namespace)}/${kind.plural}/${encodeURIComponent(name)}/${action}`;
   const answer = await readKubectl([...clusterFlags(options), 'create', '--raw', target, '--filename=-'], '{}');

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { commandFor, dataFolder } from '../folders.js';
+import { commandFor, dataFolder, type DataFolder } from '../folders.js';
 import { readRunState, supervisorRuns } from '../run-state.js';
 import { say, UserError } from '../terminal.js';
 
@@ -41,8 +41,8 @@ const freePort = async (): Promise<number> => {
 /** `up` ends with what to try next, which is of no use for a platform that goes with the replay. */
 const ADVICE = 'Try next:';
 
-/** Runs one of our own commands and shows what it says; standard output is the replay's own. The answer is its exit code. */
-const runCommand = async (args: readonly string[]): Promise<number> => {
+/** Runs one of our own commands and shows what it says, but for lines that begin like `hidden`; standard output is the replay's own. The answer is its exit code. */
+const runCommand = async (args: readonly string[], hidden: readonly string[] = []): Promise<number> => {
   // A group of its own: Ctrl-C is ours to handle.
   const child = spawn(process.execPath, [COMMAND_LINE, ...args], {
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -56,7 +56,7 @@ const runCommand = async (args: readonly string[]): Promise<number> => {
   const lines = createInterface({ input: child.stderr });
   lines.on('line', (line) => {
     shown &&= line.trim() !== ADVICE;
-    if (shown && line.trim() !== '') say(line);
+    if (shown && line.trim() !== '' && !hidden.some((start) => line.startsWith(start))) say(line);
   });
   const [code] = await ended;
   process.off('SIGINT', forward);
@@ -68,7 +68,8 @@ const startTemporary = async (hosts: number): Promise<ChosenPlatform> => {
   const data = await mkdtemp(path.join(tmpdir(), 'xenolith-replay-'));
   say(`starting a platform of its own with ${hosts} hosts for the replay`);
   const close = async (): Promise<void> => {
-    await runCommand(['down', '--data', data]);
+    // That what it stored stays is not so here.
+    await runCommand(['down', '--data', data], ['Stopped in']);
     await rm(data, { recursive: true, force: true });
     say('The platform of its own is gone, with what it stored.');
   };
@@ -96,15 +97,39 @@ const running = (kubeconfig: string): ChosenPlatform => ({
   close: () => Promise.resolve(),
 });
 
-/** `--kubeconfig` names a platform; else the one that runs on the data folder, if it has the wished hosts; else a temporary one. */
+const TOO_FEW = 'Start it with as many (up --hosts), or leave --hosts out to replay on those that there are.';
+
+/** `--data` names the platform: another one in its place would not be what was asked for. */
+const namedByFolder = (folder: DataFolder, runningHosts: number | null, hosts: number | undefined): ChosenPlatform => {
+  if (runningHosts === null)
+    throw new UserError(`no platform runs on ${folder.root}.`, [
+      `Start it with '${commandFor(folder, `up --detach${hosts === undefined ? '' : ` --hosts ${hosts}`}`)}',`,
+      'or leave --data out and say with --hosts N how many hosts a temporary one shall have.',
+    ]);
+  if (hosts !== undefined && runningHosts < hosts)
+    throw new UserError(`the platform on ${folder.root} has ${runningHosts} hosts, fewer than ${hosts}.`, [TOO_FEW]);
+  return running(folder.kubeconfigFile);
+};
+
+/** Refuses a platform that has fewer hosts than the replay was told to need. */
+export const checkHosts = (platform: ChosenPlatform, found: number, hosts: number | undefined): void => {
+  if (hosts !== undefined && found < hosts)
+    throw new UserError(`the platform of ${platform.kubeconfig} has ${found} hosts, fewer than ${hosts}.`, [TOO_FEW]);
+};
+
+/** `--kubeconfig` or `--data` name a platform; else the one that runs on the default folder, if it has the wished hosts; else a temporary one. */
 export const choosePlatform = async (choice: PlatformChoice): Promise<ChosenPlatform> => {
-  const { kubeconfig, hosts } = choice;
+  const { kubeconfig, data, hosts } = choice;
+  if (kubeconfig !== undefined && data !== undefined)
+    throw new UserError('--kubeconfig and --data both name a platform.', ['Leave one of them out.']);
   if (kubeconfig !== undefined) return running(kubeconfig);
-  const folder = dataFolder(choice.data);
+  const folder = dataFolder(data);
   const state = await readRunState(folder);
-  if (supervisorRuns(state) && existsSync(folder.kubeconfigFile)) {
-    if (hosts === undefined || state.hosts >= hosts) return running(folder.kubeconfigFile);
-    say(`the platform that runs on ${folder.root} has ${state.hosts} hosts, fewer than ${hosts}`);
+  const runningHosts = supervisorRuns(state) && existsSync(folder.kubeconfigFile) ? state.hosts : null;
+  if (data !== undefined) return namedByFolder(folder, runningHosts, hosts);
+  if (runningHosts !== null) {
+    if (hosts === undefined || runningHosts >= hosts) return running(folder.kubeconfigFile);
+    say(`the platform that runs on ${folder.root} has ${runningHosts} hosts, fewer than ${hosts}`);
   }
   if (hosts !== undefined) return startTemporary(hosts);
   throw new UserError(`no platform runs on ${folder.root}.`, [

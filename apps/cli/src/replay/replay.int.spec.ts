@@ -208,6 +208,18 @@ describe('replay', () => {
     expect(summary.seconds).toBeGreaterThanOrEqual(0.5);
   });
 
+  it('refuses a platform that is named and has fewer hosts than it was told to need', async () => {
+    const trace = await traceOf(['a,1,100,8,0,0,1']);
+    const ask = (more: { kubeconfig?: string; data?: string; hosts?: number }): Promise<number> =>
+      replay({ trace, concurrency: 1, output: 'text', ...more });
+    const file = path.join(folder, 'kubeconfig');
+    await expect(ask({ kubeconfig: file, hosts: 3 })).rejects.toThrow(/has 2 hosts, fewer than 3/);
+    await expect(ask({ kubeconfig: file, data: folder })).rejects.toThrow(/both name a platform/);
+    // A temporary platform instead of the one that was named would not be what was asked for.
+    await expect(ask({ data: path.join(folder, 'no'), hosts: 3 })).rejects.toThrow(/no platform runs/);
+    expect(api.machines.size).toBe(0);
+  });
+
   it('says what to do when nothing can be reached', async () => {
     const ask = (kubeconfigFile: string): Promise<number> =>
       replay({ trace: path.join(folder, 'trace.csv'), kubeconfig: kubeconfigFile, concurrency: 1, output: 'text' });

@@ -5,7 +5,7 @@ import { say, UserError } from '../terminal.js';
 import { ApiClient, readKubeconfig } from './api-client.js';
 import { readFleet } from './fleet.js';
 import { MachineWatch } from './machine-watch.js';
-import { choosePlatform, type ChosenPlatform, type PlatformChoice } from './platform.js';
+import { checkHosts, choosePlatform, type ChosenPlatform, type PlatformChoice } from './platform.js';
 import { showProgress } from './progress.js';
 import { reportOf } from './report.js';
 import { Replayer, RUN_LABEL } from './replayer.js';
@@ -64,6 +64,7 @@ const replayOn = async (
   const namespace = options.namespace ?? access.namespace ?? 'default';
   const events = eventsOf(machines);
   const fleet = await readFleet(client);
+  checkHosts(platform, fleet.hosts.size, options.hosts);
   const scale = options.scale ?? fittingScale(peakServers(machines, events), fleet.hosts.size);
   const run = randomBytes(4).toString('hex');
   const collection = `/apis/compute.xenolith.dev/v1alpha1/namespaces/${namespace}/virtualmachines`;
@@ -200,7 +201,7 @@ export const registerReplay = (program: Command): void => {
     .requiredOption('--trace <file>', 'the trace')
     .option(
       '--hosts <n>',
-      'hosts that it needs: a temporary platform is started unless one with as many runs already',
+      'hosts that it needs: a temporary platform is started unless one with as many runs already, or is named',
       wholeNumber(MOST_HOSTS),
     )
     .option('--limit <n>', 'only the first VMs of the trace', wholeNumber(MOST_MACHINES))

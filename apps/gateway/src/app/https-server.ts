@@ -76,7 +76,21 @@ const REASON_PHRASES: Readonly<Record<number, string>> = {
   431: 'Request Header Fields Too Large',
 };
 
+/** What Go's servers, Kubernetes' among them, answer to who forgot the s. */
+const PLAIN_HTTP_ANSWER = 'HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n';
+
+/** Node hands over the broken TLS socket alone; the TCP socket below it has no public name. */
+const answerPlainHttp = (socket: Socket & { readonly _parent?: Socket }): void => {
+  const below = socket._parent;
+  if (below?.writable === true) below.end(PLAIN_HTTP_ANSWER);
+  else socket.destroy();
+};
+
 const answerBroken = (error: Error & { code?: string }, socket: Socket): void => {
+  if (error.code === 'ERR_SSL_HTTP_REQUEST') {
+    answerPlainHttp(socket);
+    return;
+  }
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy();
     return;

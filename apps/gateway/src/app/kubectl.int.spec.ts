@@ -94,6 +94,11 @@ describe('kubectl', () => {
     expect(await watching).toMatch(/ADDED\s+p1[\s\S]*DELETED\s+p1/);
   });
 
+  it('shows where the control plane is, and that there are no services of Kubernetes’', async () => {
+    expect(await kubectl('cluster-info')).toContain('Kubernetes control plane');
+    expect(await kubectl('get services -A')).toContain('No resources found');
+  });
+
   it('refuses what is wrong in the server’s words', async () => {
     expect(await refused('apply -f -', network('wrong', 'nothing'))).toContain('spec.cidr');
     expect(await refused('get net none')).toContain('networks.network.xenolith.dev "none" not found');

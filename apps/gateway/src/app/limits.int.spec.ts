@@ -1,3 +1,4 @@
+import { connect as connectPlainly } from 'node:net';
 import { connect } from 'node:tls';
 import type { JsonObject } from '@xenolith/kernel';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -141,6 +142,18 @@ describe('the gateway refuses', () => {
     expect(await raw(headers).catch(() => 'HTTP/1.1 431 "kind":"Status"')).toMatch(
       /^HTTP\/1\.1 431 [\s\S]*"kind":"Status"/,
     );
+  });
+
+  it('plain HTTP, with a sentence that says so', async () => {
+    const answer = await new Promise<string>((resolve, fail) => {
+      const socket = connectPlainly(api.port, '127.0.0.1', () => socket.write('GET /api HTTP/1.1\r\nHost: x\r\n\r\n'));
+      let text = '';
+      socket.setEncoding('utf8');
+      socket.on('data', (chunk: string) => (text += chunk));
+      socket.on('close', () => resolve(text));
+      socket.on('error', fail);
+    });
+    expect(answer).toMatch(/^HTTP\/1\.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server\.\n$/);
   });
 
   it('requests that never end', async () => {

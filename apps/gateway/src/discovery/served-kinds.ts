@@ -46,8 +46,28 @@ const servedFrom = (kind: KindDefinition): ServedKind => ({
   definition: kind,
 });
 
-/** Every kind that the API serves, in the order of discovery: those of the contracts, and events in both their forms. */
-export const SERVED_KINDS: readonly ServedKind[] = [...KINDS.map(servedFrom), ...EVENT_KINDS];
+/** There are none: `kubectl cluster-info` lists those of the cluster, and fails where it may not ask. */
+const SERVICES: ServedKind = {
+  group: '',
+  version: 'v1',
+  kind: 'Service',
+  plural: 'services',
+  singular: 'service',
+  shortNames: ['svc'],
+  categories: [],
+  namespaced: true,
+  description: "Kubernetes' services, which this platform has none of; the list is always empty.",
+  verbs: ['list'],
+  subresources: [],
+  columns: [
+    { name: 'Name', type: 'string', format: 'name', path: '.metadata.name', description: 'Name of the service.' },
+  ],
+  fieldSelectors: METADATA_FIELD_SELECTORS,
+  definition: null,
+};
+
+/** Every kind that the API serves, in the order of discovery: those of the contracts, events in both their forms, and what kubectl asks for. */
+export const SERVED_KINDS: readonly ServedKind[] = [...KINDS.map(servedFrom), ...EVENT_KINDS, SERVICES];
 
 const byPath = new Map(SERVED_KINDS.map((kind) => [`${kind.group}/${kind.version}/${kind.plural}`, kind]));
 

@@ -17,9 +17,16 @@ const groupVersionKind = (kind: ServedKind, suffix = ''): JsonObject => ({
   'x-kubernetes-group-version-kind': [{ group: kind.group, kind: `${kind.kind}${suffix}`, version: kind.version }],
 });
 
+/** Of kinds that are not in the log. */
+const viewSchema = (kind: ServedKind): JsonObject => {
+  if (kind.kind === 'Event') return kind.group === '' ? coreEventSchema : eventSchema;
+  const properties = { apiVersion: API_VERSION, kind: KIND, metadata: OBJECT_META };
+  return { type: 'object', description: kind.description, properties };
+};
+
 const objectSchema = (kind: ServedKind): JsonObject => {
   const { definition } = kind;
-  if (definition === null) return { ...(kind.group === '' ? coreEventSchema : eventSchema), ...groupVersionKind(kind) };
+  if (definition === null) return { ...viewSchema(kind), ...groupVersionKind(kind) };
   const spec = specSchema(definition);
   return {
     type: 'object',

@@ -30,12 +30,11 @@ export interface TableOptions extends RowOptions {
   readonly withoutColumns?: boolean;
 }
 
-const asText = (value: JsonValue): string =>
-  typeof value === 'string'
-    ? value
-    : typeof value === 'object' && value !== null
-      ? JSON.stringify(value)
-      : String(value);
+const asText = (value: JsonValue): string => {
+  if (typeof value === 'string') return value;
+  if (Array.isArray(value) && value.every((item) => typeof item !== 'object')) return value.map(String).join(',');
+  return typeof value === 'object' && value !== null ? JSON.stringify(value) : String(value);
+};
 
 /** A value of the wrong type shows as no value, as in Kubernetes' tables of custom resources. */
 const convert = (type: ServedColumn['type'], value: JsonValue, now: number): JsonValue => {
@@ -56,11 +55,12 @@ const convert = (type: ServedColumn['type'], value: JsonValue, now: number): Jso
 };
 
 const cellOf = (column: ServedColumn): Cell => {
-  const { cell, type } = column;
+  const { cell, type, ofEmptyList } = column;
   if (cell) return cell;
   const path = compileJsonPath(column.path);
   return (object, now) => {
     const value = path(object);
+    if (ofEmptyList !== undefined && Array.isArray(value) && value.length === 0) return ofEmptyList;
     return value === undefined || value === null ? null : convert(type, value, now);
   };
 };

@@ -76,6 +76,13 @@ describe('a table', () => {
     expect(row?.['cells']).toEqual(['bare', ...new Array<null>(10).fill(null)]);
   });
 
+  it('shows lists of words as words, and an empty list as what it means', () => {
+    const rules = present(findServedKind('chaos.xenolith.dev', 'v1alpha1', 'faultrules'), 'fault rules are served');
+    const rule = (match: JsonObject): JsonObject => ({ metadata: { name: 'rule' }, spec: { match, enabled: true } });
+    const table = tableOf(rules, [rule({ commands: ['StartDomain', 'StopDomain'], hosts: [] })], options);
+    expect((table['rows'] as JsonObject[])[0]?.['cells']).toMatchObject(['rule', 'StartDomain,StopDomain', '*', true]);
+  });
+
   it('carries the object, or none, as asked', () => {
     const rowOf = (includeObject: 'None' | 'Object'): JsonObject =>
       present((tableOf(machines, [machine('a')], { ...options, includeObject })['rows'] as JsonObject[])[0], 'one row');

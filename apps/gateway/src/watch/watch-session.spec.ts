@@ -13,6 +13,9 @@ import { WatchSession, type WatchRequest } from './watch-session.js';
 
 const NETWORKS = present(findServedKind('network.xenolith.dev', 'v1alpha1', 'networks'), 'networks are served');
 
+/** For a machine that does much else. */
+const PATIENCE = { timeout: 30_000, interval: 5 };
+
 /** A connection whose client takes what was written only when it is told to. */
 class LazyClient implements EventSink {
   readonly lines: JsonObject[] = [];
@@ -164,7 +167,7 @@ describe('a watch', () => {
     expect(cache.store(NETWORKS).ring.since(1)).toBeNull();
     const client = new LazyClient(true);
     watch(client, { position: 1 });
-    await expect.poll(() => client.lines.length).toBe(4);
+    await expect.poll(() => client.lines.length, PATIENCE).toBe(4);
     await write('d');
     const seen = client.lines.map(({ type, object }) => {
       const { name, resourceVersion } = (object as JsonObject)['metadata'] as Record<string, string>;
@@ -186,7 +189,7 @@ describe('a watch', () => {
     expect(cache.store(NETWORKS).ring.floor).toBeGreaterThan(0);
     const client = new LazyClient(true);
     watch(client, { position: 0 });
-    await expect.poll(() => client.lines.length).toBe(20);
+    await expect.poll(() => client.lines.length, PATIENCE).toBe(20);
   });
 
   it('ends with 410 when its version is further back than watches resume', async () => {
@@ -200,7 +203,7 @@ describe('a watch', () => {
     cache.store(NETWORKS).ring.reset(cache.position);
     const client = new LazyClient(true);
     const { ends } = watch(client, { position: 0 });
-    await expect.poll(() => ends).toEqual(['expired']);
+    await expect.poll(() => ends, PATIENCE).toEqual(['expired']);
     expect(client.lines).toMatchObject([{ type: 'ERROR', object: { code: 410, reason: 'Expired' } }]);
   });
 

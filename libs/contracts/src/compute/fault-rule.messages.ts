@@ -60,8 +60,20 @@ export const faultRuleKind = defineKind({
   spec: faultRuleSpec,
   status: faultRuleStatus,
   columns: [
-    { name: 'Commands', type: 'string', path: '.spec.match.commands', description: 'Commands that the rule strikes.' },
-    { name: 'Hosts', type: 'string', path: '.spec.match.hosts', description: 'Hosts that the rule strikes.' },
+    {
+      name: 'Commands',
+      type: 'string',
+      path: '.spec.match.commands',
+      description: 'Commands that the rule strikes.',
+      ofEmptyList: '*',
+    },
+    {
+      name: 'Hosts',
+      type: 'string',
+      path: '.spec.match.hosts',
+      description: 'Hosts that the rule strikes.',
+      ofEmptyList: '*',
+    },
     { name: 'Enabled', type: 'boolean', path: '.spec.enabled', description: 'Whether the rule is in force.' },
     { name: 'Fired', type: 'integer', path: '.status.fired', description: 'How often it has struck.' },
     { name: 'Age', type: 'date', path: '.metadata.creationTimestamp', description: 'Time since creation.' },
