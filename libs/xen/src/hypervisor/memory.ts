@@ -190,7 +190,7 @@ export class Memory {
     const domain = found.value;
     if (domain.dying !== 'alive') return fail('EINVAL');
     const { targetPages, floorPages, ratePagesPerSecond = DEFAULT_BALLOON_RATE } = target;
-    assert(ratePagesPerSecond > 0, 'a balloon driver moves at some rate');
+    assert(Number.isInteger(ratePagesPerSecond) && ratePagesPerSecond > 0, 'a balloon driver moves whole pages');
     settleBalloons(this.state, nowUs);
     if (domain.balloon) freezeBalloon(this.state, domain, nowUs);
     else this.state.ballooning.push(domid);
