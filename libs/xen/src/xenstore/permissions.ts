@@ -43,8 +43,18 @@ export const parsePermission = (text: string): Permission | null => {
   return parts[3] === '!' ? { ...entry, ignored: true } : entry;
 };
 
-export const parsePermissions = (list: PermissionList): readonly Permission[] =>
-  list.split(',').map((text) => parsePermission(text) ?? { access: 'n', domid: 0 });
+/** Lists that were looked at lately: a store has few different ones, and each look of a guest needs one. */
+const RECENT_LISTS = 1_024;
+const recent = new Map<PermissionList, readonly Permission[]>();
+
+export const parsePermissions = (list: PermissionList): readonly Permission[] => {
+  const known = recent.get(list);
+  if (known) return known;
+  const parsed = list.split(',').map((text) => parsePermission(text) ?? { access: 'n' as const, domid: 0 });
+  if (recent.size >= RECENT_LISTS) recent.clear();
+  recent.set(list, parsed);
+  return parsed;
+};
 
 const COMMA = 44;
 const ZERO = 48;

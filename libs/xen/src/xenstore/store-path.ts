@@ -40,22 +40,31 @@ const stepsOf = (path: string): string[] | null => {
   return steps;
 };
 
-/** Paths that were asked for lately, as the same ones are again and again. */
-const RECENT_PATHS = 4_096;
-const recent = new Map<string, StorePath>();
+/**
+ * Paths that were asked for lately are not parsed again: the hosts of a fleet, whose domains have the same numbers, ask for the same ones. When as
+ * many are known, those that were not asked for since are forgotten.
+ */
+const RECENT_PATHS = 16_384;
+let recent = new Map<string, StorePath>();
+let older = new Map<string, StorePath>();
+
+const remember = (path: string, parsed: StorePath): StorePath => {
+  if (recent.size >= RECENT_PATHS) {
+    older = recent;
+    recent = new Map();
+  }
+  recent.set(path, parsed);
+  return parsed;
+};
 
 const absolute = (path: string): StorePath | null => {
   const known = recent.get(path);
   if (known) return known;
+  const forgotten = older.get(path);
+  if (forgotten) return remember(path, forgotten);
   if (path.length > ABSOLUTE_PATH_MAX) return null;
-  const first = path.charCodeAt(0);
-  if (first !== SLASH && first !== AT) return null;
   const steps = stepsOf(path);
-  if (!steps) return null;
-  if (recent.size >= RECENT_PATHS) recent.clear();
-  const parsed = { path, steps };
-  recent.set(path, parsed);
-  return parsed;
+  return steps && remember(path, { path, steps });
 };
 
 /**

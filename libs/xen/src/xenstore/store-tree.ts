@@ -44,7 +44,6 @@ export const addChild = (parent: StoreNode, step: string, child: StoreNode | nul
 };
 
 export const dropChild = (parent: StoreNode, step: string): void => {
-   
   delete parent.children?.[step];
   parent.childBytes = (parent.childBytes ?? 0) - childNameBytes(step);
 };

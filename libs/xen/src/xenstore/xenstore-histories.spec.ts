@@ -123,11 +123,11 @@ class Model {
 
   get(who: number, t: Trans | undefined, path: string, need: string): Leaf {
     const leaf = this.see(who, t, path);
-    if (leaf && [...need].every((right) => this.may(who, leaf).includes(right))) return leaf;
+    if (leaf && need.split(',').every((right) => this.may(who, leaf).includes(right))) return leaf;
     let above: Leaf | undefined;
     let at = path.startsWith('@') ? '/' : up(path);
     if (who !== 0 || t) for (above = this.see(who, t, at); !above; above = this.see(who, t, at)) at = up(at);
-    const known = who === 0 || [...need].some((right) => above && this.may(who, above).includes(right));
+    const known = who === 0 || need.split(',').some((right) => above && this.may(who, above).includes(right));
     throw new Error(known && !leaf ? 'ENOENT' : 'EACCES');
   }
 
@@ -223,7 +223,7 @@ class Model {
         return this.rm(who, t, path);
       case 'setPerms': {
         if (who !== 0 && operation.perms.length > LIMITS['node-permissions']) throw new Error('ENOSPC');
-        const leaf = this.get(who, t, path, 'rwo');
+        const leaf = this.get(who, t, path, 'r,w,o');
         if (who !== 0 && leaf.perms[0]?.domid !== operation.perms[0]?.domid) throw new Error('EPERM');
         this.put(t, path, { ...leaf, perms: operation.perms });
         this.tell(t, path, 'subtree', leaf);
