@@ -1,7 +1,7 @@
 import type { DomainState, HypervisorState, NodeState } from './state.js';
 import { sum } from './state.js';
 
-/** Pages of a superpage, the extent in which libxc populates a guest (tools/libs/guest/xg_dom_boot.c: 2 MiB). */
+/** Pages of a superpage, the extent in which libxc populates a guest (tools/libs/guest/xg_dom_x86.c: 2 MiB). */
 const EXTENT_PAGES = 512;
 
 /** Where pages shall come from. */
