@@ -172,7 +172,9 @@ export class CreditSimulation implements SchedulerSimulation, Policy {
     // An idle pCPU has no ticks; they begin again on the grid that all share.
     if (next === IDLE) machine.clearTick(pcpu);
     else if (current === IDLE) machine.setTick(pcpu, this.nowNs + this.#tickNs - (this.nowNs % this.#tickNs));
-    if (current !== IDLE && this.#vcpu(current).leaving) this.#move(current);
+    if (current === IDLE || next === current) return;
+    if (this.#vcpu(current).leaving) this.#move(current);
+    else if (machine.vcpu(current).mode === 'runnable' && !machine.vcpu(current).parked) this.#callIdler(current);
   }
 
   get #tickNs(): number {
@@ -339,7 +341,6 @@ export class CreditSimulation implements SchedulerSimulation, Policy {
   #tickle(vcpu: number): void {
     const machine = this.#machine;
     const { pcpu } = machine.vcpu(vcpu);
-    const affinity = machine.affinity(vcpu);
     const current = machine.current(pcpu);
     const outranks = this.#vcpu(vcpu).priority > this.#priorityOf(current);
     const someIdle = this.state.pcpus.some((place) => place.idle);
@@ -348,19 +349,30 @@ export class CreditSimulation implements SchedulerSimulation, Policy {
       return;
     }
     if (!someIdle) return;
-    for (const mask of [affinity.soft, affinity.hard]) {
-      if (mask === null) continue;
-      const idlers = mask.map((member, number) => (this.#pcpu(number).idle ? member : 0));
-      const chosen = cycle(this.#pcpu(pcpu).lastTickled, idlers);
-      if (chosen === -1) continue;
-      this.#pcpu(pcpu).lastTickled = chosen;
-      this.#call(chosen);
-      return;
-    }
+    if (this.#callIdler(vcpu)) return;
     if (!outranks) return;
     const canMove = this.state.pcpus.some((place, number) => place.idle && machine.mayRun(current, number));
     if (canMove) this.#vcpu(current).leaving = true;
     this.#call(pcpu);
+  }
+
+  /**
+   * Makes an idle pCPU look for this vCPU, one that it prefers first. Called for what woke, and also for what was preempted: Xen leaves the latter to the
+   * next tick, which can keep a pCPU idle for some slices.
+   */
+  #callIdler(vcpu: number): boolean {
+    const { soft, hard } = this.#machine.affinity(vcpu);
+    const home = this.#pcpu(this.#machine.vcpu(vcpu).pcpu);
+    for (const mask of [soft, hard]) {
+      if (mask === null) continue;
+      const idlers = mask.map((member, number) => (this.#pcpu(number).idle ? member : 0));
+      const chosen = cycle(home.lastTickled, idlers);
+      if (chosen === -1) continue;
+      home.lastTickled = chosen;
+      this.#call(chosen);
+      return true;
+    }
+    return false;
   }
 
   #call(pcpu: number): void {

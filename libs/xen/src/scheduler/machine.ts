@@ -43,7 +43,10 @@ export interface MachineState {
   readonly domains: readonly ScheduledDomain[];
   readonly vcpus: readonly MachineVcpu[];
   readonly pcpus: readonly MachinePcpu[];
-  /** Ticks by pCPU, periods, vCPUs' waits, ends of slices by pCPU: at one time they fire in this order. */
+  /**
+   * Periods, ticks by pCPU, vCPUs' waits, ends of slices by pCPU: at one time they fire in this order. Xen sets each of them again when it fires, a little
+   * late; what is set again most often falls behind the others.
+   */
   readonly due: number[];
   readonly periods: number;
   trace: TraceEntry[] | null;
@@ -136,15 +139,15 @@ export class Machine {
   }
 
   setTick(pcpu: number, whenNs: number): void {
-    this.#timers.set(pcpu, whenNs);
+    this.#timers.set(this.state.periods + pcpu, whenNs);
   }
 
   clearTick(pcpu: number): void {
-    this.#timers.clear(pcpu);
+    this.#timers.clear(this.state.periods + pcpu);
   }
 
   setPeriod(index: number, whenNs: number): void {
-    this.#timers.set(this.pcpuCount + index, whenNs);
+    this.#timers.set(index, whenNs);
   }
 
   /** Asks that the pCPU chooses anew, once what happens now is done (Xen's SCHEDULE_SOFTIRQ). */
@@ -266,13 +269,13 @@ export class Machine {
   }
 
   #fire(timer: number, policy: Policy): void {
-    const period = timer - this.pcpuCount;
-    const vcpu = period - this.state.periods;
+    const tick = timer - this.state.periods;
+    const vcpu = tick - this.pcpuCount;
     const pcpu = vcpu - this.state.vcpus.length;
     if (pcpu >= 0) this.raise(pcpu);
     else if (vcpu >= 0) this.#turn(vcpu, policy);
-    else if (period >= 0) policy.period(period);
-    else policy.tick(timer);
+    else if (tick >= 0) policy.tick(tick);
+    else policy.period(timer);
   }
 
   /** A vCPU comes to its wait for I/O, or to the end of it. */
