@@ -9,6 +9,7 @@ import { operationAggregate } from './operation.js';
 import { operationProcess } from './operation.process.js';
 import { isOver, type OperationState } from './operation.state.js';
 import { VolumeNames } from './volume-names.js';
+import { WaitedNames } from './waited-names.js';
 
 const OPERATION = 'operation-uid';
 
@@ -132,7 +133,11 @@ const draws = fc.array(fc.constantFrom('ok', 'ok', 'no', 'not_yet', 'silence', '
 
 describe('any plan under any outcomes', () => {
   const run = (plan: readonly PlanStep[], outcomes: readonly string[]) => {
-    const process = operationProcess({ operations: new OperationIndex(), volumes: new VolumeNames() });
+    const process = operationProcess({
+      operations: new OperationIndex(),
+      volumes: new VolumeNames(),
+      waited: new WaitedNames(),
+    });
     let now = 1_000_000;
     let version = 1;
     let state: OperationState = operationAggregate.evolve(operationAggregate.initial, startedWith(plan), {

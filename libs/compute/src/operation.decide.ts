@@ -183,15 +183,12 @@ const decideStepRefused = (own: OperationOwn, command: Command): Decision => {
   return ok([tried, eventOf('OperationNeededOperator', needed)]);
 };
 
-/** Says of an attempt under way that nobody answers it; of an undo, `attempt` is the undo's. */
+/** Says of an attempt under way that nobody answers it. */
 const decideUnanswered = (own: OperationOwn, command: Command): Decision => {
   const data = trusted(operationCommands.RecordStepUnanswered, command);
   const state = stepState(own, data.name);
-  const current =
-    (state.phase === 'open' && state.attempt === data.attempt && working(own) === 'Running') ||
-    (state.phase === 'undoing' && state.undoAttempt === data.attempt && working(own) === 'Compensating');
-  if (!current || (state.unanswered?.times ?? 0) >= data.times) return NOTHING;
-  return ok([eventOf('OperationStepUnanswered', data)]);
+  const known = state.phase !== 'open' || (state.unanswered?.times ?? 0) >= data.times;
+  return known || openStep(own, data) === null ? NOTHING : ok([eventOf('OperationStepUnanswered', data)]);
 };
 
 /** The end of a compensation, once nothing is left to take back. */

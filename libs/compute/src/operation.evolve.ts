@@ -74,7 +74,6 @@ const compensating = (own: OperationOwn, at: number): OperationOwn => {
       from: at,
       refusals: 0,
       refusal: '',
-      unanswered: null,
     });
   }
   return { ...own, phase: 'Compensating', steps, stuck: null };
@@ -118,7 +117,6 @@ const undoFailed = (
     from: data.retryAt,
     refusals: state.refusals + 1,
     refusal: data.rejection.message,
-    unanswered: null,
   });
 };
 
@@ -127,7 +125,7 @@ const unanswered = (
   data: { name: string; times: number; givesUpAt: number; message: string },
 ): OperationOwn => {
   const state = stepState(own, data.name);
-  if (state.phase !== 'open' && state.phase !== 'undoing') return own;
+  if (state.phase !== 'open') return own;
   const { times, givesUpAt, message } = data;
   return withStep(own, data.name, { ...state, unanswered: { times, givesUpAt, message } });
 };
@@ -145,7 +143,6 @@ const operatorChose = (own: OperationOwn, choice: 'retry' | 'undo' | 'abandon', 
         undoAttempt: state.undoAttempt + 1,
         from: at,
         refusals: 0,
-        unanswered: null,
       }),
       phase: 'Compensating',
       stuck: null,

@@ -16,7 +16,7 @@ export const ATTEMPTS_BEFORE_OPERATOR = 7;
 
 /** How long a step waits after attempt `attempt`, having waited `waits` times since it was woken last. */
 export const waitMs = (attempt: number, waits: number): number =>
-  attempt === 1 ? FIRST_LOOK_MS : Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** waits);
+  attempt === 1 ? FIRST_LOOK_MS : Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.max(0, waits - 1));
 
 /** The pause after a refusal that `refusals` others came before. */
 export const backoffMs = (refusals: number): number => Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** refusals);

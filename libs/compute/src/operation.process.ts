@@ -248,7 +248,9 @@ const record = (
     memory.silences.forget(dispatch.commandId);
     return recordReply(key, outcome, memory.held);
   }
-  if (now < key.deadline) return memory.silences.again(dispatch, { key, message: outcome.message });
+  // An undo that nobody answers is tried anew soon, and says so by that.
+  if (now < key.deadline)
+    return key.kind === 'undo' ? null : memory.silences.again(dispatch, { key, message: outcome.message });
   memory.silences.forget(dispatch.commandId);
   const { code, message } = timedOut(key.name);
   const type = key.kind === 'do' ? 'RecordStepRefused' : 'RecordUndoRefused';

@@ -120,7 +120,7 @@ const wordsOfRetry = ({ name, state }: Troubled): string => {
 const wordsOfSilence = (own: OperationOwn): readonly string[] =>
   underWay(own).flatMap(({ name }) => {
     const state = stepState(own, name);
-    if ((state.phase !== 'open' && state.phase !== 'undoing') || state.unanswered === null) return [];
+    if (state.phase !== 'open' || state.unanswered === null) return [];
     const { times, givesUpAt, message } = state.unanswered;
     return [`${name} is not answered (${message}); asked again ${times} times, gives up at ${timestamp(givesUpAt)}`];
   });

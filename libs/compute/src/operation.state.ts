@@ -38,7 +38,6 @@ export type StepState =
       readonly from: number;
       readonly refusals: number;
       readonly refusal: string;
-      readonly unanswered: Unanswered | null;
     }
   | { readonly phase: 'undone' };
 

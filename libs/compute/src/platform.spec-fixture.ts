@@ -295,7 +295,12 @@ export class Platform {
   }
 
   /** An event of another service. */
-  async logged(category: string, streamId: Uuid, type: string): Promise<void> {
+  async logged(
+    category: string,
+    streamId: Uuid,
+    type: string,
+    left: { data?: JsonObject; document?: JsonObject } = {},
+  ): Promise<void> {
     const commandId = uuidFrom('logged', streamId, type);
     const request = {
       commandId,
@@ -305,8 +310,8 @@ export class Platform {
           streamId,
           category,
           expected: 'any' as const,
-          events: [{ type, schemaVersion: 1, data: {} }],
-          document: {},
+          events: [{ type, schemaVersion: 1, data: left.data ?? {} }],
+          document: left.document ?? {},
           ends: false,
         },
       ],

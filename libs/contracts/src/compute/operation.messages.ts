@@ -149,7 +149,7 @@ export const operationCommands = {
   RecordStepRefused: z.strictObject({ name: z.string(), attempt: z.number().int(), rejection }),
   RecordStepUndone: z.strictObject({ name: z.string(), attempt: z.number().int() }),
   RecordUndoRefused: z.strictObject({ name: z.string(), attempt: z.number().int(), rejection }),
-  /** Nobody answers a step, or its undo, which is asked again under the same id; said now and then. */
+  /** Nobody answers a step, which is asked again under the same id; said now and then. */
   RecordStepUnanswered: z.strictObject({
     name: z.string(),
     attempt: z.number().int(),
