@@ -1,5 +1,6 @@
 import { computeCompanions, computeService, type ComputeService } from '@xenolith/compute';
-import { runService, serviceConfig } from '@xenolith/runtime';
+import { runService } from '@xenolith/runtime';
+import { computeConfig } from './settings.js';
 import { registerFleetMetrics } from './fleet-metrics.js';
 
 const isCompute = (definition: object): definition is ComputeService => 'computeIndexes' in definition;
@@ -7,12 +8,13 @@ const isCompute = (definition: object): definition is ComputeService => 'compute
 /** The compute service: clusters, hosts, virtual machines, the operations on them, and fault rules. */
 await runService({
   name: 'compute',
-  config: serviceConfig,
+  config: computeConfig,
   define: () => computeService(),
-  start: async ({ engine, bus, clock, lifecycle, metrics }) => {
+  start: async ({ engine, bus, clock, config, lifecycle, metrics }) => {
     const { definition } = engine;
     if (!isCompute(definition)) return;
-    const companions = computeCompanions(definition, { bus, clock });
+    const retention = { keep: config.OPERATIONS_KEPT, lifeMs: 1000 * config.OPERATION_LIFE_SECONDS };
+    const companions = computeCompanions(definition, { bus, clock }, retention);
     await companions.start();
     lifecycle.onStop('companions', () => companions.stop());
     registerFleetMetrics(metrics.registry, { indexes: definition.computeIndexes, monitor: companions.monitor });

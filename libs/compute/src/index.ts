@@ -9,4 +9,5 @@ export * from './companions.js';
 export * from './fault-rule-pusher.js';
 export * from './heartbeat-monitor.js';
 export * from './inventory-watch.js';
+export * from './operation-sweeper.js';
 export * from './compute.descriptions.js';

@@ -29,6 +29,7 @@ import { clusterAggregate } from './cluster.js';
 import { computeReactions } from './compute.reactions.js';
 import { FaultRuleIndex } from './fault-rule.index.js';
 import { faultRuleAggregate } from './fault-rule.js';
+import { FinishedOperations } from './finished-operations.index.js';
 import { HostIndex } from './host.index.js';
 import { hostAggregate } from './host.js';
 import { strayDomainProcess } from './host.process.js';
@@ -50,6 +51,7 @@ export interface ComputeIndexes {
   readonly clusters: ClusterIndex;
   readonly faultRules: FaultRuleIndex;
   readonly operations: OperationIndex;
+  readonly finished: FinishedOperations;
   readonly volumes: VolumeNames;
   readonly waited: WaitedNames;
 }
@@ -147,6 +149,7 @@ export const computeService = (): ComputeService => {
     clusters: new ClusterIndex(),
     faultRules: new FaultRuleIndex(),
     operations: new OperationIndex(),
+    finished: new FinishedOperations(),
     volumes: new VolumeNames(),
     waited: new WaitedNames(),
   };
