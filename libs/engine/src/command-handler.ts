@@ -1,6 +1,5 @@
 import {
   assert,
-  hashOf,
   ok,
   present,
   reject,
@@ -13,7 +12,6 @@ import {
   type CommandMessage,
   type CommandResult,
   type EventLog,
-  type EventMetadata,
   type JsonObject,
   type NewEvent,
   type NewTimer,
@@ -23,6 +21,7 @@ import {
   type StreamWrite,
   type Uuid,
 } from '@xenolith/kernel';
+import { metadataOf, requestHash } from './command-origin.js';
 import { KeyLock } from './key-lock.js';
 import { LoadedStreams, type LoadedStream } from './loaded-streams.js';
 import type { IndexFeed } from './index-feed.js';
@@ -45,6 +44,8 @@ interface Touched {
   readonly before: LoadedStream;
   state: unknown;
   readonly events: NewEvent[];
+  /** What `toResource` gives for the state after all events: made once, when the decision is complete. */
+  document?: JsonObject | null;
 }
 
 interface Decided {
@@ -333,37 +334,30 @@ const evolveTouched = (stream: Touched, event: NewEvent, command: Command): void
   stream.state = stream.aggregate.evolve(stream.state, event, place) as unknown;
 };
 
-const requestHash = (message: CommandMessage): string =>
-  hashOf([message.type, message.streamId, message.data, message.expectedVersion ?? null]);
-
-const metadataOf = (message: CommandMessage): EventMetadata => ({
-  commandId: message.commandId,
-  correlationId: message.correlationId,
-  causationId: message.causationId,
-  actor: message.actor,
-  at: message.at,
-  ...(message.sourceAddress === undefined ? {} : { sourceAddress: message.sourceAddress }),
-  ...(message.traceparent === undefined ? {} : { traceparent: message.traceparent }),
-});
+const documentOf = (stream: Touched): JsonObject | null =>
+  (stream.document ??= stream.aggregate.toResource(stream.state));
 
 const writeOf = (stream: Touched): StreamWrite => ({
   streamId: stream.streamId,
   category: stream.aggregate.category,
   expected: stream.before.version === 0 ? 'no_stream' : { exact: stream.before.version },
   events: stream.events,
-  document: stream.aggregate.toResource(stream.state),
+  document: documentOf(stream),
   ends: stream.aggregate.ended?.(stream.state) ?? false,
 });
 
 const storedEvents = (request: AppendRequest, stream: Touched): IndexedEvent[] =>
   stream.events.map((event, index) => ({
     ...event,
-    eventId: uuidFrom(request.commandId, stream.streamId, index),
+    // Hashed when somebody asks: hardly anybody does.
+    get eventId() {
+      return uuidFrom(request.commandId, stream.streamId, index);
+    },
     streamId: stream.streamId,
     category: stream.aggregate.category,
     version: stream.before.version + index + 1,
     metadata: request.metadata,
-    ...(index === stream.events.length - 1 ? { document: stream.aggregate.toResource(stream.state) } : {}),
+    ...(index === stream.events.length - 1 ? { document: documentOf(stream) } : {}),
   }));
 
 const answerOf = (route: CommandRoute, message: CommandMessage, decided: Decided): Reply => {
@@ -377,7 +371,7 @@ const answerOf = (route: CommandRoute, message: CommandMessage, decided: Decided
   const answer: CommandAnswer = {
     streamId: main.streamId,
     version: main.before.version + main.events.length,
-    document: main.aggregate.toResource(main.state),
+    document: documentOf(main),
     versions,
   };
   return ok(answer as unknown as JsonObject);

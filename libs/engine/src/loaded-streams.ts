@@ -1,4 +1,4 @@
-import type { AnyAggregate, EventLog, JsonObject, StoredEvent, Uuid } from '@xenolith/kernel';
+import type { AnyAggregate, EventLog, JsonObject, NewEvent, StoredEvent, Uuid } from '@xenolith/kernel';
 import type { z } from 'zod';
 
 /** A stream's state at a version; version 0 is a stream that has no events. */
@@ -82,7 +82,7 @@ export class LoadedStreams {
   }
 
   /** Today's shape of a stored event, checked by its schema: what does not parse is a defect and must not be guessed at. */
-  private parse(aggregate: AnyAggregate, stored: StoredEvent): StoredEvent {
+  private parse(aggregate: AnyAggregate, stored: StoredEvent): NewEvent {
     let { data, schemaVersion } = stored;
     for (const upcaster of aggregate.upcasters?.[stored.type] ?? []) {
       if (upcaster.from === schemaVersion) {
@@ -91,6 +91,6 @@ export class LoadedStreams {
       }
     }
     const schema = this.schemas[stored.type];
-    return { ...stored, schemaVersion, data: schema ? (schema.parse(data) as JsonObject) : data };
+    return { type: stored.type, schemaVersion, data: schema ? (schema.parse(data) as JsonObject) : data };
   }
 }

@@ -1,3 +1,4 @@
+import type pg from 'pg';
 import { rowsOf, type SqlRunner } from './connection.js';
 
 /** Another process has begun a later epoch for this consumer: what was done since must not be saved. */
@@ -21,7 +22,24 @@ export const checkpointIn = async (
   position: number,
 ): Promise<void> => {
   const [row] = rowsOf(await runner.query(SAVE, [consumer, epoch, position]));
+  refuseLost(row, consumer, epoch);
+};
+
+const refuseLost = (row: Record<string, unknown> | undefined, consumer: string, epoch: number): void => {
   if (row?.['saved'] !== 1) throw new LeaseLost(`${consumer} is run by another process since epoch ${epoch}`);
+};
+
+/** The same in a transaction of its own, by a statement that is planned once. */
+export const saveCheckpoint = async (
+  pool: pg.Pool,
+  { consumer, epoch, position }: { readonly consumer: string; readonly epoch: number; readonly position: number },
+): Promise<void> => {
+  const { rows } = await pool.query<Record<string, unknown>>({
+    name: 'es_checkpoint',
+    text: SAVE,
+    values: [consumer, epoch, position],
+  });
+  refuseLost(rows[0], consumer, epoch);
 };
 
 /** Begins a new epoch for `consumer`; from here on checkpoints of earlier ones are refused. */

@@ -1,5 +1,5 @@
 import { headers, type MsgHdrs } from '@nats-io/transport-node';
-import type { LoggedEvent } from '@xenolith/kernel';
+import { present, type EventMetadata, type JsonObject, type LoggedEvent } from '@xenolith/kernel';
 
 /** The JetStream stream that caches the newest part of the log, and its only subject. */
 export const FEED_STREAM = 'LOG';
@@ -46,40 +46,119 @@ export interface FeedMessage {
   readonly payload: Buffer;
 }
 
+/** An event as the log holds it, its JSON columns as text: whoever only passes it on need not parse it. */
+export interface EventText extends Omit<LoggedEvent, 'data' | 'metadata' | 'document'> {
+  readonly data: string;
+  readonly metadata: string;
+  /** Undefined when the event left no document, null for a tombstone. */
+  readonly document: string | null | undefined;
+}
+
+/**
+ * What stands before the texts of an event: its members without JSON columns, and whether a document follows. A payload is the list of these as JSON,
+ * then the texts of all events, joined by the unit separator, which JSON holds only escaped. So a reader that passes over an event parses none of its
+ * texts, and most readers pass over most events.
+ */
+type EventPlace = readonly [
+  position: number,
+  streamId: string,
+  version: number,
+  eventId: string,
+  category: string,
+  type: string,
+  schemaVersion: number,
+  document: 'none' | 'tombstone' | 'text',
+];
+
+const SEPARATOR = '\u001f';
+
+const markOf = ({ document }: EventText): EventPlace[7] =>
+  document === undefined ? 'none' : document === null ? 'tombstone' : 'text';
+
+const placeText = (event: EventText): string => {
+  const { position, streamId, version, eventId, category, type, schemaVersion } = event;
+  const place: EventPlace = [position, streamId, version, eventId, category, type, schemaVersion, markOf(event)];
+  return JSON.stringify(place);
+};
+
+const textsOf = ({ data, metadata, document }: EventText): readonly string[] =>
+  typeof document === 'string' ? [data, metadata, document] : [data, metadata];
+
 /** Packs events into as few messages as the limits allow; an event that is larger than `MESSAGE_BYTES` goes alone. */
 export const packMessages = (
-  events: readonly LoggedEvent[],
+  events: readonly EventText[],
   logId: string,
   maxPayload: number,
 ): readonly FeedMessage[] => {
   const messages: FeedMessage[] = [];
-  let parts: string[] = [];
+  let places: string[] = [];
+  let texts: string[] = [];
   let bytes = 0;
-  let first: LoggedEvent | undefined;
-  let last: LoggedEvent | undefined;
+  let first: EventText | undefined;
+  let last: EventText | undefined;
   const flush = (): void => {
     if (!first || !last) return;
-    const payload = Buffer.from(`[${parts.join(',')}]`);
+    const payload = Buffer.from([`[${places.join(',')}]`, ...texts].join(SEPARATOR));
     messages.push({
       place: { first: first.position, last: last.position, lastEventId: last.eventId, logId },
       payload: payload.length > maxPayload ? Buffer.alloc(0) : payload,
     });
-    parts = [];
+    places = [];
+    texts = [];
     bytes = 0;
     first = undefined;
   };
   for (const event of events) {
-    const text = JSON.stringify(event);
-    const size = Buffer.byteLength(text) + 1;
-    if (parts.length >= MESSAGE_EVENTS || bytes + size > MESSAGE_BYTES) flush();
+    const place = placeText(event);
+    const parts = textsOf(event);
+    const size = parts.reduce((sum, text) => sum + Buffer.byteLength(text) + 1, Buffer.byteLength(place) + 1);
+    if (places.length >= MESSAGE_EVENTS || bytes + size > MESSAGE_BYTES) flush();
     first ??= event;
     last = event;
-    parts.push(text);
+    places.push(place);
+    texts.push(...parts);
     bytes += size;
   }
   flush();
   return messages;
 };
 
-export const unpackEvents = (payload: Uint8Array): readonly LoggedEvent[] =>
-  payload.length === 0 ? [] : (JSON.parse(Buffer.from(payload).toString('utf8')) as LoggedEvent[]);
+/** Parses a text when it is first asked for. */
+const parsedOnce = (text: string): (() => JsonObject) => {
+  let value: JsonObject | undefined;
+  return () => (value ??= JSON.parse(text) as JsonObject);
+};
+
+const eventOf = (place: EventPlace, data: string, metadata: string): LoggedEvent => {
+  const [position, streamId, version, eventId, category, type, schemaVersion, mark] = place;
+  const readData = parsedOnce(data);
+  const readMetadata = parsedOnce(metadata);
+  return {
+    ...{ position, streamId, version, eventId, category, type, schemaVersion },
+    get data() {
+      return readData();
+    },
+    get metadata() {
+      return readMetadata() as unknown as EventMetadata;
+    },
+    ...(mark === 'tombstone' ? { document: null } : {}),
+  };
+};
+
+const withDocument = (event: LoggedEvent, text: string): LoggedEvent => {
+  const readDocument = parsedOnce(text);
+  return Object.defineProperty(event, 'document', { enumerable: true, get: readDocument });
+};
+
+export const unpackEvents = (payload: Uint8Array): readonly LoggedEvent[] => {
+  if (payload.length === 0) return [];
+  const [places = '[]', ...texts] = Buffer.from(payload.buffer, payload.byteOffset, payload.length)
+    .toString('utf8')
+    .split(SEPARATOR);
+  let next = 0;
+  const text = (): string => present(texts[next++], 'a feed message holds the texts of all its events');
+  return (JSON.parse(places) as readonly EventPlace[]).map((place) => {
+    const event = eventOf(place, text(), text());
+    return place[7] === 'text' ? withDocument(event, text()) : event;
+  });
+};

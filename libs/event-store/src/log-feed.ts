@@ -1,7 +1,7 @@
 import type { NatsConnection } from '@nats-io/transport-node';
 import type { LogFeed, LoggedEvent, Subscription } from '@xenolith/kernel';
 import type pg from 'pg';
-import { beginEpoch, checkpointIn, LeaseLost } from './checkpoints.js';
+import { beginEpoch, checkpointIn, LeaseLost, saveCheckpoint } from './checkpoints.js';
 import { openPool, type SqlRunner, WRITE_LIMIT_MS } from './connection.js';
 import type { EventStore } from './event-store.js';
 import { FeedTail } from './feed-tail.js';
@@ -21,7 +21,7 @@ const IDLE_MS = 5000;
  * A runner saves its checkpoint no more often than this: measured, a save after each batch of a busy log took a third of all transactions. After a crash
  * the next runner sees that much again, which its handler must bear in any case.
  */
-const CHECKPOINT_EVERY_MS = 100;
+const CHECKPOINT_EVERY_MS = 500;
 
 export type FollowerStep = 'lease-taken' | 'before-batch' | 'batch-handled' | 'checkpoint-saved';
 
@@ -181,7 +181,9 @@ class Feed implements StoreLogFeed {
     };
     const save = async (): Promise<void> => {
       if (saved >= handled) return;
-      await runner.checkpointIn(this.#checkpoints, handled);
+      const position = handled;
+      await saveCheckpoint(this.#checkpoints, { consumer: name, epoch: begun.epoch, position });
+      saved = position;
       nextSave = performance.now() + CHECKPOINT_EVERY_MS;
       await this.#options.failpoint?.('checkpoint-saved');
     };

@@ -10,8 +10,9 @@ import type {
   StreamVersion,
   Uuid,
 } from '@xenolith/kernel';
-import type pg from 'pg';
+import pg from 'pg';
 import { EventStoreFault } from './append-batcher.js';
+import type { EventText } from './feed-message.js';
 
 const EVENT_COLUMNS = `e.stream_id, e.version, e.event_id, e.category, e.type, e.schema_version, e.data, e.meta`;
 
@@ -38,13 +39,30 @@ interface EventRow {
   readonly meta: EventMetadata;
 }
 
-interface LogRow extends EventRow {
+interface LogPlaceRow {
   readonly position: string;
-  readonly body: JsonObject | null;
+  readonly category: string;
   /** Null when the event left no document. */
   readonly shape: number | null;
-  /** Active shapes by category; null or missing is 1. */
-  readonly active: Readonly<Record<string, number>> | null;
+  /** Active shapes by category, as JSON text where JSON is not parsed; null or missing is 1. */
+  readonly active: Readonly<Record<string, number>> | string | null;
+}
+
+interface LogRow extends EventRow, LogPlaceRow {
+  readonly position: string;
+  readonly category: string;
+  readonly body: JsonObject | null;
+}
+
+interface LogTextRow extends LogPlaceRow {
+  readonly stream_id: Uuid;
+  readonly version: string;
+  readonly event_id: Uuid;
+  readonly type: string;
+  readonly schema_version: number;
+  readonly data: string;
+  readonly meta: string;
+  readonly body: string | null;
 }
 
 const storedEvent = (row: EventRow): StoredEvent => ({
@@ -108,12 +126,15 @@ export const streamReader = (pool: pg.Pool): ReadStream => {
 };
 
 /** How much a row is wanted among those of the same event: the active shape first, else the newest. */
-const preference = ({ shape, active, category }: LogRow): number =>
-  shape === null ? -1 : shape === (active?.[category] ?? 1) ? Number.MAX_SAFE_INTEGER : shape;
+const preference = ({ shape, active, category }: LogPlaceRow): number => {
+  if (shape === null) return -1;
+  const shapes = typeof active === 'string' ? (JSON.parse(active) as Readonly<Record<string, number>>) : active;
+  return shape === (shapes?.[category] ?? 1) ? Number.MAX_SAFE_INTEGER : shape;
+};
 
 /** One row for each event. While documents are being rebuilt, an event comes once for each shape that its document has. */
-const withOneShape = (rows: readonly LogRow[]): readonly LogRow[] => {
-  const chosen: LogRow[] = [];
+const withOneShape = <Row extends LogPlaceRow>(rows: readonly Row[]): readonly Row[] => {
+  const chosen: Row[] = [];
   for (const row of rows) {
     const last = chosen.at(-1);
     if (last?.position !== row.position) chosen.push(row);
@@ -129,6 +150,38 @@ export const readLog = async (
 ): Promise<readonly LoggedEvent[]> => {
   const { rows } = await pool.query<LogRow>({ name: 'es_read_log', text: READ_LOG, values: [after, limit] });
   return withOneShape(rows).map(loggedEvent);
+};
+
+const asText = (text: string): string => text;
+
+/** Leaves JSON as PostgreSQL wrote it. */
+const jsonAsText: pg.CustomTypesConfig = {
+  getTypeParser: (id, format) =>
+    id === pg.types.builtins.JSON ? asText : (pg.types.getTypeParser(id, format) as (text: string) => unknown),
+};
+
+const eventText = (row: LogTextRow): EventText => ({
+  position: Number(row.position),
+  streamId: row.stream_id,
+  version: Number(row.version),
+  eventId: row.event_id,
+  category: row.category,
+  type: row.type,
+  schemaVersion: row.schema_version,
+  data: row.data,
+  metadata: row.meta,
+  document: row.shape === null ? undefined : row.body,
+});
+
+/** The same with the JSON unparsed, for who only passes it on. */
+export const readLogTexts = async (pool: pg.Pool, after: number, limit: number): Promise<readonly EventText[]> => {
+  const { rows } = await pool.query<LogTextRow>({
+    name: 'es_read_log',
+    text: READ_LOG,
+    values: [after, limit],
+    types: jsonAsText,
+  });
+  return withOneShape(rows).map(eventText);
 };
 
 interface CommandRow {

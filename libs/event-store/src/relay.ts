@@ -11,7 +11,7 @@ import type { NatsConnection } from '@nats-io/transport-node';
 import type pg from 'pg';
 import { FEED_STREAM, FEED_SUBJECT, MESSAGE_EVENTS, packMessages, placeHeaders, readPlace } from './feed-message.js';
 import type { FeedMessage } from './feed-message.js';
-import { readLog } from './reads.js';
+import { readLog, readLogTexts } from './reads.js';
 import type { Failpoint, Report } from './reporting.js';
 
 /** The feed is a cache: whoever needs more reads Postgres. In memory, as it is rebuilt within a second. */
@@ -82,7 +82,7 @@ export class Relay {
     try {
       for (;;) {
         const cursor = (this.#cursor ??= await this.#heal());
-        const events = await readLog(this.#options.pool, cursor.position, READ_EVENTS);
+        const events = await readLogTexts(this.#options.pool, cursor.position, READ_EVENTS);
         const maxPayload = this.#options.nats.info?.max_payload ?? 2 ** 20;
         for (const message of packMessages(events, cursor.logId, maxPayload)) await this.#publish(cursor, message);
         if (events.length === 0 && !(await this.#stands(cursor))) {

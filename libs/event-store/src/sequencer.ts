@@ -56,6 +56,9 @@ export interface Sequencer {
   state(): SequencerState;
 }
 
+/** What `es.sequence` says of the window that it took. */
+type SequenceState = 'done' | 'open' | 'more' | 'fenced';
+
 /** One time of holding the lock; over when its connection is. */
 interface Term {
   over: boolean;
@@ -96,7 +99,7 @@ class Candidate {
   }
 
   async run(): Promise<void> {
-    this.#pings = this.#options.nats?.subscribe(APPENDED_SUBJECT, { callback: () => this.#work.wake() });
+    this.#pings = this.#options.nats?.subscribe(APPENDED_SUBJECT, { callback: () => this.#pinged() });
     while (!this.#isStopped()) {
       try {
         await this.#campaign();
@@ -116,6 +119,11 @@ class Candidate {
     await finished;
     this.#role = 'stopped';
     await this.#pool.end();
+  }
+
+  /** A candidate has nothing to do with the news: it would only ask for the lock at each. */
+  #pinged(): void {
+    if (this.#role === 'holder') this.#work.wake();
   }
 
   /** Waits for the lock, then works until something breaks. The lock goes with the connection. */
@@ -189,13 +197,17 @@ class Candidate {
   async #sequenceLoop(session: pg.Client, term: Term): Promise<void> {
     let limit = WINDOW_EVENTS;
     let nextWindow = 0;
+    // Whoever pinged has committed; only who comes by itself looks first whether there is anything.
+    let known = false;
     while (!this.#isOver(term)) {
-      await this.#work.rest(nextWindow - performance.now(), () => this.#isOver(term));
-      const standing = await this.#look(session);
-      if (standing !== 'closed') {
-        await this.#work.wait(standing === 'open' ? OPEN_MS : POLL_MS);
-        continue;
+      if (!known) {
+        const standing = await this.#look(session);
+        if (standing !== 'closed') {
+          known = await this.#work.wait(standing === 'open' ? OPEN_MS : POLL_MS);
+          continue;
+        }
       }
+      await this.#work.rest(nextWindow - performance.now(), () => this.#isOver(term));
       await this.#options.failpoint?.('before-sequence');
       const { state, numbered } = await this.#sequence(session, limit);
       if (state === 'fenced') throw new Fenced(`epoch ${this.#epoch} is over`);
@@ -207,8 +219,9 @@ class Candidate {
       if (state === 'timeout') limit = Math.max(1, Math.floor(limit / 4));
       else if (state === 'more') limit = numbered > 0 ? WINDOW_EVENTS : Math.min(WIDEST_WINDOW, limit * 4);
       else limit = WINDOW_EVENTS;
-      // All that is left waits for an open transaction.
-      if (state === 'done' && numbered === 0) await this.#work.wait(OPEN_MS);
+      // A window that gave nothing is looked at before it is tried again: trying takes a transaction id, looking does not.
+      known = state === 'done' || state === 'open' ? await this.#work.wait(state === 'open' ? OPEN_MS : POLL_MS) : true;
+      known &&= numbered > 0;
     }
   }
 
@@ -229,9 +242,9 @@ class Candidate {
   async #sequence(
     session: pg.Client,
     limit: number,
-  ): Promise<{ readonly state: 'done' | 'more' | 'fenced' | 'timeout'; readonly numbered: number }> {
+  ): Promise<{ readonly state: SequenceState | 'timeout'; readonly numbered: number }> {
     try {
-      const { rows } = await session.query<{ state: 'done' | 'more' | 'fenced'; head: string; numbered: string }>({
+      const { rows } = await session.query<{ state: SequenceState; head: string; numbered: string }>({
         name: 'es_sequence',
         text: 'select state, head, numbered from es.sequence($1, $2)',
         values: [this.#epoch, limit],

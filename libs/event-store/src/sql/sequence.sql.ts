@@ -39,7 +39,8 @@ end $$`;
  * then starts at the lowest transaction that stayed back, and what has a position already is passed over.
  *
  * A backlog is taken in parts of about \`p_limit\` events by lowering the horizon, as a window may end at any transaction id below the
- * first open one. \`state\` is 'fenced' when a later epoch has begun, 'more' when the horizon was lowered, else 'done'.
+ * first open one. \`state\` is 'fenced' when a later epoch has begun, 'more' when the horizon was lowered, 'open' when what is left waits for an open
+ * transaction, else 'done'.
  */
 export const createSequence = `
 create or replace function es.sequence(p_epoch bigint, p_limit int, out state text, out head bigint, out numbered bigint)
@@ -89,15 +90,20 @@ begin
     into numbered, v_next;
   head := v_head.position + numbered;
   update es.seq_head set position = sequence.head, next_txid = coalesce(v_next, v_horizon) where id = 1;
+  if state = 'done' and (v_next is not null or exists (select from es.events e where e.txid >= v_horizon)) then
+    state := 'open';
+  end if;
 end $$`;
 
 /** True when every event that committed below \`p_txid\` has a position. Reads only, so that it takes no transaction id. */
 export const createSettled = `
-create or replace function es.settled(p_txid xid8) returns boolean language sql stable
-set enable_seqscan = off
+create or replace function es.settled(p_txid xid8) returns boolean language plpgsql stable
+-- Not in SQL: that language plans its body at every call, which takes ten times as long as the look.
+set enable_seqscan = off set plan_cache_mode = force_generic_plan
 as $$
-  select h.next_txid <= pg_snapshot_xmax(pg_current_snapshot()) and not exists (
+begin
+  return (select h.next_txid <= pg_snapshot_xmax(pg_current_snapshot()) and not exists (
     select from es.events e where e.txid >= h.next_txid and e.txid < p_txid
       and not exists (select from es.event_log l where l.seq = e.seq))
-  from es.seq_head h where h.id = 1
-$$`;
+  from es.seq_head h where h.id = 1);
+end $$`;
