@@ -6,3 +6,4 @@ export * from './storage.service.js';
 export * from './volume.aggregate.js';
 export * from './volume.decide.js';
 export * from './volume.js';
+export * from './volume.state.js';

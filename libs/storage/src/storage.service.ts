@@ -20,7 +20,8 @@ import { IMAGE_CATEGORY, imageAggregate } from './image.js';
 import { STORAGE_DOMAIN_CATEGORY, storageDomainAggregate } from './storage-domain.js';
 import { StorageIndex } from './storage.index.js';
 import { volumeAggregate } from './volume.aggregate.js';
-import { VOLUME_CATEGORY, type VolumeState } from './volume.js';
+import { VOLUME_CATEGORY } from './volume.js';
+import type { VolumeState } from './volume.state.js';
 
 /** Answer to whoever got a lease: the token that its host must show to the storage. */
 const attachAnswer = (state: unknown, streamId: Uuid): Reply => {

@@ -9,7 +9,7 @@ import {
   type NewEvent,
   type Result,
 } from '@xenolith/kernel';
-import type { Volume } from './volume.js';
+import type { Volume } from './volume.state.js';
 
 const FIXED = ['storageDomain', 'source', 'format', 'provisioning'] as const;
 

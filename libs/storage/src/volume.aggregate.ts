@@ -1,7 +1,8 @@
 import { objectResource } from '@xenolith/contracts';
 import type { Aggregate } from '@xenolith/kernel';
 import { decideVolume } from './volume.decide.js';
-import { evolveVolume, VOLUME_CATEGORY, volumeConsequences, volumeRules, type VolumeState } from './volume.js';
+import { evolveVolume, VOLUME_CATEGORY, volumeConsequences, volumeRules } from './volume.js';
+import type { VolumeState } from './volume.state.js';
 
 /**
  * A deleted volume's stream is not ended: a machine's disk has its uid from the machine, and a start whose first attempt was undone makes the

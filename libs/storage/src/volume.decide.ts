@@ -27,7 +27,8 @@ import {
   type Result,
 } from '@xenolith/kernel';
 import { keepSettled } from './volume-changes.js';
-import { volumeRules, type Volume, type VolumeState } from './volume.js';
+import { volumeRules } from './volume.js';
+import type { Volume, VolumeState } from './volume.state.js';
 
 type Events = Result<readonly NewEvent[]>;
 

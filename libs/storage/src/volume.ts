@@ -5,8 +5,6 @@ import {
   timestamp,
   volumeKind,
   type ObjectRules,
-  type ObjectState,
-  type PresentObject,
   type VolumeAllocation,
   type VolumeLease,
   type VolumeOwnEvent,
@@ -23,20 +21,7 @@ import {
 } from '@xenolith/kernel';
 import { STORAGE_DOMAIN_CATEGORY } from './storage-domain.js';
 import { onVolumeSpecChange } from './volume-changes.js';
-
-export interface VolumeOwn {
-  readonly allocation: VolumeAllocation;
-  readonly lease: VolumeLease | null;
-  /** The newest token that was granted; the next is one more, for ever. */
-  readonly fencingToken: number;
-  /** The run whose lease ended last: older runs of that machine get none any more. */
-  readonly lastRun: { readonly virtualMachine: string; readonly incarnation: number } | null;
-  /** When the lease began or ended last. */
-  readonly leaseChangedAt: string;
-}
-
-export type VolumeState = ObjectState<VolumeSpec, VolumeOwn>;
-export type Volume = PresentObject<VolumeSpec, VolumeOwn>;
+import type { VolumeOwn, VolumeState } from './volume.state.js';
 
 export const VOLUME_CATEGORY = categoryOf(volumeKind);
 

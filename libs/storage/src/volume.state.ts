@@ -1,0 +1,15 @@
+import type { ObjectState, PresentObject, VolumeAllocation, VolumeLease, VolumeSpec } from '@xenolith/contracts';
+
+export interface VolumeOwn {
+  readonly allocation: VolumeAllocation;
+  readonly lease: VolumeLease | null;
+  /** The newest token that was granted; the next is one more, for ever. */
+  readonly fencingToken: number;
+  /** The run whose lease ended last: older runs of that machine get none any more. */
+  readonly lastRun: { readonly virtualMachine: string; readonly incarnation: number } | null;
+  /** When the lease began or ended last. */
+  readonly leaseChangedAt: string;
+}
+
+export type VolumeState = ObjectState<VolumeSpec, VolumeOwn>;
+export type Volume = PresentObject<VolumeSpec, VolumeOwn>;
