@@ -1,4 +1,5 @@
 import { assert } from '@xenolith/kernel';
+import { sizeControlDomain, type ControlDomainSize } from './dom0/sizing.js';
 
 const GIBIBYTE = 2 ** 30;
 const MEBIBYTE = 2 ** 20;
@@ -88,23 +89,11 @@ export const numaNodesOf = (profile: HardwareProfile): readonly NumaNode[] => {
   }));
 };
 
-/** What Dom0 gets. `memoryBytes` is a whole number of MiB. */
-export interface ControlDomainSize {
-  readonly vcpus: number;
-  readonly memoryBytes: number;
-}
+export type { ControlDomainSize } from './dom0/sizing.js';
 
-/**
- * Dom0's size as XenServer's installer chooses it since platform 2.9.0 (xenserver/python-libs `xcp/dom0.py`, `default_memory_v3` and
- * `default_vcpus`).
- */
-export const controlDomainOf = (profile: HardwareProfile): ControlDomainSize => {
-  // The installer counts 256 MiB that the hypervisor took before it looked.
-  const hostMiB = profile.memoryBytes / MEBIBYTE + 256;
-  const memoryMiB = Math.min((1024 + Math.floor(hostMiB * 0.05)) & ~0xf, 8192);
-  const bound = memoryMiB < 2048 ? 4 : memoryMiB < 4096 ? 8 : 16;
-  return { vcpus: Math.max(1, Math.min(threadsOf(profile), bound)), memoryBytes: memoryMiB * MEBIBYTE };
-};
+/** Dom0's size as XenServer's installer chooses it since platform 2.9.0. */
+export const controlDomainOf = (profile: HardwareProfile): ControlDomainSize =>
+  sizeControlDomain('xenserver-v3', { memoryBytes: profile.memoryBytes, threads: threadsOf(profile) });
 
 /** Xen's own heap and text. Assumption: rounded up from what `xl info` leaves unexplained on a small host. */
 const XEN_FIXED_BYTES = 128 * MEBIBYTE;

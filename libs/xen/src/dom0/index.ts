@@ -1,0 +1,5 @@
+export * from './daemons.js';
+export * from './network-state.js';
+export * from './networking.js';
+export * from './release-profile.js';
+export * from './sizing.js';
