@@ -20,7 +20,12 @@ export class FinishedOperations implements Index {
 
   /** Those that ended first, in their order, and when they did. */
   oldest(atMost: number): readonly (readonly [Uuid, number])[] {
-    return [...this.ends.entries().take(atMost)];
+    const oldest: (readonly [Uuid, number])[] = [];
+    for (const entry of this.ends) {
+      if (oldest.length >= atMost) break;
+      oldest.push(entry);
+    }
+    return oldest;
   }
 
   /** `listener` is called whenever one more has ended. */
