@@ -288,7 +288,11 @@ const plainMove = (model: PlainPorts, move: Move): unknown => {
     case 'reset':
       for (const mine of model.rows.filter(({ domid }) => domid === move.domid)) model.remove(mine);
       return null;
-    default:
+    case 'send':
+    case 'close':
+    case 'mask':
+    case 'unmask':
+    case 'take':
       return row ? plainPortMove(model, move.do, row) : 'EINVAL';
   }
 };
