@@ -88,9 +88,16 @@ export class Collector {
     );
     if (blocking.length === 0) return this.release(event, owner, { finalizer: FOREGROUND_FINALIZER });
     return blocking.flatMap((dependent) => {
+      // What another living object owns too is let go of, not deleted, as Kubernetes does with dependents that have a solid owner.
+      if (isChangeable(dependent) && this.hasOtherOwner(dependent, uid))
+        return this.release(event, dependent, { owner: uid });
       const policy = this.index.dependentsOf(dependent.uid).length > 0 ? 'Foreground' : 'Background';
       return this.deletions(event, [dependent.uid], { policy, again: false });
     });
+  }
+
+  private hasOtherOwner(dependent: CollectedObject, than: Uuid): boolean {
+    return dependent.owners.some(({ uid }) => uid !== than && this.index.get(uid)?.deleting === false);
   }
 
   private emptyNamespace(event: LoggedEvent, name: string, uid: Uuid): readonly Dispatch[] {
