@@ -167,7 +167,14 @@ export const runCommand = (state: NetworkState, command: NetworkCommand): Outcom
     case 'masquerade':
       if (!state.masquerade.includes(command.network)) state.masquerade.push(command.network);
       return done(null);
-    default:
+    case 'mac':
+    case 'arp':
+    case 'mtu':
+    case 'up':
+    case 'down':
+    case 'flush':
+    case 'addAddress':
+    case 'proxyArp':
       return runOnLink(state, command);
   }
 };

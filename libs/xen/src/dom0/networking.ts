@@ -17,7 +17,7 @@ export interface VifAddress {
   readonly devid: number;
 }
 
-/** The back-end's name (docs/misc/vif naming: `vif<domid>.<devid>`). */
+/** The back-end's name (docs/man/xl-network-configuration.5.pod, `vifname`). */
 export const vifName = ({ domid, devid }: VifAddress): string => `vif${domid}.${devid}`;
 /** The interface that a device model serves for the same device (`tap` since qemu-dm, `-emu` in libxl). */
 export const tapName = (vif: VifAddress, tool: 'xm' | 'xl' = 'xl'): string =>
