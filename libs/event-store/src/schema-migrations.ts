@@ -1,0 +1,74 @@
+import { DataSource, type MigrationInterface, type QueryRunner } from 'typeorm';
+import { lockKey, READ_LIMIT_MS, WRITE_LIMIT_MS } from './connection.js';
+import { FUNCTIONS, schemaHash } from './schema-hash.js';
+import { createTables, forbidChanges } from './sql/schema.sql.js';
+
+const refuseDown = async (): Promise<void> =>
+  Promise.reject(new Error('the event store is never migrated down: restore a backup'));
+
+class CreateTables1763760000001 implements MigrationInterface {
+  readonly name = 'CreateTables1763760000001';
+  async up(runner: QueryRunner): Promise<void> {
+    for (const statement of createTables) await runner.query(statement);
+  }
+  readonly down = refuseDown;
+}
+
+class ForbidChanges1763760000002 implements MigrationInterface {
+  readonly name = 'ForbidChanges1763760000002';
+  async up(runner: QueryRunner): Promise<void> {
+    for (const statement of forbidChanges) await runner.query(statement);
+  }
+  readonly down = refuseDown;
+}
+
+/** Functions are code: whenever their text differs from what was applied, they are made anew. A changed signature makes another one, so that older processes keep theirs. */
+const applyFunctions = async (runner: QueryRunner): Promise<void> => {
+  const hash = schemaHash();
+  await runner.query('create table if not exists es.applied (name text primary key, hash text not null)');
+  const known = (await runner.query(`select hash from es.applied where name = 'functions'`)) as { hash: string }[];
+  if (known[0]?.hash === hash) return;
+  for (const statement of FUNCTIONS) await runner.query(statement);
+  await runner.query(
+    `insert into es.applied values ('functions', $1) on conflict (name) do update set hash = excluded.hash`,
+    [hash],
+  );
+};
+
+const MIGRATION_LOCK = lockKey('xenolith/migrations');
+
+/** Waiting for another process's migration is bounded by this and no open transaction. */
+const WAIT_LIMIT_MS = READ_LIMIT_MS;
+
+/**
+ * Brings the schema `es` up to date. Safe to call from several processes at once: one migrates, the others wait for it. Each migration is a
+ * transaction of at most a second, as an open one holds every reader of the log back.
+ */
+export const migrate = async (databaseUrl: string): Promise<void> => {
+  const source = new DataSource({
+    type: 'postgres',
+    url: databaseUrl,
+    applicationName: 'xenolith-migrate',
+    schema: 'public',
+    migrations: [CreateTables1763760000001, ForbidChanges1763760000002],
+    migrationsTableName: 'xenolith_event_store_migrations',
+    migrationsTransactionMode: 'each',
+    // One connection waits with the lock, one migrates.
+    poolSize: 2,
+    extra: {
+      options: `-c statement_timeout=${WRITE_LIMIT_MS} -c idle_in_transaction_session_timeout=${WRITE_LIMIT_MS}`,
+    },
+  });
+  await source.initialize();
+  const guard = source.createQueryRunner();
+  try {
+    await guard.query(`set statement_timeout = ${WAIT_LIMIT_MS}`);
+    await guard.query('select pg_advisory_lock($1)', [MIGRATION_LOCK]);
+    await source.runMigrations({ transaction: 'each' });
+    await applyFunctions(guard);
+    await guard.query('select pg_advisory_unlock($1)', [MIGRATION_LOCK]);
+  } finally {
+    await guard.release();
+    await source.destroy();
+  }
+};
