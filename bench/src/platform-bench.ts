@@ -1,7 +1,8 @@
 import { ApiClient } from './api-client.js';
 import { Machines } from './machines.js';
 import { Platform } from './platform.js';
-import { closedLoop, floorRow, limitRow, percentile, progress, type Row } from './report.js';
+import { cpuMsByProcess } from './process-cpu.js';
+import { closedLoop, floorRow, limitRow, percentile, progress, shareRow, type Row } from './report.js';
 
 const GROUP = 'platform';
 /** Enough for all machines of the run. */
@@ -12,6 +13,8 @@ const UNLOADED_MACHINES = 200;
 const CALLERS = 64;
 const WARM_UP_MS = 10_000;
 const RUN_MS = 30_000;
+/** What 200 machines a second on two cores leave for each. */
+const CPU_PER_MACHINE_MS = 10;
 
 /** Machines created one at a time and many at once on a platform of its own, over HTTPS; and how soon it is back after a stop. */
 export const benchPlatform = async (): Promise<readonly Row[]> => {
@@ -36,9 +39,16 @@ const benchMachines = async (platform: Platform): Promise<readonly Row[]> => {
     progress(`machines by ${CALLERS} callers for ${RUN_MS / 1000} s`);
     const loadedMs: number[] = [];
     await closedLoop(CALLERS, WARM_UP_MS, (caller, turn) => machines.create(`warm-${caller}-${turn}`));
+    const processes = await platform.processes();
+    const before = await cpuMsByProcess(processes);
     const rate = await closedLoop(CALLERS, RUN_MS, async (caller, turn) => {
       loadedMs.push(await machines.create(`many-${caller}-${turn}`));
     });
+    const after = await cpuMsByProcess(processes);
+    const perMachine = processes.map(({ name }) => ({
+      name,
+      ms: ((after.get(name) ?? 0) - (before.get(name) ?? 0)) / loadedMs.length,
+    }));
     const what = 'create VM to Running, one at a time';
     return [
       limitRow({ group: GROUP, what: `${what}, p50`, ours: percentile(tookMs, 0.5), unit: 'ms', limit: 50 }),
@@ -51,10 +61,28 @@ const benchMachines = async (platform: Platform): Promise<readonly Row[]> => {
         unit: 'ms',
         limit: 1000,
       }),
+      ...cpuRows(perMachine),
     ];
   } finally {
     client.close();
   }
+};
+
+/** CPU for each machine moves less than rates and delays do when others use the machine too. */
+const cpuRows = (perMachine: readonly { readonly name: string; readonly ms: number }[]): readonly Row[] => {
+  const whole = perMachine.reduce((sum, { ms }) => sum + ms, 0);
+  return [
+    limitRow({
+      group: GROUP,
+      what: 'CPU for each VM, all processes',
+      ours: whole,
+      unit: 'ms',
+      limit: CPU_PER_MACHINE_MS,
+    }),
+    ...perMachine.map(({ name, ms }) =>
+      shareRow({ group: GROUP, what: `CPU for each VM, ${name}`, ours: ms, unit: 'ms', whole }),
+    ),
+  ];
 };
 
 const benchSecondStart = async (platform: Platform): Promise<Row> => {

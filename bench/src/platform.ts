@@ -6,12 +6,15 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { z } from 'zod';
+import type { NamedProcess } from './process-cpu.js';
 
 const XENOLITH = resolve(import.meta.dirname, '../../xenolith');
 const START_LIMIT_MS = 120_000;
 
 /** What `up` keeps in its data folder of the servers that it started. */
 const settings = z.object({ databasePassword: z.string(), ports: z.looseObject({ postgres: z.number() }) });
+
+const status = z.looseObject({ processes: z.array(z.looseObject({ name: z.string(), pid: z.number() })) });
 
 const freePort = async (): Promise<number> => {
   const server = createServer();
@@ -58,6 +61,11 @@ export class Platform {
     await this.#run(['down']);
   }
 
+  /** The processes that it consists of, its supervisor aside. */
+  async processes(): Promise<readonly NamedProcess[]> {
+    return status.parse(JSON.parse(await this.#run(['status', '-o', 'json']))).processes;
+  }
+
   async databaseUrl(): Promise<string> {
     const { databasePassword, ports } = settings.parse(
       JSON.parse(await readFile(join(this.data, 'settings.json'), 'utf8')),
@@ -70,7 +78,10 @@ export class Platform {
     await rm(this.data, { recursive: true, force: true });
   }
 
-  async #run(command: readonly string[]): Promise<void> {
-    await promisify(execFile)(XENOLITH, [...command, '--data', this.data], { timeout: START_LIMIT_MS });
+  async #run(command: readonly string[]): Promise<string> {
+    const { stdout } = await promisify(execFile)(XENOLITH, [...command, '--data', this.data], {
+      timeout: START_LIMIT_MS,
+    });
+    return stdout;
   }
 }

@@ -49,6 +49,16 @@ export const floorRow = (row: { group: string; what: string; ours: number; unit:
   reached: row.ours >= row.floor,
 });
 
+/** A part of a whole, which has no target of its own. */
+export const shareRow = (row: { group: string; what: string; ours: number; unit: string; whole: number }): Row => ({
+  ...row,
+  against: 'whole',
+  theirs: row.whole,
+  ratio: row.ours / row.whole,
+  target: 'none',
+  reached: true,
+});
+
 const figure = (value: number): string =>
   value >= 100 ? Math.round(value).toLocaleString('en') : value.toPrecision(3);
 
