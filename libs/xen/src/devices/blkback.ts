@@ -130,6 +130,8 @@ export const qdiskFrontendChanged = (draft: BackendDraft): void => {
     }
     case XENBUS.closed:
     case XENBUS.unknown:
+      // qemu acts on a change alone: it has gone round already.
+      if (front === XENBUS.closed && draft.end.state === XENBUS.initWait && isOnline(draft)) return;
       disconnect(draft);
       switchTo(draft, XENBUS.closed);
       // A device that is to stay goes round to InitWait at once, for the next driver of the guest.

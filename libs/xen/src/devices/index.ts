@@ -7,3 +7,8 @@ export * from './ring.js';
 export * from './xenbus.js';
 export * from './xenbus-backend.js';
 export * from './xenbus-frontend.js';
+export * from './block-request.js';
+export * from './flow.js';
+export * from './packet.js';
+export * from './vbd.js';
+export * from './passthrough.js';

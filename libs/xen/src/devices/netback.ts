@@ -59,8 +59,8 @@ const stepTowards = (draft: BackendDraft, wanted: Wanted): void => {
     case XENBUS.unknown:
     case XENBUS.initialised:
     case XENBUS.reconfiguring:
-    case XENBUS.reconfigured: // netback is never in the last four.
-    {
+    case XENBUS.reconfigured: {
+      // netback is never in the last four.
       switchState(draft, XENBUS.closed);
       return;
     }

@@ -20,6 +20,8 @@ export interface FrontendEnd {
   /** The driver was asked to let go and waits for the back-end. */
   readonly leaving: boolean;
   readonly registered: boolean;
+  /** It took up a device again that its back-end still has Closed. */
+  readonly reopening: boolean;
   /** Size of a connected disk in sectors of 512 bytes. */
   readonly sectors: number | null;
 }
@@ -34,6 +36,7 @@ export const createFrontend = (driver: FrontendDriver, device: Device, vcpus: nu
   asking: false,
   leaving: false,
   registered: false,
+  reopening: false,
   sectors: null,
 });
 
@@ -170,6 +173,9 @@ const leave = (draft: Draft, other: number): void => {
 const lookAtOtherEnd = (draft: Draft): void => {
   if (!draft.end.registered) return;
   const other = stateAt(draft.view, backendOf(draft.end.device));
+  // netfront's probe waits for the back-end to leave Closed; else the last closing would close the device anew.
+  if (draft.end.reopening && other === XENBUS.closed && !draft.end.leaving) return;
+  draft.end = { ...draft.end, reopening: false };
   if (draft.end.leaving) {
     leave(draft, other);
     return;
@@ -209,7 +215,7 @@ const publish = (draft: Draft, queues: readonly Queue[]): void => {
 
 const reopen = (draft: Draft): void => {
   if (draft.end.state !== XENBUS.closed) return;
-  draft.end = { ...draft.end, registered: true, leaving: false };
+  draft.end = { ...draft.end, registered: true, leaving: false, reopening: true };
   switchTo(draft, XENBUS.initialising);
   lookAtOtherEnd(draft);
 };
