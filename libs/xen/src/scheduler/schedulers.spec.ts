@@ -82,7 +82,7 @@ describe.each(BOTH)('%s', (_name, Simulation) => {
     const domains = flat(count).flatMap((_, pcpu) =>
       [1, 2, 4].map((times, index) => busy(pcpu * 3 + index + 1, 256 * times, 1, { on: [pcpu] })),
     );
-    const times = used(Simulation.start({ places: flat(count), domains }), count > 16 ? 1 : RUN_S);
+    const times = used(Simulation.start({ places: flat(count), domains }), count > 16 ? 4 : RUN_S);
     for (const domain of domains) {
       const share = times.get(domain.domid) ?? 0;
       expect(Math.abs(share - domain.weight / (7 * 256)), `domain ${domain.domid}`).toBeLessThanOrEqual(0.01);
