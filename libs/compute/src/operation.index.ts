@@ -1,12 +1,19 @@
 import type { Index, IndexedEvent } from '@xenolith/engine';
 import type { StoredDocument, Uuid } from '@xenolith/kernel';
 
-/** Which operations wait for which stream: what happens there wakes them. */
+/** Operations by name, and which of them wait for which stream: what happens there wakes them. */
 export class OperationIndex implements Index {
   readonly name = 'operations';
   readonly categories = ['operation'];
   private readonly byStream = new Map<string, Set<Uuid>>();
   private readonly byOperation = new Map<Uuid, readonly string[]>();
+  private readonly uids = new Map<string, Uuid>();
+  private readonly names = new Map<Uuid, string>();
+
+  /** An operation is the target of another one when an operator makes his choice. */
+  uid(namespace: string, name: string): Uuid | undefined {
+    return this.uids.get(`${namespace}/${name}`);
+  }
 
   /** Those that wait longest, in their order. `stream` is a uid, or the key of a thing that may not exist yet (`operation.waits.ts`). */
   waitingFor(stream: string, atMost: number): readonly Uuid[] {
@@ -16,6 +23,8 @@ export class OperationIndex implements Index {
   load(documents: readonly StoredDocument[]): void {
     this.byStream.clear();
     this.byOperation.clear();
+    this.uids.clear();
+    this.names.clear();
     for (const stored of documents) this.set(stored.streamId, stored.document);
   }
 
@@ -23,7 +32,22 @@ export class OperationIndex implements Index {
     if (event.document !== undefined) this.set(event.streamId, event.document);
   }
 
+  private setName(operation: Uuid, document: StoredDocument['document'] | null): void {
+    const before = this.names.get(operation);
+    if (document === null) {
+      this.names.delete(operation);
+      if (before !== undefined && this.uids.get(before) === operation) this.uids.delete(before);
+      return;
+    }
+    if (before !== undefined) return;
+    const { namespace, name } = document['metadata'] as { namespace?: string; name: string };
+    const key = `${namespace ?? ''}/${name}`;
+    this.names.set(operation, key);
+    this.uids.set(key, operation);
+  }
+
   private set(operation: Uuid, document: StoredDocument['document'] | null): void {
+    this.setName(operation, document);
     for (const stream of this.byOperation.get(operation) ?? []) {
       const waiting = this.byStream.get(stream);
       waiting?.delete(operation);

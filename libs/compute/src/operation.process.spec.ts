@@ -276,7 +276,7 @@ describe('an operation that fails', () => {
         ownerReferences: [],
         managedFields: [],
       },
-      spec: { target: { kind: 'Operation', name: 'x', uid: broken()?.uid }, action: 'abandon', parameters: {} },
+      spec: { target: { kind: 'Operation', name: broken()?.name }, action: 'abandon', parameters: {} },
     });
     expect(platform.operations().map(({ phase }) => phase)).toEqual(['Succeeded', 'Failed', 'Succeeded']);
     expect(platform.machine('web').currentOperations).toEqual({});

@@ -281,9 +281,10 @@ export class Platform {
     return { finalizers: [], ...(this.document(uid)?.['metadata'] as object) } as never;
   }
 
-  operations(): readonly { uid: Uuid; action: string; phase: string; document: JsonObject }[] {
+  operations(): readonly { uid: Uuid; name: string; action: string; phase: string; document: JsonObject }[] {
     return this.store.documents(['operation']).documents.map(({ streamId, document }) => ({
       uid: streamId,
+      name: (document['metadata'] as { name: string }).name,
       action: (document['spec'] as { action: string }).action,
       phase: (document['status'] as { phase: string }).phase,
       document,

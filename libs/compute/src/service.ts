@@ -80,12 +80,17 @@ const prepareDeleteHost = (message: CommandMessage, machines: VirtualMachineInde
 };
 
 /** The target of a new operation is named; its stream is found by uid. */
-const prepareOperation = (message: CommandMessage, machines: VirtualMachineIndex): Result<JsonObject> => {
+const prepareOperation = (message: CommandMessage, indexes: ComputeIndexes): Result<JsonObject> => {
   const data = message.data as unknown as ChangeData;
   const target = data.spec['target'] as { kind?: string; name?: string; uid?: string } | undefined;
-  if (data.intent !== 'create' || target?.kind !== virtualMachineKind.kind || target.uid !== undefined)
-    return ok(message.data);
-  const uid = machines.uid(data.metadata.namespace ?? '', target.name ?? '');
+  if (data.intent !== 'create' || target === undefined || target.uid !== undefined) return ok(message.data);
+  const [namespace, name] = [data.metadata.namespace ?? '', target.name ?? ''];
+  const uid =
+    target.kind === operationKind.kind
+      ? indexes.operations.uid(namespace, name)
+      : target.kind === virtualMachineKind.kind
+        ? indexes.machines.uid(namespace, name)
+        : undefined;
   return ok(uid === undefined ? message.data : { ...message.data, spec: { ...data.spec, target: { ...target, uid } } });
 };
 
@@ -128,7 +133,7 @@ const routes = (indexes: ComputeIndexes): readonly CommandRoute[] => {
     ...objectRoutes(virtualMachineKind, 'virtualmachine'),
     ...routesFor('virtualmachine', { ...machineRecords, ReportDomainStopped: reportDomainStoppedData }),
     { type: 'ExamineDomain', category: 'virtualmachine', schema: ExamineDomain, answer: examined },
-    { ...changeOperation, prepare: (message) => prepareOperation(message, machines) },
+    { ...changeOperation, prepare: (message) => prepareOperation(message, indexes) },
     deleteOperation,
     ...routesFor('operation', operationRecords),
     ...objectRoutes(faultRuleKind, 'faultrule'),
