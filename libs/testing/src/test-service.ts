@@ -10,7 +10,8 @@ import {
   type Uuid,
 } from '@xenolith/kernel';
 import { MemoryBus } from './memory-bus.js';
-import { MemoryEventLog, type MemoryLatency } from './memory-event-log.js';
+import { MemoryEventLog } from './memory-event-log.js';
+import type { MemoryLatency } from './memory-store.js';
 import { VirtualClock } from './virtual-clock.js';
 
 /** What an engine looks like to its tests: this lib stands below it. */
