@@ -135,7 +135,7 @@ describe('a request to a disk', () => {
     ['half a logical sector', { segments: [{ ...page, lastSector: 3 }] }, { ...disk, sectorSize: 4096 }, true, error],
     ['a whole logical sector, in units of 512 bytes', { sector: 8 }, { ...disk, sectorSize: 4096 }, true, okay],
     ['a logical sector from its middle', { sector: 4 }, { ...disk, sectorSize: 4096 }, true, error],
-  ] as const)('%s', (_name, more, on, writable, status) => {
+  ] as const)('%s', (...[, more, on, writable, status]) => {
     expect(answerBlkifRequest(request(more), on, writable)).toBe(status);
   });
 });

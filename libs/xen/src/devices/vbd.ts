@@ -16,8 +16,11 @@ const LETTERS = 26;
 const LARGEST_DISK = 2 ** 20 - 1;
 const LARGEST_PARTITION = 255;
 
-const diskOfLetters = (letters: string): number =>
-  [...letters].reduce((disk, letter) => (disk + 1) * LETTERS + letter.charCodeAt(0) - 97, -1);
+const diskOfLetters = (letters: string): number => {
+  let disk = -1;
+  for (let index = 0; index < letters.length; index += 1) disk = (disk + 1) * LETTERS + letters.charCodeAt(index) - 97;
+  return disk;
+};
 
 const lettersOfDisk = (disk: number): string =>
   (disk >= LETTERS ? lettersOfDisk(Math.floor(disk / LETTERS) - 1) : '') + String.fromCharCode(97 + (disk % LETTERS));
