@@ -32,7 +32,8 @@ const patience = (domain: DomainState): readonly Task[] => domain.tasks.filter((
 
 /** Begins to build the domain (again): it is up when the task is done. */
 export const beginBuild = (draft: Draft, domain: DomainState, timing: HostTiming): void => {
-  const duration = buildMs(timing, { memoryBytes: domain.settings.staticMaxBytes, devices: domain.settings.devices });
+  const { staticMaxBytes, disks, nics } = domain.settings;
+  const duration = buildMs(timing, { memoryBytes: staticMaxBytes, devices: disks.length + nics.length });
   const due = draft.host.at + jittered(duration, draft.host.seed, label(domain, 'build'));
   putDomain(draft, { ...domain, phase: 'building', tasks: [...patience(domain), { due, do: 'built' }] });
 };

@@ -3,13 +3,40 @@ import type { HardwareProfile, ProfileName } from './hardware-profile.js';
 
 export type OnGuestEnd = 'destroy' | 'restart' | 'preserve';
 
+export interface DiskSettings {
+  readonly name: string;
+  readonly volume: string;
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+}
+
+export interface NicSettings {
+  readonly name: string;
+  readonly mac: string;
+  readonly bridge: string;
+  readonly ips: readonly string[];
+}
+
 /** What the host must know of a guest to run it. */
 export interface DomainSettings {
   readonly name: string;
   readonly guestType: GuestType;
+  /** On line at boot; more, up to `maxVcpus`, may follow. */
   readonly vcpus: number;
+  readonly maxVcpus: number;
+  /** Share of the CPUs under contention, 1 to 65535. */
+  readonly weight: number;
+  /** Percent of one CPU; 0: none. */
+  readonly cap: number;
+  /** Hard affinity in xl's syntax; empty: none. */
+  readonly pin: string;
   readonly staticMaxBytes: number;
-  readonly devices: number;
+  /** What it gets at boot. */
+  readonly dynamicMaxBytes: number;
+  readonly disks: readonly DiskSettings[];
+  readonly nics: readonly NicSettings[];
+  /** Of an HVM guest: it has front-ends; one without is served by qemu-dm. */
+  readonly pvDrivers: boolean;
   readonly ignoresShutdown: boolean;
   /** Absent: the host's. */
   readonly bootMs?: number;

@@ -1,0 +1,207 @@
+import { memoryOverheadBytes, reject, type Uuid } from '@xenolith/kernel';
+import type { HostInput } from '../host-model.js';
+import { PAGE_BYTES } from '../hypervisor/index.js';
+import { plan } from './agenda.js';
+import { askToStop } from './domain-store.js';
+import { stopGuest } from './guest-life.js';
+import { newGuest, rememberEnded, US_PER_MS, type Host, type Machine } from './host-state.js';
+import {
+  answer,
+  beginBuild,
+  beginRestart,
+  beginTeardown,
+  pauseDomain,
+  refuse,
+  runningAnswer,
+  toolstack,
+  unpauseDomain,
+} from './toolstack.js';
+
+type Input<Do extends HostInput['do']> = Extract<HostInput, { do: Do }>;
+interface OnRun {
+  readonly ticket: string;
+  readonly uid: Uuid;
+  readonly incarnation: number;
+}
+
+const knownRun = (host: Host, input: OnRun): number =>
+  Math.max(host.state.ended[input.uid] ?? 0, host.state.machines[input.uid]?.incarnation ?? 0);
+
+const refuseStale = (host: Host, input: OnRun): void =>
+  refuse(
+    host,
+    input.ticket,
+    reject(
+      'host_stale_incarnation',
+      `the command is for run ${input.incarnation} of machine ${input.uid}; ${host.state.name} knows run ${knownRun(host, input)} already`,
+    ),
+  );
+
+const isOver = (machine: Machine): boolean => machine.phase === 'ending' || machine.phase === 'shutdown';
+
+const isStarting = (machine: Machine): boolean =>
+  machine.phase !== 'up' || (!machine.paused && machine.guest.phase !== 'up');
+
+const freeBytes = (host: Host): number => {
+  const info = host.hypervisor.physicalInfo(host.state.nowUs);
+  return (info.freePages - info.outstandingPages) * PAGE_BYTES;
+};
+
+const start = (host: Host, input: Input<'start'>): void => {
+  const { settings, uid, incarnation, ticket } = input;
+  const machine = host.state.machines[uid];
+  if (machine?.incarnation === incarnation && !isOver(machine)) {
+    if (isStarting(machine)) machine.waiting.push({ ticket, for: 'start' });
+    else answer(host, ticket, runningAnswer(host, machine));
+    return;
+  }
+  if (knownRun(host, input) > incarnation || host.state.ended[uid] === incarnation) {
+    refuseStale(host, input);
+    return;
+  }
+  if (machine) {
+    const message = `run ${machine.incarnation} of ${settings.name} is still on ${host.state.name} as domain ${machine.domid}; destroy it first`;
+    refuse(host, ticket, reject('host_domain_exists', message));
+    return;
+  }
+  const { guestType, maxVcpus, staticMaxBytes, dynamicMaxBytes } = settings;
+  const neededBytes = dynamicMaxBytes + memoryOverheadBytes({ guestType, vcpus: maxVcpus, staticMaxBytes });
+  const free = freeBytes(host);
+  if (neededBytes > free) {
+    const message = `${settings.name} needs ${neededBytes} bytes on ${host.state.name} (overhead included), ${free} are free`;
+    refuse(host, ticket, reject('host_out_of_memory', message, { details: { neededBytes, freeBytes: free } }));
+    return;
+  }
+  beginBuild(host, {
+    uid,
+    incarnation,
+    domid: -1,
+    phase: 'building',
+    restart: null,
+    asked: null,
+    paused: input.paused,
+    settings,
+    guest: newGuest(),
+    devices: [],
+    waiting: [{ ticket, for: 'start' }],
+  });
+};
+
+/** The machine that a command is for; otherwise the command is answered here: a younger run refuses it, an absent one is `gone`. */
+const addressed = (host: Host, input: OnRun, gone: () => void): Machine | null => {
+  const machine = host.state.machines[input.uid];
+  if (knownRun(host, input) > input.incarnation) refuseStale(host, input);
+  else if (machine?.incarnation !== input.incarnation) gone();
+  else return machine;
+  return null;
+};
+
+const unknownDomain = (host: Host, input: OnRun): void =>
+  refuse(
+    host,
+    input.ticket,
+    reject('host_unknown_domain', `${host.state.name} runs no domain of machine ${input.uid}`),
+  );
+
+const endCleanly = (host: Host, machine: Machine, input: Input<'shutdown'> | Input<'reboot'>): void => {
+  const { uid, ticket, timeoutMs } = input;
+  const what = input.do === 'shutdown' ? 'poweroff' : 'reboot';
+  machine.waiting.push({ ticket, for: input.do === 'shutdown' ? 'end' : 'reboot' });
+  const dueUs = host.state.nowUs + timeoutMs * US_PER_MS;
+  plan(host.state.agenda, dueUs, { do: 'giveUp', uid, ticket, timeoutMs });
+  // A domain that is being built has no home yet in which its guest could read this.
+  if (machine.phase === 'up') askToStop(host, machine, what);
+  else machine.asked = what;
+};
+
+const shutdown = (host: Host, input: Input<'shutdown'>): void => {
+  const machine = addressed(host, input, () => answer(host, input.ticket, {}));
+  if (!machine) return;
+  if (input.mode === 'clean' && !isOver(machine)) {
+    endCleanly(host, machine, input);
+    return;
+  }
+  machine.waiting.push({ ticket: input.ticket, for: 'end' });
+  beginTeardown(host, machine);
+};
+
+const reboot = (host: Host, input: Input<'reboot'>): void => {
+  const machine = addressed(host, input, () => unknownDomain(host, input));
+  if (!machine) return;
+  if (machine.phase === 'ending') {
+    unknownDomain(host, input);
+    return;
+  }
+  if (input.mode === 'clean' && machine.phase !== 'shutdown') {
+    endCleanly(host, machine, input);
+    return;
+  }
+  machine.waiting.push({ ticket: input.ticket, for: 'reboot' });
+  machine.asked = null;
+  beginRestart(host, machine, 'asked');
+};
+
+const setPaused = (host: Host, input: Input<'pause'> | Input<'unpause'>): void => {
+  const machine = addressed(host, input, () => unknownDomain(host, input));
+  if (!machine) return;
+  if (isOver(machine)) {
+    unknownDomain(host, input);
+    return;
+  }
+  const paused = input.do === 'pause';
+  const changes = paused !== machine.paused;
+  machine.paused = paused;
+  if (changes && machine.phase === 'up') {
+    if (paused) pauseDomain(host, machine);
+    else unpauseDomain(host, machine);
+  }
+  answer(host, input.ticket, runningAnswer(host, machine));
+};
+
+const destroy = (host: Host, input: Input<'destroy'>): void => {
+  const machine = host.state.machines[input.uid];
+  // A run that is not come yet must not come later either.
+  if (machine?.incarnation !== input.incarnation) rememberEnded(host, input.uid, input.incarnation);
+  // An older run that is still here is one that the platform believes gone: it ends with the younger.
+  if (machine && machine.incarnation <= input.incarnation) {
+    machine.waiting.push({ ticket: input.ticket, for: 'end' });
+    beginTeardown(host, machine);
+  } else answer(host, input.ticket, {});
+};
+
+/** Somebody has waited long enough for a guest to obey. */
+export const giveUp = (host: Host, uid: Uuid, ticket: string, timeoutMs: number): void => {
+  const machine = host.state.machines[uid];
+  if (!machine?.waiting.some((waiting) => waiting.ticket === ticket)) return;
+  machine.waiting = machine.waiting.filter((waiting) => waiting.ticket !== ticket);
+  const why = machine.paused ? 'it is paused and cannot run' : 'it did not stop';
+  const message = `the guest of ${machine.settings.name} was asked to stop and given ${timeoutMs} ms, but ${why}; use a hard shutdown to end it`;
+  refuse(host, ticket, reject('guest_ignored_shutdown', message));
+};
+
+/** Applies a command to one of the host's machines. */
+export const applyCommand = (host: Host, input: Exclude<HostInput, { do: 'crash' }>): void => {
+  switch (input.do) {
+    case 'start':
+      start(host, input);
+      return;
+    case 'shutdown':
+      shutdown(host, input);
+      return;
+    case 'reboot':
+      reboot(host, input);
+      return;
+    case 'pause':
+    case 'unpause':
+      setPaused(host, input);
+      return;
+    case 'destroy':
+      destroy(host, input);
+      return;
+    case 'guestEnds': {
+      const machine = host.state.machines[input.uid];
+      if (machine?.phase === 'up' && !machine.paused) stopGuest(host, machine, input.reason, toolstack);
+      return;
+    }
+  }
+};

@@ -1,0 +1,90 @@
+import { randomFrom } from '@xenolith/kernel';
+import { cpuShares, type DemandingDomain } from '../scheduler/index.js';
+import { HARDWARE_PROFILES, threadsOf } from '../hardware-profile.js';
+import type { ActivityOf, DomainState } from '../hypervisor/index.js';
+import { cpusOf } from '../hypervisor/index.js';
+import type { Host, Machine } from './host-state.js';
+
+const NS_PER_US = 1_000;
+/** What a vCPU of Dom0 uses for itself. Assumption: daemons and timers of an idle control domain. */
+const CONTROL_DOMAIN_DEMAND = 0.01;
+/** A guest that boots keeps a CPU busy. */
+const BOOTING_DEMAND = 1;
+
+/** Share of each vCPU that an idle or busy guest wants, drawn for each machine; assumption, skewed to idle as the Azure traces are. */
+const levelOf = (host: Host, machine: Machine): number =>
+  0.005 + 0.995 * randomFrom(`${host.state.seed}/${machine.uid}/level`).next() ** 3;
+
+const demandOf = (host: Host, machine: Machine, vcpu: number): number => {
+  switch (machine.guest.phase) {
+    case 'off':
+    case 'ended':
+      return 0;
+    case 'loading':
+    case 'probing':
+      return vcpu === 0 ? BOOTING_DEMAND : 0;
+    case 'up':
+      return levelOf(host, machine);
+  }
+};
+
+const demandsOf = (host: Host, domain: DomainState): DemandingDomain => {
+  const uid = host.state.byDomid[domain.domid];
+  const machine = uid === undefined ? undefined : host.state.machines[uid];
+  const halted = domain.controllerPauses > 0 || domain.shutdownCode !== null || domain.dying !== 'alive';
+  return {
+    weight: domain.weight,
+    cap: domain.cap,
+    vcpus: domain.vcpus.map((vcpu, id) => {
+      const own = machine ? demandOf(host, machine, id) : CONTROL_DOMAIN_DEMAND;
+      const demand = halted || !vcpu.online ? 0 : own;
+      return vcpu.hardAffinity === null ? { demand } : { demand, hardAffinity: cpusOf(vcpu.hardAffinity) };
+    }),
+  };
+};
+
+/** Something changed that the schedulers look at. What each vCPU gets is worked out once, before time goes on. */
+export const accountCpu = (host: Host): void => {
+  host.state.cpu.stale = true;
+};
+
+/** Books the CPU time up to now and works out anew what each vCPU gets. */
+export const settleCpu = (host: Host): void => {
+  const { cpu, hypervisor, nowUs, profile } = host.state;
+  if (!cpu.stale) return;
+  const domains = Object.values(hypervisor.domains);
+  const shares = cpuShares(
+    threadsOf(HARDWARE_PROFILES[profile]),
+    domains.map((domain) => demandsOf(host, domain)),
+  );
+  const passedNs = (nowUs - cpu.sinceUs) * NS_PER_US;
+  const booked: typeof cpu.domains = {};
+  for (const [index, domain] of domains.entries()) {
+    const before = cpu.domains[domain.domid];
+    const now = shares[index] ?? [];
+    booked[domain.domid] = {
+      usedNs: now.map((_share, id) => (before?.usedNs[id] ?? 0) + Math.round((before?.shares[id] ?? 0) * passedNs)),
+      shares: now.map(({ share }) => share),
+      steals: now.map(({ steal }) => steal),
+    };
+  }
+  host.state.cpu = { sinceUs: nowUs, stale: false, domains: booked };
+};
+
+/** What the hypervisor answers of vCPUs: a vCPU that gets more than half of a CPU is shown as running. */
+export const activityAt =
+  (host: Host, nowUs: number): ActivityOf =>
+  (domid, vcpu) => {
+    const account = host.state.cpu.domains[domid];
+    const share = account?.shares[vcpu] ?? 0;
+    const passedNs = (nowUs - host.state.cpu.sinceUs) * NS_PER_US;
+    return {
+      running: share > 0.5 || (domid === 0 && vcpu === 0),
+      blocked: share <= 0.5,
+      cpuTimeNs: Math.round((account?.usedNs[vcpu] ?? 0) + share * passedNs),
+    };
+  };
+
+/** CPUs that a domain keeps busy. */
+export const cpusUsed = (host: Host, domid: number): number =>
+  (host.state.cpu.domains[domid]?.shares ?? []).reduce((sum, share) => sum + share, 0);

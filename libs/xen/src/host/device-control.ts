@@ -1,0 +1,408 @@
+import { assert, randomFrom } from '@xenolith/kernel';
+import {
+  addDevice,
+  backendOf,
+  backendStep,
+  backendWatches,
+  blockDeviceNodes,
+  createBackend,
+  createFrontend,
+  deviceTaskStep,
+  deviceTaskWatches,
+  frontendStep,
+  frontendWatches,
+  hotplugDurationUs,
+  networkDeviceNodes,
+  removeDevice,
+  runHotplug,
+  SECTOR_BYTES,
+  vbdNumber,
+  XENBUS,
+  type BackendView,
+  type BackendWake,
+  type Device,
+  type DeviceNodes,
+  type DeviceTaskStep,
+  type DeviceTaskWake,
+  type FrontendWake,
+  type HotplugHost,
+  type PhysicalDisk,
+  type Queue,
+  type RingRequest,
+  type WatchToken,
+  type XenbusAction,
+} from '../devices/index.js';
+import type { Outcome } from '../outcome.js';
+import { plan } from './agenda.js';
+import { controlDomainCpus } from './control-domain.js';
+import { deviceNamed, type Host, type Machine, type MachineDevice, type Watcher } from './host-state.js';
+import { transact, unwatch, viewOf, watch } from './store-access.js';
+
+/** Frames of guests' rings. The content of pages is not modelled: every ring has a frame number of its own and nothing in it. */
+const FIRST_RING_FRAME = 0x1000;
+
+const tokenOf = (who: Watcher, machine: Machine, device: MachineDevice, why: string): string =>
+  `${who} ${machine.domid} ${device.name} ${why}`;
+
+const diskOf = (machine: Machine, device: MachineDevice): PhysicalDisk | null => {
+  const disk = machine.settings.disks.find(({ name }) => name === device.name);
+  if (!disk) return null;
+  return {
+    sectors: Math.floor(disk.sizeBytes / SECTOR_BYTES),
+    sectorSize: SECTOR_BYTES,
+    physicalSectorSize: SECTOR_BYTES,
+    cdrom: false,
+    removable: false,
+    flush: true,
+    discard: null,
+  };
+};
+
+/** Where a volume's block device lies on the host. */
+export const volumePath = (volume: string): string => `/dev/xenolith/${volume}`;
+
+/** Numbers of a volume's device-mapper node (major 253 in Documentation/admin-guide/devices.txt: experimental), always the same for a volume. */
+const volumeNumbers = (path: string): string => `fd:${randomFrom(path).below(0xfffff).toString(16)}`;
+
+const hotplugHost = (host: Host, machine: Machine): HotplugHost => ({
+  ...viewOf(host.xenstore, 0),
+  hasLink: () => false,
+  // The platform makes a network's bridge on a host before it plugs anything into it.
+  bridgeKind: () => 'linux',
+  addressOf: () => '10.0.0.1',
+  mtuOf: () => 1500,
+  findDisk: (path) =>
+    machine.settings.disks.some(({ volume }) => volumePath(volume) === path)
+      ? { kind: 'phy', numbers: volumeNumbers(path), node: path }
+      : null,
+  sharedWith: () => null,
+});
+
+const ALPHABET = 26;
+const FIRST_LETTER = 'a'.charCodeAt(0);
+
+/** Name of the n-th disk in its guest: xvda … xvdz, xvdaa … */
+const diskNodeName = (index: number): string => {
+  const last = String.fromCharCode(FIRST_LETTER + (index % ALPHABET));
+  if (index < ALPHABET) return `xvd${last}`;
+  return `xvd${String.fromCharCode(FIRST_LETTER + Math.floor(index / ALPHABET) - 1)}${last}`;
+};
+
+const diskNumber = (index: number): number => {
+  const number = vbdNumber(diskNodeName(index));
+  assert(number.ok, 'the name of a disk has a number');
+  return number.value;
+};
+
+const deviceNodes = (machine: Machine, device: MachineDevice): DeviceNodes => {
+  const { settings } = machine;
+  if (device.kind === 'disk') {
+    const index = settings.disks.findIndex(({ name }) => name === device.name);
+    const disk = settings.disks[index];
+    return blockDeviceNodes(device.device, {
+      vdev: diskNodeName(index),
+      target: volumePath(disk?.volume ?? ''),
+      format: 'raw',
+      writable: disk?.readOnly !== true,
+      cdrom: false,
+      removable: false,
+      discard: true,
+      script: null,
+      guestIsPv: settings.guestType === 'pv',
+    });
+  }
+  const nic = settings.nics.find(({ name }) => name === device.name);
+  return networkDeviceNodes(device.device, {
+    mac: nic?.mac ?? '',
+    bridge: nic?.bridge ?? '',
+    script: null,
+    type: 'vif',
+    ip: nic && nic.ips.length > 0 ? nic.ips.join(' ') : null,
+    vifname: null,
+    gatewaydev: null,
+    mtu: null,
+    rate: null,
+  });
+};
+
+const newDevice = (name: string, kind: MachineDevice['kind'], device: Device): MachineDevice => ({
+  name,
+  kind,
+  device,
+  task: null,
+  script: null,
+  scripts: 0,
+  back: null,
+  front: null,
+  mappings: [],
+});
+
+/** The devices of a machine's domain, before anything was done for them. */
+export const devicesOf = (machine: Machine): MachineDevice[] => {
+  const of = { domid: machine.domid, backendDomid: 0 };
+  return [
+    ...machine.settings.disks.map(({ name }, index) =>
+      newDevice(name, 'disk', { kind: 'vbd', backendKind: 'vbd', devid: diskNumber(index), ...of }),
+    ),
+    ...machine.settings.nics.map(({ name }, index) =>
+      newDevice(name, 'nic', { kind: 'vif', backendKind: 'vif', devid: index, ...of }),
+    ),
+  ];
+};
+
+// The toolstack's work on a device.
+
+const setToolWatches = (host: Host, machine: Machine, device: MachineDevice, set: typeof watch): void => {
+  for (const path of device.task ? deviceTaskWatches(device.task) : [])
+    set(host, 0, path, tokenOf('tool', machine, device, 'state'));
+};
+
+const performTask = (host: Host, machine: Machine, device: MachineDevice, step: DeviceTaskStep): void => {
+  setToolWatches(host, machine, device, unwatch);
+  device.task = step.task;
+  setToolWatches(host, machine, device, watch);
+  const { domid, uid } = machine;
+  const { dueUs } = step.task;
+  if (dueUs !== null) plan(host.state.agenda, dueUs, { do: 'deviceTimer', uid, domid, device: device.name, dueUs });
+  for (const action of step.actions)
+    switch (action.do) {
+      case 'transaction':
+        transact(host, 0, action.operations);
+        break;
+      case 'runHotplug': {
+        device.scripts += 1;
+        device.script = { run: action.run, number: device.scripts };
+        const durationUs = host.timing.deviceMs === 0 ? 0 : hotplugDurationUs(action.run);
+        const due = host.state.nowUs + durationUs;
+        plan(host.state.agenda, due, { do: 'script', uid, domid, device: device.name, number: device.scripts });
+        break;
+      }
+      case 'killHotplug':
+        device.script = null;
+        break;
+    }
+};
+
+const toolView = (host: Host) => viewOf(host.xenstore, 0);
+
+export const beginAdd = (host: Host, machine: Machine, device: MachineDevice): void => {
+  const nodes = deviceNodes(machine, device);
+  performTask(host, machine, device, addDevice(device.device, nodes, toolView(host), host.state.nowUs));
+};
+
+/** By force: the domain is being destroyed, and its guest is not asked. */
+export const beginRemove = (host: Host, machine: Machine, device: MachineDevice): void => {
+  device.script = null;
+  performTask(host, machine, device, removeDevice(device.device, 'on', toolView(host), host.state.nowUs));
+};
+
+export const wakeTask = (host: Host, machine: Machine, device: MachineDevice, wake: DeviceTaskWake): void => {
+  if (device.task === null || device.task.phase === 'done') return;
+  performTask(host, machine, device, deviceTaskStep(device.task, wake, toolView(host), host.state.nowUs));
+};
+
+/** The script came to its end. */
+export const endScript = (host: Host, machine: Machine, device: MachineDevice, number: number): void => {
+  if (device.script?.number !== number) return;
+  const result = runHotplug(device.script.run, hotplugHost(host, machine));
+  device.script = null;
+  if (result === null) return;
+  transact(host, 0, result.operations);
+  wakeTask(host, machine, device, { why: 'scriptEnded', exit: result.exit });
+};
+
+// The two ends.
+
+const granted = (host: Host, owner: number, to: number, frame: number): Outcome<number> =>
+  host.hypervisor.grants.permitAccess(owner, { to, frame });
+
+const allocate = (host: Host, device: Device, request: RingRequest): Queue[] | 'ENOSPC' => {
+  const queues: Queue[] = [];
+  for (let queue = 0; queue < request.queues; queue += 1) {
+    const rings: number[][] = [];
+    for (let ring = 0; ring < request.ringsPerQueue; ring += 1) {
+      const pages: number[] = [];
+      for (let page = 0; page < request.pagesPerRing; page += 1) {
+        const ref = granted(host, device.domid, device.backendDomid, FIRST_RING_FRAME + pages.length);
+        if (!ref.ok) return 'ENOSPC';
+        pages.push(ref.value);
+      }
+      rings.push(pages);
+    }
+    const ports: number[] = [];
+    for (let port = 0; port < request.portsPerQueue; port += 1) {
+      const found = host.hypervisor.events.allocUnbound(device.domid, device.domid, device.backendDomid);
+      if (!found.ok) return 'ENOSPC';
+      ports.push(found.value);
+    }
+    queues.push({ rings, ports });
+  }
+  return queues;
+};
+
+const freeRings = (host: Host, domid: number, queues: readonly Queue[]): void => {
+  for (const queue of queues) {
+    for (const port of queue.ports) host.hypervisor.events.close(domid, port);
+    for (const ref of queue.rings.flat()) host.hypervisor.grants.endAccess(domid, ref);
+  }
+};
+
+const mapRings = (host: Host, device: MachineDevice, queues: readonly Queue[]): boolean => {
+  const { domid, backendDomid } = device.device;
+  for (const queue of queues) {
+    for (const ref of queue.rings.flat()) {
+      const mapped = host.hypervisor.grants.map(backendDomid, { granter: domid, ref, readonly: false });
+      if (mapped.status !== 0) return false;
+      device.mappings.push(mapped.value);
+    }
+    for (const port of queue.ports)
+      if (!host.hypervisor.events.bindInterdomain(backendDomid, domid, port).ok) return false;
+  }
+  return true;
+};
+
+const unmapRings = (host: Host, device: MachineDevice): void => {
+  for (const handle of device.mappings.splice(0)) host.hypervisor.grants.unmap(device.device.backendDomid, handle);
+};
+
+const backendView = (host: Host, machine: Machine, device: MachineDevice): BackendView => ({
+  ...viewOf(host.xenstore, device.device.backendDomid),
+  openDisk: () => diskOf(machine, device),
+  inFlight: 0,
+});
+
+export const wakeBack = (host: Host, machine: Machine, device: MachineDevice, wake: BackendWake): void => {
+  if (device.back === null) return;
+  const step = backendStep(device.back, wake, backendView(host, machine, device));
+  device.back = step.end;
+  for (const action of step.actions) performBack(host, machine, device, action);
+};
+
+const performBack = (host: Host, machine: Machine, device: MachineDevice, action: XenbusAction): void => {
+  switch (action.do) {
+    case 'transaction':
+      transact(host, device.device.backendDomid, action.operations);
+      return;
+    case 'mapRings':
+      wakeBack(
+        host,
+        machine,
+        device,
+        mapRings(host, device, action.queues) ? { why: 'ringsMapped' } : { why: 'mappingFailed', errno: 'EINVAL' },
+      );
+      return;
+    case 'unmapRings':
+      unmapRings(host, device);
+      return;
+    case 'unregister':
+      setBackWatches(host, machine, device, unwatch);
+      return;
+    case 'allocateRings':
+    case 'freeRings':
+      // Only front-ends share rings.
+      return;
+  }
+};
+
+const setBackWatches = (host: Host, machine: Machine, device: MachineDevice, set: typeof watch): void => {
+  if (device.back === null) return;
+  for (const { path, token } of backendWatches(device.back))
+    set(host, device.device.backendDomid, path, tokenOf('back', machine, device, token));
+};
+
+/** The serving domain's bus finds a new directory: the driver takes the device up. */
+export const probeBack = (host: Host, machine: Machine, device: MachineDevice): void => {
+  if (device.back !== null) return;
+  if (toolView(host).read(`${backendOf(device.device)}/state`) !== String(XENBUS.initialising)) return;
+  const driver = device.kind === 'disk' ? 'blkback' : 'netback';
+  device.back = createBackend(driver, device.device, controlDomainCpus(host));
+  setBackWatches(host, machine, device, watch);
+  wakeBack(host, machine, device, { why: 'probe' });
+};
+
+const setFrontWatches = (host: Host, machine: Machine, device: MachineDevice, set: typeof watch): void => {
+  if (device.front === null) return;
+  for (const { path, token } of frontendWatches(device.front))
+    set(host, machine.domid, path, tokenOf('front', machine, device, token));
+};
+
+export const wakeFront = (host: Host, machine: Machine, device: MachineDevice, wake: FrontendWake): void => {
+  if (device.front === null) return;
+  const step = frontendStep(device.front, wake, viewOf(host.xenstore, machine.domid));
+  device.front = step.end;
+  for (const action of step.actions) performFront(host, machine, device, action);
+};
+
+const performFront = (host: Host, machine: Machine, device: MachineDevice, action: XenbusAction): void => {
+  switch (action.do) {
+    case 'transaction':
+      transact(host, machine.domid, action.operations);
+      return;
+    case 'allocateRings': {
+      const queues = allocate(host, device.device, action.request);
+      if (queues === 'ENOSPC') wakeFront(host, machine, device, { why: 'allocationFailed', errno: queues });
+      else wakeFront(host, machine, device, { why: 'ringsAllocated', queues });
+      return;
+    }
+    case 'freeRings':
+      freeRings(host, machine.domid, action.queues);
+      return;
+    case 'unregister':
+      setFrontWatches(host, machine, device, unwatch);
+      return;
+    case 'mapRings':
+    case 'unmapRings':
+      // Only back-ends map rings.
+      return;
+  }
+};
+
+/** The guest's driver finds the device. */
+export const probeFront = (host: Host, machine: Machine, device: MachineDevice): void => {
+  device.front = createFrontend(
+    device.kind === 'disk' ? 'blkfront' : 'netfront',
+    device.device,
+    machine.settings.vcpus,
+  );
+  setFrontWatches(host, machine, device, watch);
+  wakeFront(host, machine, device, { why: 'probe' });
+};
+
+export interface DeviceWatch {
+  readonly domid: number;
+  readonly name: string;
+  readonly who: Watcher;
+  readonly why: string;
+}
+
+/** What a device's watch token says; null: it is no device's. */
+export const deviceWatchOf = (token: string): DeviceWatch | null => {
+  const [who, domid, name, why] = token.split(' ');
+  if (who !== 'back' && who !== 'front' && who !== 'tool') return null;
+  return { who, domid: Number(domid), name: name ?? '', why: why ?? '' };
+};
+
+/** A watch of a device's fired. A guest that does not run hears nothing; it looks again when it does. */
+export const deviceWatchFired = (host: Host, machine: Machine, heard: DeviceWatch): void => {
+  const device = deviceNamed(machine, heard.name);
+  if (!device) return;
+  const token = heard.why as WatchToken;
+  switch (heard.who) {
+    case 'tool':
+      wakeTask(host, machine, device, { why: 'watch' });
+      return;
+    case 'back':
+      wakeBack(host, machine, device, { why: 'watch', token });
+      return;
+    case 'front':
+      if (!machine.paused && machine.phase === 'up') wakeFront(host, machine, device, { why: 'watch', token });
+      return;
+  }
+};
+
+/** Why adding failed, in the script's words where it left some. */
+export const failureOf = (host: Host, device: MachineDevice): string => {
+  const words = toolView(host).read(`${backendOf(device.device)}/hotplug-error`);
+  const timedOut = device.task?.rc === -9;
+  return words ?? (timedOut ? 'it did not come up in time' : `libxl error ${device.task?.rc ?? 0}`);
+};

@@ -1,0 +1,137 @@
+import type { GuestEnd } from '../host-model.js';
+import { jittered } from '../host-timing.js';
+import { SHUTDOWN } from '../hypervisor/index.js';
+import { XENBUS } from '../devices/index.js';
+import { plan } from './agenda.js';
+import { accountCpu } from './cpu-account.js';
+import { probeFront, wakeFront } from './device-control.js';
+import { acknowledge, askedToStop, listenForRequests } from './domain-store.js';
+import { US_PER_MS, type GuestStep, type Host, type Machine } from './host-state.js';
+
+/** Of a guest's boot time, the part before its drivers look for their devices: firmware, boot loader, early kernel. Assumption. */
+const BEFORE_DRIVERS = 0.4;
+
+/** The toolstack's part of what follows when a guest stops. */
+export interface GuestWatcher {
+  booted(host: Host, machine: Machine): void;
+  stopped(host: Host, machine: Machine, reason: GuestEnd): void;
+}
+
+const label = (machine: Machine, what: string): string => `${machine.uid}/${machine.domid}/${what}`;
+
+const runs = (machine: Machine): boolean => machine.phase === 'up' && !machine.paused;
+
+/** The guest will do this after so long a time of its own; a pause of the domain stops its clock. */
+const proceed = (host: Host, machine: Machine, what: GuestStep['what'], ms: number): void => {
+  const leftUs = Math.round(ms * US_PER_MS);
+  machine.guest.next = { what, dueUs: null, leftUs };
+  if (runs(machine)) startClock(host, machine);
+};
+
+const startClock = (host: Host, machine: Machine): void => {
+  const { next } = machine.guest;
+  if (next === null || next.dueUs !== null) return;
+  const dueUs = host.state.nowUs + next.leftUs;
+  machine.guest.next = { ...next, dueUs };
+  plan(host.state.agenda, dueUs, { do: 'guest', uid: machine.uid, domid: machine.domid, dueUs });
+};
+
+const stopClock = (host: Host, machine: Machine): void => {
+  const { next } = machine.guest;
+  if (next?.dueUs === null || next === null) return;
+  machine.guest.next = { ...next, dueUs: null, leftUs: next.dueUs - host.state.nowUs };
+};
+
+const bootMs = (host: Host, machine: Machine): number => machine.settings.bootMs ?? host.timing.guestBootMs;
+
+/** The domain's vCPUs are let go: a new guest begins to load, one that was paused goes on where it was. */
+export const resumeGuest = (host: Host, machine: Machine): void => {
+  const { guest } = machine;
+  accountCpu(host);
+  if (guest.phase === 'off') {
+    guest.phase = 'loading';
+    const ms = jittered(bootMs(host, machine), host.state.seed, label(machine, 'boot'));
+    proceed(host, machine, 'probe', ms * BEFORE_DRIVERS);
+    return;
+  }
+  startClock(host, machine);
+  // What its drivers were told while it did not run.
+  for (const device of machine.devices) if (device.front) wakeFront(host, machine, device, { why: 'retry' });
+  lookForRequest(host, machine);
+};
+
+export const pauseGuest = (host: Host, machine: Machine): void => {
+  accountCpu(host);
+  stopClock(host, machine);
+};
+
+/** A guest with front-ends of its own; one without drives what qemu emulates. */
+const hasFrontends = (machine: Machine): boolean => machine.settings.guestType !== 'hvm' || machine.settings.pvDrivers;
+
+/** A guest can't come up without its disks; it waits for a network while it runs. */
+const disksReady = (machine: Machine): boolean =>
+  machine.devices.every((device) => device.kind !== 'disk' || device.front?.state === XENBUS.connected);
+
+const probeDevices = (host: Host, machine: Machine): void => {
+  machine.guest.phase = 'probing';
+  if (hasFrontends(machine)) for (const device of machine.devices) probeFront(host, machine, device);
+  const ms = jittered(bootMs(host, machine), host.state.seed, label(machine, 'boot'));
+  proceed(host, machine, 'booted', ms * (1 - BEFORE_DRIVERS));
+};
+
+const finishBoot = (host: Host, machine: Machine, watcher: GuestWatcher): void => {
+  if (hasFrontends(machine) && !disksReady(machine)) return;
+  machine.guest.phase = 'up';
+  listenForRequests(host, machine);
+  accountCpu(host);
+  watcher.booted(host, machine);
+  lookForRequest(host, machine);
+};
+
+/** A disk came up: a guest that waited for it goes on. */
+export const deviceConnected = (host: Host, machine: Machine, watcher: GuestWatcher): void => {
+  if (machine.guest.phase === 'probing' && machine.guest.next === null) finishBoot(host, machine, watcher);
+};
+
+/** The guest reads what the toolstack asks of it, and begins to stop. */
+export const lookForRequest = (host: Host, machine: Machine): void => {
+  const { guest, settings } = machine;
+  if (!runs(machine) || guest.phase !== 'up' || settings.ignoresShutdown) return;
+  const asked = askedToStop(host, machine);
+  if (asked === null) return;
+  acknowledge(host, machine);
+  // A later request replaces an earlier one.
+  guest.stopping = asked;
+  if (guest.next?.what === 'stop') return;
+  proceed(host, machine, 'stop', jittered(host.timing.guestShutdownMs, host.state.seed, label(machine, 'shutdown')));
+};
+
+const CODES = { poweroff: SHUTDOWN.poweroff, reboot: SHUTDOWN.reboot, crash: SHUTDOWN.crash } as const;
+
+/** The guest makes its last hypercall; the toolstack hears of it. */
+export const stopGuest = (host: Host, machine: Machine, reason: GuestEnd, watcher: GuestWatcher): void => {
+  machine.guest = { phase: 'ended', next: null, stopping: null };
+  host.hypervisor.domains.shutdown(machine.domid, CODES[reason], host.state.nowUs);
+  host.xenstore.domains.domainChanged(machine.domid, 'shutdown');
+  accountCpu(host);
+  watcher.stopped(host, machine, reason);
+};
+
+/** What the guest had planned for this moment. */
+export const guestStep = (host: Host, machine: Machine, dueUs: number, watcher: GuestWatcher): void => {
+  const { guest } = machine;
+  if (guest.next?.dueUs !== dueUs || !runs(machine)) return;
+  const { what } = guest.next;
+  guest.next = null;
+  switch (what) {
+    case 'probe':
+      probeDevices(host, machine);
+      return;
+    case 'booted':
+      finishBoot(host, machine, watcher);
+      return;
+    case 'stop':
+      stopGuest(host, machine, guest.stopping ?? 'poweroff', watcher);
+      return;
+  }
+};

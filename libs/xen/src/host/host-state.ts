@@ -1,0 +1,191 @@
+import { uuidFrom, type Uuid } from '@xenolith/kernel';
+import type { BackendEnd, Device, DeviceTask, FrontendEnd, HotplugRun, XenbusState } from '../devices/index.js';
+import type { ProfileName } from '../hardware-profile.js';
+import type { DomainSettings, GuestEnd, HostEvent, HostInput, Ticket } from '../host-model.js';
+import type { HostTiming } from '../host-timing.js';
+import type { Hypervisor} from '../hypervisor/index.js';
+import { type HypervisorState } from '../hypervisor/index.js';
+import type { Xenstore} from '../xenstore/index.js';
+import { type XenstoreState } from '../xenstore/index.js';
+import { emptyAgenda, type AgendaState } from './agenda.js';
+
+/** A Xen host as JSON. It belongs to the model, which changes it in place. */
+export interface XenHostState {
+  readonly name: string;
+  readonly seed: string;
+  readonly profile: ProfileName;
+  /** When it booted for the first time, in milliseconds; part of its boot ids, so that a host that lost its memory is another one. */
+  readonly bornAt: number;
+  boots: number;
+  /** Differs after every boot. */
+  bootId: Uuid;
+  /** No input or due event lies before this; microseconds. */
+  nowUs: number;
+  bootedUs: number;
+  /** Set while the host boots after a crash. */
+  upAtUs: number | null;
+  /** What came while the host was down, in order. */
+  waiting: HostInput[];
+  hypervisor: HypervisorState;
+  xenstore: XenstoreState;
+  agenda: AgendaState<HostTask>;
+  /** By the machine's uid, in the order of their creation. */
+  machines: Record<Uuid, Machine>;
+  /** The machine behind a domain id. */
+  byDomid: Record<number, Uuid>;
+  /** The youngest run of each machine that ended here: it and older ones never start again. */
+  ended: Record<Uuid, number>;
+  /** CPU time up to `sinceUs`, and what the vCPUs get from then on. */
+  cpu: CpuAccount;
+}
+
+export interface CpuAccount {
+  sinceUs: number;
+  /** Something changed at this very moment. */
+  stale: boolean;
+  /** By domain id, then vCPU: nanoseconds used, share of one CPU, share of time runnable without one. */
+  domains: Record<number, { usedNs: number[]; shares: number[]; steals: number[] }>;
+}
+
+/** One run of a virtual machine, on the domain that it has now. */
+export interface Machine {
+  readonly uid: Uuid;
+  readonly incarnation: number;
+  domid: number;
+  /**
+   * `restarting`: its domain is being torn down, another follows. `ending`: it is being torn down for good. `shutdown`: its guest ended and it is
+   * preserved.
+   */
+  phase: 'building' | 'up' | 'restarting' | 'ending' | 'shutdown';
+  /** Who wants the next domain of a machine that restarts. */
+  restart: 'asked' | 'itself' | null;
+  /** What the guest is to be asked as soon as it has a home in the store. */
+  asked: 'poweroff' | 'reboot' | null;
+  /** What the toolstack wants; the domain follows when it is built. */
+  paused: boolean;
+  readonly settings: DomainSettings;
+  guest: Guest;
+  devices: MachineDevice[];
+  waiting: Waiting[];
+}
+
+/** What runs in the domain. */
+export interface Guest {
+  /** `off`: it was never unpaused. `loading`: firmware and kernel. `probing`: its drivers look for devices. `up`: it does its work. `ended`. */
+  phase: 'off' | 'loading' | 'probing' | 'up' | 'ended';
+  /** What it does next, when it runs: microseconds of its own running time that are left, or the moment while it runs. */
+  next: GuestStep | null;
+  /** It was told to stop and will. */
+  stopping: 'poweroff' | 'reboot' | null;
+}
+
+export interface GuestStep {
+  readonly what: 'probe' | 'booted' | 'stop';
+  /** While it runs: when. While it is paused: null, and `leftUs` is what remains. */
+  dueUs: number | null;
+  leftUs: number;
+}
+
+/** A disk or an interface of a machine. */
+export interface MachineDevice {
+  /** Its name in the machine's specification. */
+  readonly name: string;
+  readonly kind: 'disk' | 'nic';
+  readonly device: Device;
+  /** What the toolstack does with it; null: nothing. */
+  task: DeviceTask | null;
+  /** The script that runs, and when it ends; null: none, or one that never ends. */
+  script: { readonly run: HotplugRun; readonly number: number } | null;
+  scripts: number;
+  back: BackendEnd | null;
+  front: FrontendEnd | null;
+  /** Grant handles by which the back-end holds the rings. */
+  mappings: number[];
+}
+
+/** Somebody waits for the machine to be up (`start`, `reboot`) or gone (`end`). */
+export interface Waiting {
+  readonly ticket: Ticket;
+  readonly for: 'start' | 'reboot' | 'end';
+}
+
+/** Who set a watch, in its token: the driver of an end, or the toolstack. */
+export type Watcher = 'back' | 'front' | 'tool';
+
+/** What happens at its time unless something came between; each looks whether it still applies. */
+export type HostTask =
+  | { readonly do: 'built'; readonly uid: Uuid; readonly domid: number }
+  | { readonly do: 'watch'; readonly to: number; readonly token: string; readonly path: string }
+  | {
+      readonly do: 'script';
+      readonly uid: Uuid;
+      readonly domid: number;
+      readonly device: string;
+      readonly number: number;
+    }
+  | {
+      readonly do: 'deviceTimer';
+      readonly uid: Uuid;
+      readonly domid: number;
+      readonly device: string;
+      readonly dueUs: number;
+    }
+  | { readonly do: 'guest'; readonly uid: Uuid; readonly domid: number; readonly dueUs: number }
+  | { readonly do: 'giveUp'; readonly uid: Uuid; readonly ticket: Ticket; readonly timeoutMs: number }
+  | { readonly do: 'destroyed'; readonly uid: Uuid; readonly domid: number };
+
+/** A host at work: its state, the layers that stand on it, and what has come of the present step. */
+export interface Host {
+  readonly state: XenHostState;
+  hypervisor: Hypervisor;
+  xenstore: Xenstore;
+  readonly timing: HostTiming;
+  events: HostEvent[];
+}
+
+/** Ended runs that a host remembers; a command that comes after so many others have ended is refused by its own age elsewhere. */
+const ENDED_REMEMBERED = 1_000;
+
+export const US_PER_MS = 1_000;
+
+/** Milliseconds since the epoch, as the outside counts. */
+export const nowMs = (host: Host): number => Math.floor(host.state.nowUs / US_PER_MS);
+
+export const bootIdOf = (host: { name: string; seed: string; bornAt: number }, boots: number): Uuid =>
+  uuidFrom('boot', host.seed, host.name, host.bornAt, boots);
+
+export const rememberEnded = (host: Host, uid: Uuid, incarnation: number): void => {
+  const { ended } = host.state;
+  const known = ended[uid] ?? 0;
+  // The youngest end comes last, so that the oldest is forgotten first.
+  Reflect.deleteProperty(ended, uid);
+  ended[uid] = Math.max(known, incarnation);
+  const uids = Object.keys(ended);
+  for (const oldest of uids.slice(0, Math.max(0, uids.length - ENDED_REMEMBERED)))
+    Reflect.deleteProperty(ended, oldest);
+};
+
+export const newGuest = (): Guest => ({ phase: 'off', next: null, stopping: null });
+
+export const emptyMachines = (): Pick<XenHostState, 'machines' | 'byDomid' | 'agenda'> => ({
+  machines: {},
+  byDomid: {},
+  agenda: emptyAgenda(),
+});
+
+/** The machine, if it still has this domain. */
+export const machineOf = (host: Host, uid: Uuid, domid: number): Machine | null => {
+  const machine = host.state.machines[uid];
+  return machine?.domid === domid ? machine : null;
+};
+
+export const deviceNamed = (machine: Machine, name: string): MachineDevice | null =>
+  machine.devices.find((device) => device.name === name) ?? null;
+
+/** States of both ends, as people see them. */
+export interface DeviceStates {
+  readonly back: XenbusState | null;
+  readonly front: XenbusState | null;
+}
+
+export type { GuestEnd };

@@ -1,0 +1,261 @@
+import { ok, reject, type Rejection } from '@xenolith/kernel';
+import type { DomainSettings, GuestEnd, HostAnswer, OnGuestEnd, Ticket } from '../host-model.js';
+import { buildMs, jittered } from '../host-timing.js';
+import { MAXMEM_SLACK_BYTES, PAGE_BYTES, parseCpuSet } from '../hypervisor/index.js';
+import type { Errno } from '../outcome.js';
+import { plan } from './agenda.js';
+import { accountCpu } from './cpu-account.js';
+import { beginAdd, beginRemove, devicesOf, failureOf } from './device-control.js';
+import { askToStop, makeHome, removeHome } from './domain-store.js';
+import { pauseGuest, resumeGuest, type GuestWatcher } from './guest-life.js';
+import { newGuest, nowMs, rememberEnded, US_PER_MS, type Host, type Machine, type Waiting } from './host-state.js';
+
+// Answers.
+
+export const answer = (host: Host, ticket: Ticket, value: HostAnswer): void => {
+  host.events.push({ type: 'answered', ticket, at: nowMs(host), result: ok(value) });
+};
+
+export const refuse = (host: Host, ticket: Ticket, refusal: { readonly rejection: Rejection }): void => {
+  host.events.push({ type: 'answered', ticket, at: nowMs(host), result: { ok: false, ...refusal } });
+};
+
+export const runningAnswer = (host: Host, machine: Machine): HostAnswer => ({
+  domid: machine.domid,
+  state: machine.paused ? 'paused' : 'running',
+  bootId: host.state.bootId,
+});
+
+const answerAll = (machine: Machine, is: (waiting: Waiting) => boolean, tell: (ticket: Ticket) => void): void => {
+  const told = machine.waiting.filter(is);
+  machine.waiting = machine.waiting.filter((waiting) => !is(waiting));
+  for (const { ticket } of told) tell(ticket);
+};
+
+const forStart = (waiting: Waiting): boolean => waiting.for !== 'end';
+
+/** Those who wait for the machine to be up hear that it is. */
+export const answerStarted = (host: Host, machine: Machine): void =>
+  answerAll(machine, forStart, (ticket) => answer(host, ticket, runningAnswer(host, machine)));
+
+const refuseStarting = (host: Host, machine: Machine, refusal: { readonly rejection: Rejection }): void =>
+  answerAll(machine, forStart, (ticket) => refuse(host, ticket, refusal));
+
+// Building.
+
+const label = (machine: Machine, what: string): string => `${machine.uid}/${machine.domid}/${what}`;
+
+/** libxl's words for an errno of the hypervisor, with what was asked. */
+const SENTENCES: Partial<Record<Errno, string>> = {
+  EINVAL: 'the hypervisor supports no such domain',
+  EOPNOTSUPP: 'the hypervisor supports no such domain',
+  ENODEV: 'the processor lacks what such a guest needs',
+  ENOMEM: 'the hypervisor has not enough memory',
+};
+
+/** Sets the domain's memory, vCPUs and share of the CPUs; the error of the first thing that Xen refuses. */
+const setUp = (host: Host, domid: number, settings: DomainSettings): Errno | null => {
+  const { hypervisor, state } = host;
+  const { memory, vcpus } = hypervisor;
+  const pages = Math.floor(settings.dynamicMaxBytes / PAGE_BYTES);
+  const pinned = settings.pin === '' ? null : parseCpuSet(settings.pin, hypervisor.cpuNumbers());
+  if (pinned && !pinned.ok) return pinned.errno;
+  const outcomes = [
+    memory.setMaxMemory(domid, settings.staticMaxBytes + MAXMEM_SLACK_BYTES),
+    // A cap above what all vCPUs can use is none (tools/libs/light/libxl_sched.c refuses it).
+    vcpus.setSchedulerParameters(domid, {
+      weight: settings.weight,
+      cap: settings.cap > 100 * settings.maxVcpus ? 0 : settings.cap,
+    }),
+    ...(pinned ? (host.state.hypervisor.domains[domid]?.vcpus ?? []) : []).map((_vcpu, id) =>
+      vcpus.setAffinity(domid, id, { hard: pinned?.ok ? pinned.value : [] }),
+    ),
+    memory.setOverhead(domid, { staticMaxBytes: settings.staticMaxBytes }, state.nowUs),
+    memory.populate(domid, { pages }, state.nowUs),
+  ];
+  for (const outcome of outcomes) if (!outcome.ok) return outcome.errno;
+  for (let id = settings.vcpus; id < settings.maxVcpus; id += 1) vcpus.down(domid, id, state.nowUs);
+  return null;
+};
+
+const createDomain = (host: Host, uid: string, settings: DomainSettings): number | Errno => {
+  const { nowUs } = host.state;
+  const { domains } = host.hypervisor;
+  const created = domains.create({ type: settings.guestType, handle: uid, maxVcpus: settings.maxVcpus }, nowUs);
+  if (!created.ok) return created.errno;
+  const refusal = setUp(host, created.value, settings);
+  if (refusal === null) return created.value;
+  domains.destroy(created.value, nowUs);
+  return refusal;
+};
+
+/** Creates a domain for the machine and begins to build it; false: Xen refused, and whoever waits was told. */
+export const beginBuild = (host: Host, machine: Machine): boolean => {
+  const { settings, uid } = machine;
+  const domid = createDomain(host, uid, settings);
+  if (typeof domid === 'string') {
+    const why = SENTENCES[domid] ?? 'the hypervisor refused';
+    const message = `${host.state.name} can't create a ${settings.guestType} domain of ${settings.maxVcpus} vCPUs and ${settings.staticMaxBytes} bytes for ${settings.name}: ${why} (${domid})`;
+    const code = domid === 'ENOMEM' ? 'host_out_of_memory' : 'host_domain_unsupported';
+    refuseStarting(host, machine, reject(code, message, { details: { errno: domid } }));
+    return false;
+  }
+  machine.domid = domid;
+  machine.phase = 'building';
+  machine.guest = newGuest();
+  machine.devices = [];
+  host.state.machines[uid] = machine;
+  host.state.byDomid[domid] = uid;
+  const duration = buildMs(host.timing, { memoryBytes: settings.dynamicMaxBytes, devices: 0 });
+  const ms = jittered(duration, host.state.seed, label(machine, 'build'));
+  plan(host.state.agenda, host.state.nowUs + ms * US_PER_MS, { do: 'built', uid, domid });
+  return true;
+};
+
+/** The domain's memory is filled: it gets its home in the store and its devices. */
+export const domainBuilt = (host: Host, machine: Machine): void => {
+  makeHome(host, machine);
+  if (machine.asked !== null) askToStop(host, machine, machine.asked);
+  machine.asked = null;
+  machine.devices = devicesOf(machine);
+  for (const device of machine.devices) beginAdd(host, machine, device);
+  continueBuild(host, machine);
+};
+
+/** Goes on when every device has come up, and gives up when one failed. */
+export const continueBuild = (host: Host, machine: Machine): void => {
+  const failed = machine.devices.find(({ task }) => task?.phase === 'done' && task.rc !== 0);
+  if (failed) {
+    const message = `${machine.settings.name} could not be started on ${host.state.name}: ${failed.kind} ${failed.name}: ${failureOf(host, failed)}`;
+    refuseStarting(host, machine, reject('host_device_failed', message, { details: { device: failed.name } }));
+    beginTeardown(host, machine);
+    return;
+  }
+  if (machine.devices.some(({ task }) => task?.phase !== 'done')) return;
+  for (const device of machine.devices) device.task = null;
+  machine.phase = 'up';
+  // A guest that shall stay paused is there as soon as it is built; another when it has booted.
+  if (machine.paused) answerStarted(host, machine);
+  else unpauseDomain(host, machine);
+};
+
+export const unpauseDomain = (host: Host, machine: Machine): void => {
+  host.hypervisor.domains.unpause(machine.domid, host.state.nowUs);
+  resumeGuest(host, machine);
+};
+
+export const pauseDomain = (host: Host, machine: Machine): void => {
+  host.hypervisor.domains.pause(machine.domid, host.state.nowUs);
+  pauseGuest(host, machine);
+};
+
+// The end.
+
+const takeApart = (host: Host, machine: Machine): void => {
+  machine.guest = { ...machine.guest, next: null };
+  host.hypervisor.domains.pause(machine.domid, host.state.nowUs);
+  accountCpu(host);
+  for (const device of machine.devices) beginRemove(host, machine, device);
+  continueTeardown(host, machine);
+};
+
+/** Begins to destroy the domain: its guest stops at once, its devices are taken away, then it gives back its memory. */
+export const beginTeardown = (host: Host, machine: Machine): void => {
+  const underWay = machine.phase === 'ending' || machine.phase === 'restarting';
+  machine.phase = 'ending';
+  if (!underWay) takeApart(host, machine);
+};
+
+/** Destroys the domain and builds another for the same run, with a new id, which is reported if the guest wanted it by itself. */
+export const beginRestart = (host: Host, machine: Machine, cause: Machine['restart']): void => {
+  machine.restart = cause;
+  if (machine.phase === 'restarting') return;
+  machine.phase = 'restarting';
+  takeApart(host, machine);
+};
+
+/** Goes on when every device has let go. */
+export const continueTeardown = (host: Host, machine: Machine): void => {
+  if (machine.devices.some(({ task }) => task !== null && task.phase !== 'done')) return;
+  const ms = jittered(host.timing.destroyMs, host.state.seed, label(machine, 'destroy'));
+  const { uid, domid } = machine;
+  plan(host.state.agenda, host.state.nowUs + ms * US_PER_MS, { do: 'destroyed', uid, domid });
+};
+
+const endedBefore = (host: Host, machine: Machine): { readonly rejection: Rejection } =>
+  reject('command_cancelled', `${machine.settings.name} was ended on ${host.state.name} before it was up`);
+
+const forget = (host: Host, machine: Machine): void => {
+  Reflect.deleteProperty(host.state.machines, machine.uid);
+  rememberEnded(host, machine.uid, machine.incarnation);
+  refuseStarting(host, machine, endedBefore(host, machine));
+  answerAll(
+    machine,
+    () => true,
+    (ticket) => answer(host, ticket, {}),
+  );
+};
+
+const buildAgain = (host: Host, machine: Machine): void => {
+  const { restart, uid, incarnation } = machine;
+  machine.restart = null;
+  machine.paused = false;
+  const built = beginBuild(host, machine);
+  if (!built) forget(host, machine);
+  if (restart !== 'itself') return;
+  const ended = { type: 'guestEnded' as const, at: nowMs(host), uid, incarnation };
+  host.events.push(built ? { ...ended, reason: 'reboot', domid: machine.domid } : { ...ended, reason: 'crash' });
+};
+
+/** The last of the domain. A machine that is to run again gets its next domain at once, as the memory is there now. */
+export const domainDestroyed = (host: Host, machine: Machine): void => {
+  const { domid } = machine;
+  host.hypervisor.domains.destroy(domid, host.state.nowUs);
+  removeHome(host, machine);
+  Reflect.deleteProperty(host.state.byDomid, domid);
+  Reflect.deleteProperty(host.state.cpu.domains, domid);
+  accountCpu(host);
+  if (machine.phase === 'restarting') buildAgain(host, machine);
+  else forget(host, machine);
+};
+
+const policyOf = (machine: Machine, reason: GuestEnd): OnGuestEnd => {
+  switch (reason) {
+    case 'poweroff':
+      return machine.settings.onPoweroff;
+    case 'reboot':
+      return machine.settings.onReboot;
+    case 'crash':
+      return machine.settings.onCrash;
+  }
+};
+
+/**
+ * The guest stopped. Where somebody waits for just that, it was asked to; else it did so by itself and its settings say what follows. A restart after
+ * poweroff or crash is a new run, which only the platform may begin: the host tears down and reports.
+ */
+const stopped = (host: Host, machine: Machine, reason: GuestEnd): void => {
+  if (reason !== 'crash' && machine.waiting.some((waiting) => waiting.for === 'end')) {
+    beginTeardown(host, machine);
+    return;
+  }
+  if (reason === 'reboot' && machine.waiting.some((waiting) => waiting.for === 'reboot')) {
+    beginRestart(host, machine, 'asked');
+    return;
+  }
+  const policy = policyOf(machine, reason);
+  const { uid, incarnation } = machine;
+  const event = { type: 'guestEnded' as const, at: nowMs(host), uid, incarnation, reason };
+  if (policy === 'preserve') {
+    refuseStarting(host, machine, endedBefore(host, machine));
+    machine.phase = 'shutdown';
+    host.events.push(event);
+  } else if (policy === 'restart' && reason === 'reboot') {
+    beginRestart(host, machine, 'itself');
+  } else {
+    beginTeardown(host, machine);
+    host.events.push(event);
+  }
+};
+
+export const toolstack: GuestWatcher = { booted: answerStarted, stopped };

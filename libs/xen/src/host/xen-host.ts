@@ -1,0 +1,310 @@
+import { HARDWARE_PROFILES, threadsOf } from '../hardware-profile.js';
+import type { DomainFigures, DomainView, HostFigures, HostInput, HostModel, HostStep } from '../host-model.js';
+import { jittered, type HostTiming } from '../host-timing.js';
+import { PAGE_BYTES } from '../hypervisor/index.js';
+import { reject } from '@xenolith/kernel';
+import { emptyAgenda, nextDueUs, takeDue } from './agenda.js';
+import { applyCommand, giveUp } from './commands.js';
+import { freshLayers, layersOf } from './control-domain.js';
+import { cpusUsed, settleCpu } from './cpu-account.js';
+import { deviceWatchFired, deviceWatchOf, endScript, probeBack, wakeTask } from './device-control.js';
+import { CONTROL_TOKEN } from './domain-store.js';
+import { deviceConnected, guestStep, lookForRequest } from './guest-life.js';
+import {
+  bootIdOf,
+  deviceNamed,
+  machineOf,
+  nowMs,
+  rememberEnded,
+  US_PER_MS,
+  type Host,
+  type HostTask,
+  type Machine,
+  type XenHostState,
+} from './host-state.js';
+import { BACKENDS_TOKEN } from './store-access.js';
+import { continueBuild, continueTeardown, domainBuilt, domainDestroyed, refuse, toolstack } from './toolstack.js';
+
+/** Commands that a host which boots keeps for later; more are refused. */
+const WAITING_WHILE_DOWN = 1_024;
+
+// What happens at its time.
+
+/** After anything moved on a device: the toolstack and the guest look whether all that they wait for is there. */
+const lookAround = (host: Host, machine: Machine): void => {
+  if (machine.phase === 'building' && machine.devices.length > 0) continueBuild(host, machine);
+  else if (machine.phase === 'ending' || machine.phase === 'restarting') continueTeardown(host, machine);
+  else deviceConnected(host, machine, toolstack);
+};
+
+/** `/local/domain/0/backend/<kind>/<domid>/<devid>/state`: its sixth and seventh parts say whose device it is. */
+const DOMID_PART = 6;
+const DEVID_PART = 7;
+
+const newBackend = (host: Host, path: string): void => {
+  const parts = path.split('/');
+  const uid = host.state.byDomid[Number(parts[DOMID_PART])];
+  const machine = uid === undefined ? undefined : host.state.machines[uid];
+  const device = machine?.devices.find(
+    (candidate) =>
+      candidate.device.devid === Number(parts[DEVID_PART]) && candidate.device.backendKind === parts[DOMID_PART - 1],
+  );
+  if (machine && device) probeBack(host, machine, device);
+};
+
+const watchFired = (host: Host, task: HostTask & { do: 'watch' }): void => {
+  if (task.token === BACKENDS_TOKEN) {
+    newBackend(host, task.path);
+    return;
+  }
+  const heard = deviceWatchOf(task.token);
+  const uid = host.state.byDomid[heard?.domid ?? task.to];
+  const machine = uid === undefined ? undefined : host.state.machines[uid];
+  if (!machine) return;
+  if (heard) {
+    deviceWatchFired(host, machine, heard);
+    lookAround(host, machine);
+  } else if (task.token === CONTROL_TOKEN) lookForRequest(host, machine);
+};
+
+const scriptEnds = (host: Host, task: HostTask & { do: 'script' }): void => {
+  const machine = machineOf(host, task.uid, task.domid);
+  const device = machine && deviceNamed(machine, task.device);
+  if (!machine || !device) return;
+  endScript(host, machine, device, task.number);
+  lookAround(host, machine);
+};
+
+const deviceTimerEnds = (host: Host, task: HostTask & { do: 'deviceTimer' }): void => {
+  const machine = machineOf(host, task.uid, task.domid);
+  const device = machine && deviceNamed(machine, task.device);
+  if (!machine || device?.task?.dueUs !== task.dueUs) return;
+  wakeTask(host, machine, device, { why: 'timer' });
+  lookAround(host, machine);
+};
+
+const perform = (host: Host, task: HostTask): void => {
+  switch (task.do) {
+    case 'watch':
+      watchFired(host, task);
+      return;
+    case 'script':
+      scriptEnds(host, task);
+      return;
+    case 'deviceTimer':
+      deviceTimerEnds(host, task);
+      return;
+    case 'giveUp':
+      giveUp(host, task.uid, task.ticket, task.timeoutMs);
+      return;
+    case 'built':
+    case 'guest':
+    case 'destroyed':
+      performOnMachine(host, task);
+      return;
+  }
+};
+
+const performOnMachine = (host: Host, task: HostTask & { do: 'built' | 'guest' | 'destroyed' }): void => {
+  const machine = machineOf(host, task.uid, task.domid);
+  if (!machine) return;
+  switch (task.do) {
+    case 'built':
+      if (machine.phase === 'building') domainBuilt(host, machine);
+      return;
+    case 'guest':
+      guestStep(host, machine, task.dueUs, toolstack);
+      return;
+    case 'destroyed':
+      domainDestroyed(host, machine);
+      return;
+  }
+};
+
+/** Whether a task still means anything: what was overtaken is dropped, so that a host at rest has nothing to do. */
+const stillApplies = (host: Host, task: HostTask): boolean => {
+  switch (task.do) {
+    case 'watch':
+    case 'script':
+      return true;
+    case 'deviceTimer': {
+      const machine = machineOf(host, task.uid, task.domid);
+      return machine !== null && deviceNamed(machine, task.device)?.task?.dueUs === task.dueUs;
+    }
+    case 'giveUp':
+      return host.state.machines[task.uid]?.waiting.some(({ ticket }) => ticket === task.ticket) ?? false;
+    case 'guest':
+      return machineOf(host, task.uid, task.domid)?.guest.next?.dueUs === task.dueUs;
+    case 'built':
+    case 'destroyed':
+      return machineOf(host, task.uid, task.domid) !== null;
+  }
+};
+
+// Time.
+
+const dueUsOf = (state: XenHostState): number | null => state.upAtUs ?? nextDueUs(state.agenda);
+
+const moveTo = (host: Host, nowUs: number): void => {
+  if (nowUs > host.state.nowUs) {
+    settleCpu(host);
+    host.state.nowUs = nowUs;
+  }
+};
+
+const finishBoot = (host: Host): void => {
+  const { waiting } = host.state;
+  host.state.upAtUs = null;
+  host.state.waiting = [];
+  host.state.bootedUs = host.state.nowUs;
+  host.events.push({ type: 'booted', at: nowMs(host) });
+  for (const input of waiting) applyInput(host, input);
+};
+
+const dropOvertaken = (host: Host): void => {
+  for (let [first] = host.state.agenda.entries; first; [first] = host.state.agenda.entries) {
+    if (stillApplies(host, first.task)) return;
+    takeDue(host.state.agenda, first.dueUs);
+  }
+};
+
+const passTime = (host: Host, untilUs: number): void => {
+  for (let due = dueUsOf(host.state); due !== null && due <= untilUs; due = dueUsOf(host.state)) {
+    moveTo(host, due);
+    if (host.state.upAtUs !== null) finishBoot(host);
+    else {
+      const next = takeDue(host.state.agenda, due);
+      if (next) perform(host, next.task);
+    }
+  }
+  moveTo(host, untilUs);
+  dropOvertaken(host);
+};
+
+// Inputs.
+
+const crash = (host: Host): void => {
+  const { state } = host;
+  const lost = Object.values(state.machines);
+  const { name, seed } = state;
+  host.events.push({ type: 'crashed', at: nowMs(host) });
+  for (const { ticket } of lost.flatMap((machine) => machine.waiting))
+    refuse(host, ticket, reject('host_crashed', `${name} crashed while it worked on the command`));
+  for (const machine of lost) rememberEnded(host, machine.uid, machine.incarnation);
+  state.boots += 1;
+  state.bootId = bootIdOf(state, state.boots);
+  Object.assign(state, freshLayers(state.profile), { machines: {}, byDomid: {}, agenda: emptyAgenda<HostTask>() });
+  Object.assign(host, layersOf(state));
+  state.cpu = { sinceUs: state.nowUs, stale: true, domains: {} };
+  state.upAtUs = state.nowUs + jittered(host.timing.hostBootMs, seed, `boot/${state.boots}`) * US_PER_MS;
+};
+
+const applyInput = (host: Host, input: HostInput): void => {
+  if (input.do === 'crash') crash(host);
+  else if (host.state.upAtUs === null) applyCommand(host, input);
+  else if (input.do !== 'guestEnds') keepForLater(host, input);
+};
+
+const keepForLater = (host: Host, input: Exclude<HostInput, { do: 'crash' | 'guestEnds' }>): void => {
+  const { waiting, name } = host.state;
+  if (waiting.length >= WAITING_WHILE_DOWN) {
+    const message = `${name} crashed and boots again; ${waiting.length} commands wait for it already`;
+    refuse(host, input.ticket, reject('host_crashed', message));
+    return;
+  }
+  waiting.push(input);
+};
+
+const viewOf = (machine: Machine): DomainView => ({
+  uid: machine.uid,
+  incarnation: machine.incarnation,
+  domid: machine.domid,
+  state:
+    machine.phase === 'shutdown' ? 'shutdown' : machine.paused || machine.phase === 'building' ? 'paused' : 'running',
+});
+
+const figuresOf = (host: Host, at: number): HostFigures => {
+  const info = host.hypervisor.physicalInfo(at * US_PER_MS);
+  const busy = Object.keys(host.state.hypervisor.domains).reduce(
+    (sum, domid) => sum + cpusUsed(host, Number(domid)),
+    0,
+  );
+  const load = busy / threadsOf(HARDWARE_PROFILES[host.state.profile]);
+  return {
+    domains: Object.keys(host.state.machines).length,
+    freeMemoryBytes: (info.freePages - info.outstandingPages) * PAGE_BYTES,
+    cpuLoad: Math.min(1, Math.round(1000 * load) / 1000),
+  };
+};
+
+const domainFiguresOf = (host: Host, at: number): readonly DomainFigures[] =>
+  Object.values(host.state.machines).map(({ uid, domid }) => {
+    const info = host.hypervisor.domains.info(domid, at * US_PER_MS);
+    const memoryBytes = info.ok ? (info.value.totalPages + info.value.overheadPages) * PAGE_BYTES : 0;
+    return { uid, cpu: Math.round(1000 * cpusUsed(host, domid)) / 1000, memoryBytes };
+  });
+
+/**
+ * The Xen host: hypervisor, xenstore, split devices and their scripts, toolstack and guests, as one machine. A start is answered when the guest has booted, or
+ * when its domain is built if it shall stay paused. States belong to the model, which changes them in place.
+ */
+export const xenHostModel = (timing: HostTiming): HostModel<XenHostState> => {
+  // The layers are built once for a state and found again: a state is plain data.
+  const layers = new WeakMap<XenHostState, ReturnType<typeof layersOf>>();
+  const hostOf = (state: XenHostState): Host => {
+    const known = layers.get(state) ?? layersOf(state);
+    return { state, ...known, timing, events: [] };
+  };
+  const step = (state: XenHostState, at: number, input?: HostInput): HostStep<XenHostState> => {
+    const host = hostOf(state);
+    const nowUs = Math.max(at * US_PER_MS, state.nowUs);
+    passTime(host, nowUs);
+    if (input) {
+      applyInput(host, input);
+      // What takes no time is done at once.
+      passTime(host, nowUs);
+    }
+    settleCpu(host);
+    layers.set(state, { hypervisor: host.hypervisor, xenstore: host.xenstore });
+    return { state, events: host.events };
+  };
+  return {
+    create: ({ name, seed, profile, at }) => {
+      const state: XenHostState = {
+        name,
+        seed,
+        profile,
+        bornAt: at,
+        boots: 1,
+        bootId: bootIdOf({ name, seed, bornAt: at }, 1),
+        nowUs: at * US_PER_MS,
+        bootedUs: at * US_PER_MS,
+        upAtUs: null,
+        waiting: [],
+        ...freshLayers(profile),
+        agenda: emptyAgenda(),
+        machines: {},
+        byDomid: {},
+        ended: {},
+        cpu: { sinceUs: at * US_PER_MS, stale: true, domains: {} },
+      };
+      settleCpu(hostOf(state));
+      return state;
+    },
+    apply: (state, input, at) => step(state, at, input),
+    advance: (state, at) => step(state, at),
+    nextDue: (state) => {
+      const due = dueUsOf(state);
+      return due === null ? null : Math.ceil(due / US_PER_MS);
+    },
+    isUp: (state) => state.upAtUs === null,
+    bootId: (state) => state.bootId,
+    profile: (state) => HARDWARE_PROFILES[state.profile],
+    inventory: (state) =>
+      Object.values(state.machines)
+        .filter((machine) => machine.phase !== 'ending')
+        .map(viewOf),
+    figures: (state, at) => figuresOf(hostOf(state), at),
+    domainFigures: (state, at) => domainFiguresOf(hostOf(state), at),
+  };
+};
