@@ -1,4 +1,5 @@
 import {
+  AssertionError,
   BusFault,
   type Clock,
   type LogFeed,
@@ -28,14 +29,22 @@ export class ReactionRunner {
   async start(): Promise<void> {
     this.subscription = await this.tools.feed.followLeased({
       name: `reaction-${this.reaction.name}`,
-      onBatch: async (events) => {
-        for (const event of events) {
-          if (this.reaction.on !== 'every' && !this.reaction.on.includes(event.type)) continue;
-          await this.tools.indexes.caughtUp(event.position);
-          await Promise.all(this.reaction.react(event).map((dispatch) => this.send(event, dispatch)));
-        }
-      },
+      onBatch: (events) => this.onBatch(events),
     });
+  }
+
+  private async onBatch(events: readonly LoggedEvent[]): Promise<void> {
+    try {
+      for (const event of events) {
+        if (this.reaction.on !== 'every' && !this.reaction.on.includes(event.type)) continue;
+        await this.tools.indexes.caughtUp(event.position);
+        await Promise.all(this.reaction.react(event).map((dispatch) => this.send(event, dispatch)));
+      }
+    } catch (error) {
+      // The feed would bring the batch again for ever.
+      if (error instanceof AssertionError) this.tools.observer?.defect?.(error);
+      throw error;
+    }
   }
 
   async stop(): Promise<void> {

@@ -1,6 +1,6 @@
 import type { LoggerService } from '@nestjs/common';
 import { isSpanContextValid, trace } from '@opentelemetry/api';
-import { destination, pino, stdTimeFunctions, type DestinationStream, type Logger } from 'pino';
+import { destination, pino, stdSerializers, stdTimeFunctions, type DestinationStream, type Logger } from 'pino';
 
 export type Log = Logger;
 
@@ -8,6 +8,21 @@ export type Log = Logger;
 const tracePlace = (): object => {
   const place = trace.getActiveSpan()?.spanContext();
   return place && isSpanContextValid(place) ? { trace_id: place.traceId, span_id: place.spanId } : {};
+};
+
+/** What JSON shows of an error by itself is nothing, or a code: its message, stack and causes are not enumerable. */
+const told = (value: unknown): unknown => {
+  if (value instanceof Error) return stdSerializers.err(value);
+  if (Array.isArray(value) && value.some((item) => item instanceof Error)) return value.map(told);
+  return value;
+};
+
+const tellErrors = (fields: Record<string, unknown>): Record<string, unknown> => {
+  for (const key in fields) {
+    const shown = told(fields[key]);
+    if (shown !== fields[key]) fields = { ...fields, [key]: shown };
+  }
+  return fields;
 };
 
 /** JSON lines on standard output, each with the ids of the span that it was written in. */
@@ -22,7 +37,9 @@ export const openLog = (options: {
       level: options.level,
       base: { service: options.service, instance: options.instance, pid: process.pid },
       timestamp: stdTimeFunctions.isoTime,
-      formatters: { level: (label) => ({ level: label }) },
+      formatters: { level: (label) => ({ level: label }), log: tellErrors },
+      // Told already, as those in all other fields.
+      serializers: { err: (shown: unknown) => shown },
       mixin: tracePlace,
     },
     // Synchronous, so that the last words of a process that dies are not lost.
