@@ -47,13 +47,16 @@ export const removeRunState = (folder: DataFolder): Promise<void> => rm(folder.r
 export const supervisorRuns = (state: RunState | null): state is RunState =>
   state !== null && isAlive(state.supervisor);
 
-interface Leftover extends ProcessIdentity {
+export interface Leftover extends ProcessIdentity {
   readonly name: string;
+  /** RFC 3339. */
+  readonly startedAt: string | null;
 }
 
-const livingProcesses = (state: RunState): readonly Leftover[] =>
-  state.processes.flatMap(({ name, pid, startTime }) =>
-    pid === null || !isAlive({ pid, startTime }) ? [] : [{ name, pid, startTime }],
+/** Those of its processes that run, whether or not their supervisor does. */
+export const livingProcesses = (state: RunState): readonly Leftover[] =>
+  state.processes.flatMap(({ name, pid, startTime, startedAt }) =>
+    pid === null || !isAlive({ pid, startTime }) ? [] : [{ name, pid, startTime, startedAt }],
   );
 
 /** Postgres checkpoints before it ends; everything else is quicker. */

@@ -1,12 +1,28 @@
-import { commandFor, dataFolder } from '../folders.js';
+import { commandFor, dataFolder, type DataFolder } from '../folders.js';
 import { isAlive, signalProcess } from '../process-identity.js';
-import { endLeftovers, readRunState, removeRunState, supervisorRuns } from '../run-state.js';
+import { endLeftovers, readRunState, removeRunState, supervisorRuns, type RunState } from '../run-state.js';
 import { say, seconds, UserError } from '../terminal.js';
 import { waitUntil } from '../waiting.js';
 
 /** Longer than every process' own limit, one tier after the other. */
 const STOP_TIMEOUT_MS = 90_000;
 const POLL_MS = 50;
+
+const belongsToAnother = (folder: DataFolder, cause: unknown): UserError =>
+  new UserError(`may not stop what runs on ${folder.root}: it belongs to another user.`, [
+    `Run '${commandFor(folder, 'down')}' as that user. (${String(cause)})`,
+  ]);
+
+/** Ends what a supervisor left that was killed. */
+const endOrphans = async (folder: DataFolder, state: RunState): Promise<number> => {
+  const ended = await endLeftovers(state).catch((cause: unknown) => {
+    throw belongsToAnother(folder, cause);
+  });
+  await removeRunState(folder);
+  const what = ended === 0 ? 'nothing was left' : `ended what was left: ${ended} of its processes`;
+  say(`The supervisor of ${folder.root} had been killed; ${what}. What it stored stays.`);
+  return 0;
+};
 
 /** Stops the platform that runs on this data folder; does nothing when none does. */
 export const down = async (options: { readonly data?: string | undefined }): Promise<number> => {
@@ -17,19 +33,12 @@ export const down = async (options: { readonly data?: string | undefined }): Pro
     say(`Nothing runs on ${folder.root}.`);
     return 0;
   }
-  if (!supervisorRuns(state)) {
-    const ended = await endLeftovers(state);
-    await removeRunState(folder);
-    say(`The platform on ${folder.root} had ended without cleaning up; ended ${ended} processes that were left.`);
-    return 0;
-  }
+  if (!supervisorRuns(state)) return endOrphans(folder, state);
   say(`Stopping the platform on ${folder.root} ...`);
   try {
     signalProcess(state.supervisor, 'SIGTERM');
   } catch (cause) {
-    throw new UserError(`may not stop it: process ${state.supervisor.pid} belongs to another user.`, [
-      `Run '${commandFor(folder, 'down')}' as that user. (${String(cause)})`,
-    ]);
+    throw belongsToAnother(folder, cause);
   }
   if (!(await waitUntil(() => !isAlive(state.supervisor), { timeoutMs: STOP_TIMEOUT_MS, everyMs: POLL_MS }))) {
     signalProcess(state.supervisor, 'SIGKILL');

@@ -1,5 +1,5 @@
-import { commandFor, dataFolder } from '../folders.js';
-import { readRunState, supervisorRuns, type RunState } from '../run-state.js';
+import { commandFor, dataFolder, type DataFolder } from '../folders.js';
+import { livingProcesses, readRunState, supervisorRuns, type Leftover, type RunState } from '../run-state.js';
 import { say, table } from '../terminal.js';
 
 const MINUTE_S = 60;
@@ -13,18 +13,70 @@ const age = (startedAt: string | null): string => {
   return `${Math.floor(elapsed / HOUR_S)}h${Math.floor((elapsed % HOUR_S) / MINUTE_S)}m`;
 };
 
-const asTable = (state: RunState): string =>
-  table([
-    ['NAME', 'READY', 'PID', 'RESTARTS', 'AGE', 'NOTE'],
-    ...state.processes.map(({ name, ready, pid, restarts, startedAt, note }) => [
-      name,
-      ready ? 'yes' : 'no',
-      pid === null ? '-' : String(pid),
-      String(restarts),
-      age(startedAt),
-      note,
-    ]),
-  ]);
+const HEADER = ['NAME', 'READY', 'PID', 'RESTARTS', 'AGE', 'NOTE'];
+const UNSUPERVISED = 'not supervised';
+
+const EXIT_NOT_READY = 1;
+const EXIT_NOTHING_RUNS = 3;
+
+/** What one answer shows, on a terminal and to scripts. */
+interface Shown {
+  readonly document: object;
+  /** Rows below the header; none when nothing runs. */
+  readonly rows: readonly (readonly string[])[];
+  readonly sentence: string;
+  readonly exitCode: number;
+}
+
+const supervised = (folder: DataFolder, state: RunState): Shown => ({
+  document: {
+    ready: state.ready,
+    phase: state.phase,
+    supervisor: state.supervisor.pid,
+    url: `https://127.0.0.1:${state.port}`,
+    kubeconfig: folder.kubeconfigFile,
+    processes: state.processes.map(({ name, pid, ready, restarts, note }) => ({ name, pid, ready, restarts, note })),
+  },
+  rows: state.processes.map(({ name, ready, pid, restarts, startedAt, note }) => [
+    name,
+    ready ? 'yes' : 'no',
+    pid === null ? '-' : String(pid),
+    String(restarts),
+    age(startedAt),
+    note,
+  ]),
+  sentence: state.ready ? `Ready: https://127.0.0.1:${state.port}` : `Not ready yet (${state.phase}).`,
+  exitCode: state.ready ? 0 : EXIT_NOT_READY,
+});
+
+/** What a killed supervisor left: its sentinel ends it within seconds, unless that was killed too. */
+const orphaned = (folder: DataFolder, left: readonly Leftover[]): Shown => ({
+  document: {
+    ready: false,
+    phase: 'orphaned',
+    processes: left.map(({ name, pid }) => ({ name, pid, ready: false, restarts: 0, note: UNSUPERVISED })),
+  },
+  rows: left.map(({ name, pid, startedAt }) => [name, 'no', String(pid), '-', age(startedAt), UNSUPERVISED]),
+  sentence: [
+    `The supervisor was killed; what it left on ${folder.root} is ending.`,
+    `Start again with: ${commandFor(folder, 'up')}     End what is left now: ${commandFor(folder, 'down')}`,
+  ].join('\n'),
+  exitCode: EXIT_NOT_READY,
+});
+
+const nothing = (folder: DataFolder): Shown => ({
+  document: { ready: false, phase: 'stopped', processes: [] },
+  rows: [],
+  sentence: `Nothing runs on ${folder.root}. Start it with: ${commandFor(folder, 'up')}`,
+  exitCode: EXIT_NOTHING_RUNS,
+});
+
+/** What `status` shows of a data folder with this run file. */
+export const shownOf = (folder: DataFolder, state: RunState | null): Shown => {
+  if (supervisorRuns(state)) return supervised(folder, state);
+  const left = state === null ? [] : livingProcesses(state);
+  return left.length > 0 ? orphaned(folder, left) : nothing(folder);
+};
 
 /** What runs. The exit code is 0 when everything is ready, 1 when something is not, 3 when nothing runs (as LSB says). */
 export const status = async (options: {
@@ -32,30 +84,11 @@ export const status = async (options: {
   readonly output?: 'table' | 'json' | undefined;
 }): Promise<number> => {
   const folder = dataFolder(options.data);
-  const state = await readRunState(folder);
-  const running = supervisorRuns(state);
-  if (options.output === 'json') {
-    const shown = running
-      ? {
-          ready: state.ready,
-          phase: state.phase,
-          supervisor: state.supervisor.pid,
-          url: `https://127.0.0.1:${state.port}`,
-          kubeconfig: folder.kubeconfigFile,
-          processes: state.processes.map(({ name, pid, ready, restarts, note }) => ({
-            name,
-            pid,
-            ready,
-            restarts,
-            note,
-          })),
-        }
-      : { ready: false, phase: 'stopped', processes: [] };
-    process.stdout.write(`${JSON.stringify(shown, null, 2)}\n`);
-  } else if (running) {
-    process.stdout.write(`${asTable(state)}\n`);
-    say(state.ready ? `Ready: https://127.0.0.1:${state.port}` : `Not ready yet (${state.phase}).`);
-  } else say(`Nothing runs on ${folder.root}. Start it with: ${commandFor(folder, 'up')}`);
-  if (!running) return 3;
-  return state.ready ? 0 : 1;
+  const shown = shownOf(folder, await readRunState(folder));
+  if (options.output === 'json') process.stdout.write(`${JSON.stringify(shown.document, null, 2)}\n`);
+  else {
+    if (shown.rows.length > 0) process.stdout.write(`${table([HEADER, ...shown.rows])}\n`);
+    say(shown.sentence);
+  }
+  return shown.exitCode;
 };

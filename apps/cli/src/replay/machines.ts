@@ -18,6 +18,13 @@ export interface ReplayedMachine {
   readonly go: () => void;
 }
 
+/** What a platform says of a machine that it has no host for. */
+export interface Unplaced {
+  readonly message: string;
+  /** Of performance.now(). */
+  readonly since: number;
+}
+
 const deferred = (): { promise: Promise<void>; resolve: () => void } => {
   const { promise, resolve } = Promise.withResolvers<undefined>();
   return { promise, resolve: () => resolve(undefined) };
@@ -46,8 +53,8 @@ export class ReplayedMachines implements MachineListener {
   readonly latencies: number[] = [];
   /** Machines that exist, or may. */
   readonly present = new Map<string, ReplayedMachine>();
-  /** Machines that no host fits now, and why. */
-  readonly unplaced = new Map<ReplayedMachine, string>();
+  /** Machines that no host fits now, why, and since when that is said. */
+  readonly unplaced = new Map<ReplayedMachine, Unplaced>();
   accepted = 0;
   running = 0;
   refused = 0;
@@ -74,7 +81,8 @@ export class ReplayedMachines implements MachineListener {
     if (machine?.phase !== 'asked') return;
     if (seen.running) this.runs(machine, seen.host);
     else if (seen.reason === 'OperationFailed') this.refuse(machine, 'StartFailed', seen.message);
-    else if (seen.reason === 'Unschedulable') this.unplaced.set(machine, seen.message);
+    else if (seen.reason === 'Unschedulable') this.waits(machine, seen.message);
+    else this.unplaced.delete(machine);
   }
 
   onGone(name: string): void {
@@ -92,6 +100,11 @@ export class ReplayedMachines implements MachineListener {
     // One that was asked for may not have been created yet.
     for (const machine of [...this.present.values()])
       if (machine.phase !== 'asked' && !names.has(machine.name)) this.onGone(machine.name);
+  }
+
+  private waits(machine: ReplayedMachine, message: string): void {
+    if (this.unplaced.get(machine)?.message !== message)
+      this.unplaced.set(machine, { message, since: performance.now() });
   }
 
   private runs(machine: ReplayedMachine, host: string | undefined): void {

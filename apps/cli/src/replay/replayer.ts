@@ -12,6 +12,10 @@ export const RUN_LABEL = 'replay.xenolith.dev/run';
 /** After a deletion the scheduler has this long to give the room to a machine that waits for it. */
 const ROOM_GRACE_MS = 1_500;
 const LOOK_EVERY_MS = 100;
+/** What a scheduler says of hosts that may take the machine in a moment, though none leaves: it tries such a machine again by itself. */
+const PASSING_REASON = /taken by others at the same moment|not ready|no host has registered/;
+/** A host's crash is noticed and mended in this time; for the rest a moment is enough. */
+const PASSING_LIMIT_MS = 15_000;
 /** A platform that did nothing for a machine in this time has lost it. */
 const START_LIMIT_MS = 600_000;
 const GONE_LIMIT_MS = 120_000;
@@ -179,12 +183,16 @@ export class Replayer {
     return machine.phase === 'gone';
   }
 
-  /** A machine that no host fits is refused once nothing that came before it can make room. */
+  /** A machine that no host fits is refused once nothing that came before it can make room, nor a passing reason pass. */
   private giveUpUnplaced(): void {
+    const now = performance.now();
+    if (now - this.lastDeletionAt < ROOM_GRACE_MS) return;
     const firstDeletion = Math.min(...this.deleting, Number.POSITIVE_INFINITY);
-    if (performance.now() - this.lastDeletionAt < ROOM_GRACE_MS) return;
-    for (const [machine, message] of this.machines.unplaced)
-      if (firstDeletion > machine.order) this.machines.refuse(machine, 'Unschedulable', message);
+    for (const [machine, { message, since }] of this.machines.unplaced) {
+      const patienceMs = PASSING_REASON.test(message) ? PASSING_LIMIT_MS : 0;
+      if (firstDeletion > machine.order && now - since >= patienceMs)
+        this.machines.refuse(machine, 'Unschedulable', message);
+    }
   }
 
   private objectOf(machine: ReplayedMachine): object {

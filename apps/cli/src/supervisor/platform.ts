@@ -59,7 +59,7 @@ const endOldProcesses = async (folder: DataFolder, tell: Tell): Promise<void> =>
   if (before === null) return;
   const ended = await endLeftovers(before);
   if (ended > 0)
-    tell({ type: 'warning', text: `the last run was cut short: ended ${ended} processes that it left behind` });
+    tell({ type: 'warning', text: `the last run was cut short; ended what was left of it (processes: ${ended})` });
 };
 
 const variablesFrom = (environment: NodeJS.ProcessEnv): Record<string, string> =>

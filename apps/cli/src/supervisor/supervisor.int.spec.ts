@@ -4,9 +4,11 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { down } from '../commands/down.js';
+import { shownOf } from '../commands/status.js';
 import { dataFolder, type DataFolder } from '../folders.js';
 import { identityOf, isAlive, type ProcessIdentity } from '../process-identity.js';
-import { endLeftovers, readRunState, type RunState } from '../run-state.js';
+import { endLeftovers, readRunState, writeRunState, type RunState } from '../run-state.js';
 import { createDataFolder } from '../settings.js';
 import { waitUntil } from '../waiting.js';
 import { lockDataFolder } from './data-folder-lock.js';
@@ -184,6 +186,43 @@ describe('what a killed supervisor leaves', () => {
     expect(await endLeftovers({ ...state, processes: [...state.processes, stale] })).toBe(1);
     expect(isAlive(other)).toBe(true);
     expect(isAlive(one)).toBe(false);
+  });
+});
+
+describe('status', () => {
+  it('shows what lives of a platform whose supervisor was killed, and not that nothing runs', async () => {
+    const started = await startReady([plan('one', 1), plan('two', 2)]);
+    const [state, one, two] = [await runState(), await identityFrom('one'), await identityFrom('two')];
+    // The supervisor's number with another start time: the process that had it is gone.
+    const killed = { ...state, supervisor: { pid: state.supervisor.pid, startTime: '1' } };
+    const shown = shownOf(folder, killed);
+    expect(shown.exitCode).toBe(1);
+    expect(shown.document).toMatchObject({
+      ready: false,
+      phase: 'orphaned',
+      processes: [
+        { name: 'one', pid: one.pid, note: 'not supervised' },
+        { name: 'two', pid: two.pid, note: 'not supervised' },
+      ],
+    });
+    await started.stop();
+    expect(shownOf(folder, killed)).toMatchObject({ exitCode: 3, rows: [], document: { phase: 'stopped' } });
+  });
+
+  it('is followed by a down that ends what is left and forgets the run', async () => {
+    const started = await startReady([plan('one', 1)]);
+    const state = await runState();
+    await started.stop();
+    bystander = spawn('sleep', ['600'], { stdio: 'ignore' });
+    const left = identityOf(bystander.pid ?? 0);
+    await writeRunState(folder, {
+      ...state,
+      supervisor: { pid: state.supervisor.pid, startTime: '1' },
+      processes: state.processes.map((each) => ({ ...each, ...left })),
+    });
+    expect(await down({ data: folder.root })).toBe(0);
+    expect(isAlive(left)).toBe(false);
+    expect(await readRunState(folder)).toBeNull();
   });
 });
 
