@@ -16,7 +16,7 @@ import { allocatableBytesOf, type GuestEnd, type HostEvent, type ProfileName } f
 import { Announcer } from './announcer.js';
 import { CommandDesk } from './command-desk.js';
 import { FaultRules } from './fault-rules.js';
-import { Fleet, type HostSlot } from './fleet.js';
+import { Fleet, type HostSlot, type TextPacker } from './fleet.js';
 import { Heartbeats } from './heartbeats.js';
 import type { EntryOf, Journal, JournalEntry, RuleList } from './journal.js';
 import { inventoryOf } from './messages.js';
@@ -25,6 +25,8 @@ import { Outbox } from './outbox.js';
 import { TimerQueue } from './timer-queue.js';
 
 const SWEEP_MS = 10_000;
+/** A host to which nothing happens for so long is put away. */
+const IDLE_MS = 30_000;
 /** A snapshot is worth its writing once the journal is this long, and several times longer than the snapshot. */
 const COMPACT_AT_LEAST = 20_000;
 const COMPACT_RATIO = 4;
@@ -47,6 +49,8 @@ export interface AgentPorts {
   readonly clock: Clock;
   readonly journal: Journal;
   readonly observer?: AgentObserver;
+  /** Makes hosts at rest small; a fleet of thousands needs it. */
+  readonly packer?: TextPacker;
 }
 
 /** A host as it is. */
@@ -93,7 +97,9 @@ export class Agent {
     this.observer = ports.observer ?? {};
     this.served = new Set(options.hosts);
     this.timers = new TimerQueue(ports.clock);
-    this.fleet = new Fleet({ clock: ports.clock, timers: this.timers }, (slot, event) => this.onHostEvent(slot, event));
+    this.fleet = new Fleet({ clock: ports.clock, timers: this.timers, packer: ports.packer }, (slot, event) =>
+      this.onHostEvent(slot, event),
+    );
     this.desk = new CommandDesk({
       fleet: this.fleet,
       faults: this.faults,
@@ -165,7 +171,7 @@ export class Agent {
   /** Domains on all hosts. */
   get domains(): number {
     let domains = 0;
-    for (const slot of this.fleet.all()) domains += this.fleet.view.inventory(slot.state).length;
+    for (const slot of this.fleet.all()) domains += this.fleet.inventory(slot).length;
     return domains;
   }
 
@@ -177,13 +183,11 @@ export class Agent {
   /** What each host really runs, whatever anybody was told. */
   inspect(): readonly HostInspection[] {
     return [...this.fleet.all()].map((slot) => {
-      const bytes = new Map(
-        this.fleet.view.domainFigures(slot.state, this.fleet.now()).map((domain) => [domain.uid, domain.memoryBytes]),
-      );
+      const bytes = new Map(this.fleet.domainFigures(slot).map((domain) => [domain.uid, domain.memoryBytes]));
       return {
         name: slot.name,
-        allocatableBytes: allocatableBytesOf(this.fleet.view.profile(slot.state)),
-        domains: this.fleet.view.inventory(slot.state).map(({ uid, incarnation, domid, state }) => ({
+        allocatableBytes: allocatableBytesOf(this.fleet.profile()),
+        domains: this.fleet.inventory(slot).map(({ uid, incarnation, domid, state }) => ({
           virtualMachine: uid,
           incarnation,
           domid,
@@ -276,6 +280,7 @@ export class Agent {
   private sweepLater(): void {
     this.timers.after(SWEEP_MS, () => {
       this.desk.book.sweep(this.fleet.now());
+      this.fleet.packIdle(this.fleet.now() - IDLE_MS);
       const worth = Math.max(COMPACT_AT_LEAST, COMPACT_RATIO * (this.desk.book.size + this.hosts));
       if (this.lines > worth) void this.compact();
       this.sweepLater();
@@ -294,13 +299,13 @@ export class Agent {
     this.compacting = false;
   }
 
-  /** The lines that bring back this moment. Everything they hold is immutable, so that they may be written later. */
+  /** The lines that bring back this moment. Nothing that they hold changes any more, so that they may be written later. */
   snapshot(): JournalEntry[] {
     const hosts = [...this.fleet.all()].filter((slot) => !slot.pristine);
     return [
       ...(this.origin ? [this.origin] : []),
       { k: 'opened', at: this.fleet.now(), bootTimeMs: this.options.bootTimeMs },
-      ...hosts.map((slot): JournalEntry => ({ k: 'host', name: slot.name, state: slot.state })),
+      ...hosts.map((slot): JournalEntry => ({ k: 'host', name: slot.name, state: this.fleet.save(slot) })),
       ...this.faults.snapshot(),
       ...this.desk.book.snapshot(),
       ...this.announcer.snapshot(),

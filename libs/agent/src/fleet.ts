@@ -1,8 +1,13 @@
 import { uuidFrom, type Clock, type Uuid } from '@xenolith/kernel';
 import {
-  simpleHostModel,
+  HARDWARE_PROFILES,
   timingFor,
+  xenHostModel,
+  type DomainFigures,
+  type DomainView,
+  type HardwareProfile,
   type HostEvent,
+  type HostFigures,
   type HostInput,
   type HostModel,
   type HostState,
@@ -10,14 +15,40 @@ import {
 } from '@xenolith/xen';
 import type { TimerQueue } from './timer-queue.js';
 
+/** Keeps the texts of hosts at rest small. `unpack(pack(text))` is `text`. */
+export interface TextPacker {
+  pack(text: string): string;
+  unpack(packed: string): string;
+}
+
+/** What is asked of a host all the time, and does not change while nothing happens to it. */
+interface Rest {
+  readonly bootId: Uuid;
+  readonly up: boolean;
+  readonly inventory: readonly DomainView[];
+  readonly figures: HostFigures;
+  readonly domainFigures: readonly DomainFigures[];
+}
+
 /** One emulated host. */
 export interface HostSlot {
   readonly name: string;
   /** Stable over restarts, crashes and lost data folders: the host keeps its identity as hardware does. */
   readonly uid: Uuid;
-  state: HostState;
   /** True until something happened to the host: such a host needs no place in a snapshot. */
+  readonly pristine: boolean;
+  /** Grows whenever something happens. */
+  readonly version: number;
+}
+
+interface OwnSlot extends HostSlot {
   pristine: boolean;
+  version: number;
+  /** Null while the host is packed, and while nothing has happened to it. */
+  state: HostState | null;
+  packed: string | null;
+  rest: Rest | null;
+  touchedAt: number;
   due: { readonly at: number; readonly cancel: () => void } | null;
 }
 
@@ -29,17 +60,24 @@ export interface FleetOrigin {
   readonly profile: ProfileName;
 }
 
+export interface FleetPorts {
+  readonly clock: Clock;
+  readonly timers: TimerQueue;
+  /** Absent: hosts at rest stay as they are. */
+  readonly packer?: TextPacker | undefined;
+}
+
 /** The emulated hosts of one agent on their virtual time, which never goes back. */
 export class Fleet {
-  private readonly slots = new Map<string, HostSlot>();
-  private model: HostModel<HostState> = simpleHostModel(timingFor(0));
+  private readonly slots = new Map<string, OwnSlot>();
+  private model: HostModel = xenHostModel(timingFor(0));
   private origin: FleetOrigin = { at: 0, seed: '', profile: '2x8-128' };
   private time = 0;
   /** While the journal is read, what falls due waits for the next line or for the end. */
   private live = false;
 
   constructor(
-    private readonly ports: { readonly clock: Clock; readonly timers: TimerQueue },
+    private readonly ports: FleetPorts,
     private readonly onEvent: (slot: HostSlot, event: HostEvent) => void,
   ) {}
 
@@ -51,11 +89,9 @@ export class Fleet {
   /** From `at` on guests and hosts boot in this time; what fell due before took the time that was in force then. */
   setBootTime(bootTimeMs: number, at: number): void {
     this.moveTo(at);
-    for (const slot of this.slots.values()) {
-      const { state, events } = this.model.advance(slot.state, at);
-      this.accept(slot, state, events);
-    }
-    this.model = simpleHostModel(timingFor(bootTimeMs));
+    for (const slot of this.slots.values())
+      if (!slot.pristine) this.accept(slot, this.model.advance(this.stateOf(slot), at));
+    this.model = xenHostModel(timingFor(bootTimeMs));
   }
 
   /** Virtual time in milliseconds since the epoch. */
@@ -70,59 +106,148 @@ export class Fleet {
   }
 
   slot(name: string): HostSlot {
+    return this.own(name);
+  }
+
+  private own(name: string): OwnSlot {
     const known = this.slots.get(name);
     if (known) return known;
-    const state = this.model.create({ name, seed: this.origin.seed, profile: this.origin.profile, at: this.origin.at });
-    const slot: HostSlot = { name, uid: hostUid(name), state, pristine: true, due: null };
+    const slot: OwnSlot = {
+      name,
+      uid: hostUid(name),
+      pristine: true,
+      version: 0,
+      state: null,
+      packed: null,
+      rest: null,
+      touchedAt: 0,
+      due: null,
+    };
     this.slots.set(name, slot);
     return slot;
   }
 
-  restore(name: string, state: HostState): void {
-    const slot = this.slot(name);
-    slot.state = state;
+  /** The host as `save` wrote it. */
+  restore(name: string, saved: string): void {
+    const slot = this.own(name);
+    slot.packed = saved;
+    slot.state = null;
+    slot.rest = null;
     slot.pristine = false;
-    this.time = Math.max(this.time, state.at);
+    this.time = Math.max(this.time, this.model.timeOf(this.stateOf(slot)));
+  }
+
+  /** The host as text that does not change any more. */
+  save(slot: HostSlot): string {
+    const own = this.own(slot.name);
+    return own.packed ?? this.packedText(this.stateOf(own));
   }
 
   /** Lets everything that fell due while nobody looked happen, then follows the clock. */
   goLive(): void {
     this.live = true;
-    for (const slot of this.slots.values()) this.wake(slot);
+    for (const slot of this.slots.values()) if (!slot.pristine) this.wake(slot);
   }
 
   apply(slot: HostSlot, input: HostInput, at: number): void {
-    slot.pristine = false;
-    const { state, events } = this.model.apply(slot.state, input, at);
-    this.accept(slot, state, events);
+    const own = this.own(slot.name);
+    own.pristine = false;
+    this.accept(own, this.model.apply(this.stateOf(own), input, at));
   }
 
   *all(): Generator<HostSlot> {
     yield* this.slots.values();
   }
 
+  /** Packs the hosts that nothing has happened to since `before` and that nothing is about to happen to. */
+  packIdle(before: number): void {
+    if (!this.ports.packer) return;
+    for (const slot of this.slots.values()) {
+      if (slot.state === null || slot.touchedAt >= before || this.model.nextDue(slot.state) !== null) continue;
+      this.restOf(slot);
+      if (!slot.pristine) slot.packed = this.packedText(slot.state);
+      slot.state = null;
+    }
+  }
+
   isUp(slot: HostSlot): boolean {
-    return this.model.isUp(slot.state);
+    return this.restOf(slot).up;
   }
 
-  get view(): Pick<HostModel<HostState>, 'bootId' | 'profile' | 'inventory' | 'figures' | 'domainFigures'> {
-    return this.model;
+  bootId(slot: HostSlot): Uuid {
+    return this.restOf(slot).bootId;
   }
 
-  private wake(slot: HostSlot): void {
-    const { state, events } = this.model.advance(slot.state, this.now());
-    this.accept(slot, state, events);
+  profile(): HardwareProfile {
+    return HARDWARE_PROFILES[this.origin.profile];
   }
 
-  private accept(slot: HostSlot, state: HostState, events: readonly HostEvent[]): void {
-    slot.state = state;
+  /** Domains that exist; those being torn down are left out. */
+  inventory(slot: HostSlot): readonly DomainView[] {
+    return this.restOf(slot).inventory;
+  }
+
+  figures(slot: HostSlot): HostFigures {
+    return this.restOf(slot).figures;
+  }
+
+  domainFigures(slot: HostSlot): readonly DomainFigures[] {
+    return this.restOf(slot).domainFigures;
+  }
+
+  private packedText(state: HostState): string {
+    const text = JSON.stringify(state);
+    return this.ports.packer?.pack(text) ?? text;
+  }
+
+  private stateOf(slot: OwnSlot): HostState {
+    if (slot.state !== null) return slot.state;
+    slot.touchedAt = this.time;
+    slot.state = slot.packed === null ? this.newborn(slot.name) : this.unpacked(slot.packed);
+    slot.packed = null;
+    return slot.state;
+  }
+
+  private newborn(name: string): HostState {
+    const { seed, profile, at } = this.origin;
+    return this.model.create({ name, seed, profile, at });
+  }
+
+  private unpacked(packed: string): HostState {
+    return JSON.parse(this.ports.packer?.unpack(packed) ?? packed) as HostState;
+  }
+
+  private restOf(slot: HostSlot): Rest {
+    const own = this.own(slot.name);
+    own.rest ??= this.lookAt(this.stateOf(own));
+    return own.rest;
+  }
+
+  private lookAt(state: HostState): Rest {
+    return {
+      bootId: this.model.bootId(state),
+      up: this.model.isUp(state),
+      inventory: this.model.inventory(state),
+      figures: this.model.figures(state),
+      domainFigures: this.model.domainFigures(state),
+    };
+  }
+
+  private wake(slot: OwnSlot): void {
+    this.accept(slot, this.model.advance(this.stateOf(slot), this.now()));
+  }
+
+  private accept(slot: OwnSlot, events: readonly HostEvent[]): void {
+    slot.rest = null;
+    slot.version += 1;
+    slot.touchedAt = this.time;
     this.schedule(slot);
     for (const event of events) this.onEvent(slot, event);
   }
 
-  private schedule(slot: HostSlot): void {
+  private schedule(slot: OwnSlot): void {
     if (!this.live) return;
-    const dueAt = this.model.nextDue(slot.state);
+    const dueAt = this.model.nextDue(this.stateOf(slot));
     if (slot.due?.at === dueAt) return;
     slot.due?.cancel();
     slot.due = null;

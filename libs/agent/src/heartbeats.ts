@@ -12,7 +12,7 @@ const DOMAIN_FIGURES_EVERY = 5;
 /** Says on `telemetry.<host>` that the hosts live. */
 export class Heartbeats {
   private readonly moments: number;
-  private readonly digests = new WeakMap<HostSlot['state'], number>();
+  private readonly digests = new Map<string, { readonly version: number; readonly digest: number }>();
   private turn = 0;
   private cancel: (() => void) | null = null;
 
@@ -47,29 +47,28 @@ export class Heartbeats {
     this.cancel = this.ports.clock.after(following - now, () => this.next(following));
   }
 
-  /** Of the domains as they are; a state is never changed in place, so that one which is known needs no second look. */
+  /** Of the domains as they are; a host to which nothing happened needs no second look. */
   private digestOf(slot: HostSlot): number {
-    const known = this.digests.get(slot.state);
-    if (known !== undefined) return known;
+    const known = this.digests.get(slot.name);
+    if (known?.version === slot.version) return known.digest;
     const domains = inventoryOf(this.fleet, slot).domains.map((domain) => ({
       ...domain,
       runs: domain.state === 'running',
     }));
     const digest = inventoryDigest(domains);
-    this.digests.set(slot.state, digest);
+    this.digests.set(slot.name, { version: slot.version, digest });
     return digest;
   }
 
   private publish(slot: HostSlot, now: number, withDomains: boolean): void {
-    const { view } = this.fleet;
     const heartbeat: Heartbeat = {
       host: slot.uid,
       name: slot.name,
-      bootId: view.bootId(slot.state),
+      bootId: this.fleet.bootId(slot),
       at: now,
-      ...view.figures(slot.state, now),
+      ...this.fleet.figures(slot),
       ...(this.announcer.unreportedOn(slot.name) === 0 ? { inventory: this.digestOf(slot) } : {}),
-      ...(withDomains ? { virtualMachines: [...view.domainFigures(slot.state, now)] } : {}),
+      ...(withDomains ? { virtualMachines: [...this.fleet.domainFigures(slot)] } : {}),
     };
     this.ports.bus.publish(telemetrySubject(slot.name), heartbeat);
   }

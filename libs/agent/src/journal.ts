@@ -1,5 +1,5 @@
 import type { JsonObject, Reply } from '@xenolith/kernel';
-import type { HostState, ProfileName } from '@xenolith/xen';
+import type { ProfileName } from '@xenolith/xen';
 import { z } from 'zod';
 
 const json = z.custom<JsonObject>((value) => typeof value === 'object' && value !== null);
@@ -67,7 +67,7 @@ export const journalEntry = z.discriminatedUnion('k', [
   z.strictObject({ k: z.literal('rules'), host: z.string(), hash: z.string(), list: rules.optional() }),
   z.strictObject({ k: z.literal('reported'), id: z.string() }),
   // The lines below are what a snapshot consists of, beside `born`, `opened` and `rules`.
-  z.strictObject({ k: z.literal('host'), name: z.string(), state: z.custom<HostState>() }),
+  z.strictObject({ k: z.literal('host'), name: z.string(), state: z.string() }),
   z.strictObject({
     k: z.literal('command'),
     ...command,

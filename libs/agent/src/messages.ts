@@ -92,14 +92,14 @@ const hardwareOf = (profile: HardwareProfile): Hardware => ({
 
 /** What a host runs, as the contract lists it. */
 export const inventoryOf = (fleet: Fleet, slot: HostSlot): { bootId: string; domains: DomainReport[] } => ({
-  bootId: fleet.view.bootId(slot.state),
-  domains: fleet.view
-    .inventory(slot.state)
+  bootId: fleet.bootId(slot),
+  domains: fleet
+    .inventory(slot)
     .map(({ uid, incarnation, domid, state }) => ({ virtualMachine: uid, incarnation, domid, state })),
 });
 
 export const registrationOf = (fleet: Fleet, slot: HostSlot, agentVersion: string): RegisterHostData => {
-  const profile = fleet.view.profile(slot.state);
+  const profile = fleet.profile();
   return {
     name: slot.name,
     hypervisor: 'xen',

@@ -53,7 +53,8 @@ const onRun = { incarnation: z.number().int().positive() };
 /** Every refusal may also be `fault_injected`, `host_crashed`, `command_cancelled`, `host_stale_incarnation` (a younger run is known). */
 export const agentCommands = {
   /**
-   * Builds the domain paused, connects its devices, boots the guest unless `paused`. Refusals: `host_out_of_memory`, `host_domain_exists` (another
+   * Builds the domain paused, connects its devices, boots the guest unless `paused`. Refusals: `host_out_of_memory`, `host_domain_unsupported` (the hypervisor has no such
+   * domains), `host_device_failed` (a disk or an interface did not come up), `host_domain_exists` (another
    * incarnation still runs here). Answer: `startDomainAnswer`.
    */
   StartDomain: z.strictObject({ ...onRun, config: domainConfig, paused: z.boolean() }),

@@ -37,6 +37,8 @@ export const REJECTION_CODES = [
   'host_out_of_memory',
   'host_unknown_domain',
   'host_domain_exists',
+  'host_domain_unsupported',
+  'host_device_failed',
   'host_stale_incarnation',
   'guest_ignored_shutdown',
   'host_crashed',

@@ -1,5 +1,6 @@
 import type { GuestType, Result, Uuid } from '@xenolith/kernel';
-import type { HardwareProfile, ProfileName } from './hardware-profile.js';
+import type { ProfileName } from './hardware-profile.js';
+import type { HostState } from './host/host-state.js';
 
 export type OnGuestEnd = 'destroy' | 'restart' | 'preserve';
 
@@ -97,11 +98,6 @@ export type HostEvent =
   | { readonly type: 'crashed'; readonly at: number }
   | { readonly type: 'booted'; readonly at: number };
 
-export interface HostStep<State> {
-  readonly state: State;
-  readonly events: readonly HostEvent[];
-}
-
 /** One domain as the host lists it. */
 export interface DomainView {
   readonly uid: Uuid;
@@ -125,24 +121,25 @@ export interface DomainFigures {
 }
 
 /**
- * A host that inputs and virtual time move forward. `State` is JSON, so that it can be kept in a file, and is never changed in place. Every
- * function is pure: the same state and inputs at the same times give the same states and events, on every machine.
+ * Emulated hosts that inputs and virtual time move forward. A state is JSON, so that it can be kept in a file; it belongs to the model, which changes it in
+ * place. The same inputs at the same times give the same states and events, on every machine. Times are milliseconds since the epoch.
  */
-export interface HostModel<State> {
-  /** A host that booted at `at` (milliseconds since the epoch) and runs nothing. */
-  create(options: { name: string; seed: string; profile: ProfileName; at: number }): State;
-  /** Lets time pass to `at`, then applies the input. */
-  apply(state: State, input: HostInput, at: number): HostStep<State>;
-  /** Lets time pass to `at`: all that fell due happens at its own time. */
-  advance(state: State, at: number): HostStep<State>;
+export interface HostModel {
+  /** A host that booted at `at` and runs nothing. */
+  create(options: { name: string; seed: string; profile: ProfileName; at: number }): HostState;
+  /** Lets time pass to `at`, then applies the input. Returns what it brought about, in order. */
+  apply(state: HostState, input: HostInput, at: number): readonly HostEvent[];
+  /** Lets time pass to `at`: all that falls due happens at its own time. */
+  advance(state: HostState, at: number): readonly HostEvent[];
   /** When something will happen without input; null: never. */
-  nextDue(state: State): number | null;
-  isUp(state: State): boolean;
+  nextDue(state: HostState): number | null;
+  /** Up to when time has passed. */
+  timeOf(state: HostState): number;
+  isUp(state: HostState): boolean;
   /** Differs after every boot. */
-  bootId(state: State): Uuid;
-  profile(state: State): HardwareProfile;
+  bootId(state: HostState): Uuid;
   /** Domains that exist; those being torn down are left out. */
-  inventory(state: State): readonly DomainView[];
-  figures(state: State, at: number): HostFigures;
-  domainFigures(state: State, at: number): readonly DomainFigures[];
+  inventory(state: HostState): readonly DomainView[];
+  figures(state: HostState): HostFigures;
+  domainFigures(state: HostState): readonly DomainFigures[];
 }

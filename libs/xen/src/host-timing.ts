@@ -8,14 +8,13 @@ export interface HostTiming {
   readonly createMs: number;
   /** Populating and scrubbing a gibibyte of guest memory. */
   readonly buildMsPerGibibyte: number;
-  /** Hot-plug script and XenBus handshake of one device; devices are connected side by side. */
-  readonly deviceMs: number;
+  /** Whether hot-plug scripts and watch events take the time that their layers say; a host without time does everything at once. */
+  readonly timedDevices: boolean;
   /** From the first instruction of the guest to its login prompt. */
   readonly guestBootMs: number;
   /** From the shutdown request to the guest's power-off. */
   readonly guestShutdownMs: number;
   readonly destroyMs: number;
-  readonly pauseMs: number;
   /** Power-on self test, Xen, Dom0, agent. */
   readonly hostBootMs: number;
 }
@@ -27,21 +26,19 @@ export interface HostTiming {
 const PLAUSIBLE: Omit<HostTiming, 'guestBootMs'> = {
   createMs: 250,
   buildMsPerGibibyte: 40,
-  deviceMs: 80,
+  timedDevices: true,
   guestShutdownMs: 2_000,
   destroyMs: 150,
-  pauseMs: 5,
   hostBootMs: 90_000,
 };
 
 const INSTANT: HostTiming = {
   createMs: 0,
   buildMsPerGibibyte: 0,
-  deviceMs: 0,
+  timedDevices: false,
   guestBootMs: 0,
   guestShutdownMs: 0,
   destroyMs: 0,
-  pauseMs: 0,
   hostBootMs: 0,
 };
 
@@ -56,8 +53,6 @@ const JITTER = 0.15;
 export const jittered = (durationMs: number, seed: string, label: string): number =>
   durationMs === 0 ? 0 : Math.round(durationMs * (1 - JITTER + 2 * JITTER * randomFrom(`${seed}/${label}`).next()));
 
-/** Time to build a domain of this memory and these devices and to connect it. */
-export const buildMs = (timing: HostTiming, domain: { memoryBytes: number; devices: number }): number =>
-  timing.createMs +
-  (timing.buildMsPerGibibyte * domain.memoryBytes) / GIBIBYTE +
-  (domain.devices > 0 ? timing.deviceMs : 0);
+/** Time to create a domain and to fill this memory. */
+export const buildMs = (timing: HostTiming, memoryBytes: number): number =>
+  timing.createMs + (timing.buildMsPerGibibyte * memoryBytes) / GIBIBYTE;

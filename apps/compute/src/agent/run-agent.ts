@@ -1,6 +1,7 @@
 import { Agent, hostNames } from '@xenolith/agent';
 import type { ProcessContext } from '@xenolith/runtime';
 import type { AgentConfig } from './config.js';
+import { deflatePacker } from './packer.js';
 import { FileJournal } from './file-journal.js';
 import { lockFolder } from './folder-lock.js';
 import { observe, watchAgent } from './observation.js';
@@ -23,7 +24,7 @@ export const runAgent = async (context: ProcessContext<AgentConfig>): Promise<vo
       bootTimeMs: config.AGENT_BOOT_TIME * MS_PER_SECOND,
       agentVersion: AGENT_VERSION,
     },
-    { bus, clock, journal, observer: observe(context) },
+    { bus, clock, journal, observer: observe(context), packer: deflatePacker },
   );
   readiness.set('registration', () =>
     agent.registered < agent.hosts ? `${agent.registered} of ${agent.hosts} hosts are registered` : undefined,

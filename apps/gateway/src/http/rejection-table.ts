@@ -51,6 +51,8 @@ export const HTTP_OF_REJECTION: Readonly<Record<RejectionCode | GatewayRejection
   host_out_of_memory: CONFLICT,
   host_unknown_domain: NOT_FOUND,
   host_domain_exists: CONFLICT,
+  host_domain_unsupported: CONFLICT,
+  host_device_failed: CONFLICT,
   host_stale_incarnation: CONFLICT,
   guest_ignored_shutdown: CONFLICT,
   host_crashed: UNAVAILABLE,

@@ -2,7 +2,7 @@ import { controlDomainOf, HARDWARE_PROFILES, type HardwareProfile, type ProfileN
 import { createHypervisor, Hypervisor, type HypervisorState } from '../hypervisor/index.js';
 import { backendsPath, createXenstore, domainNode, Xenstore, type XenstoreState } from '../xenstore/index.js';
 import { BACKENDS_TOKEN } from './store-access.js';
-import type { Host, XenHostState } from './host-state.js';
+import type { Host, HostState } from './host-state.js';
 
 /** A host's layers as they are when Dom0 is up and nothing else runs. */
 export const freshLayers = (
@@ -29,9 +29,7 @@ export const freshLayers = (
 };
 
 /** Lets the layers stand on a state. */
-export const layersOf = (
-  state: Pick<XenHostState, 'hypervisor' | 'xenstore'>,
-): Pick<Host, 'hypervisor' | 'xenstore'> => {
+export const layersOf = (state: Pick<HostState, 'hypervisor' | 'xenstore'>): Pick<Host, 'hypervisor' | 'xenstore'> => {
   const hypervisor = new Hypervisor(state.hypervisor);
   return {
     hypervisor,

@@ -172,7 +172,7 @@ const performTask = (host: Host, machine: Machine, device: MachineDevice, step: 
       case 'runHotplug': {
         device.scripts += 1;
         device.script = { run: action.run, number: device.scripts };
-        const durationUs = host.timing.deviceMs === 0 ? 0 : hotplugDurationUs(action.run);
+        const durationUs = host.timing.timedDevices ? hotplugDurationUs(action.run) : 0;
         const due = host.state.nowUs + durationUs;
         plan(host.state.agenda, due, { do: 'script', uid, domid, device: device.name, number: device.scripts });
         break;

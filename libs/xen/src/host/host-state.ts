@@ -3,14 +3,14 @@ import type { BackendEnd, Device, DeviceTask, FrontendEnd, HotplugRun, XenbusSta
 import type { ProfileName } from '../hardware-profile.js';
 import type { DomainSettings, GuestEnd, HostEvent, HostInput, Ticket } from '../host-model.js';
 import type { HostTiming } from '../host-timing.js';
-import type { Hypervisor} from '../hypervisor/index.js';
+import type { Hypervisor } from '../hypervisor/index.js';
 import { type HypervisorState } from '../hypervisor/index.js';
-import type { Xenstore} from '../xenstore/index.js';
+import type { Xenstore } from '../xenstore/index.js';
 import { type XenstoreState } from '../xenstore/index.js';
 import { emptyAgenda, type AgendaState } from './agenda.js';
 
 /** A Xen host as JSON. It belongs to the model, which changes it in place. */
-export interface XenHostState {
+export interface HostState {
   readonly name: string;
   readonly seed: string;
   readonly profile: ProfileName;
@@ -136,7 +136,7 @@ export type HostTask =
 
 /** A host at work: its state, the layers that stand on it, and what has come of the present step. */
 export interface Host {
-  readonly state: XenHostState;
+  readonly state: HostState;
   hypervisor: Hypervisor;
   xenstore: Xenstore;
   readonly timing: HostTiming;
@@ -167,7 +167,7 @@ export const rememberEnded = (host: Host, uid: Uuid, incarnation: number): void 
 
 export const newGuest = (): Guest => ({ phase: 'off', next: null, stopping: null });
 
-export const emptyMachines = (): Pick<XenHostState, 'machines' | 'byDomid' | 'agenda'> => ({
+export const emptyMachines = (): Pick<HostState, 'machines' | 'byDomid' | 'agenda'> => ({
   machines: {},
   byDomid: {},
   agenda: emptyAgenda(),

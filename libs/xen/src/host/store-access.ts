@@ -29,7 +29,7 @@ const isHeard = ({ token, path }: WatchEvent): boolean => {
 
 /** Sends watch events on their way. */
 export const deliver = (host: Host, events: readonly WatchEvent[]): void => {
-  const dueUs = host.state.nowUs + (host.timing.deviceMs === 0 ? 0 : WATCH_LATENCY_US);
+  const dueUs = host.state.nowUs + (host.timing.timedDevices ? WATCH_LATENCY_US : 0);
   for (const event of events) if (isHeard(event)) plan(host.state.agenda, dueUs, { do: 'watch', ...event });
 };
 

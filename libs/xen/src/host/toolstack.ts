@@ -106,7 +106,7 @@ export const beginBuild = (host: Host, machine: Machine): boolean => {
   machine.devices = [];
   host.state.machines[uid] = machine;
   host.state.byDomid[domid] = uid;
-  const duration = buildMs(host.timing, { memoryBytes: settings.dynamicMaxBytes, devices: 0 });
+  const duration = buildMs(host.timing, settings.dynamicMaxBytes);
   const ms = jittered(duration, host.state.seed, label(machine, 'build'));
   plan(host.state.agenda, host.state.nowUs + ms * US_PER_MS, { do: 'built', uid, domid });
   return true;

@@ -1,5 +1,5 @@
 import { HARDWARE_PROFILES, threadsOf } from '../hardware-profile.js';
-import type { DomainFigures, DomainView, HostFigures, HostInput, HostModel, HostStep } from '../host-model.js';
+import type { DomainFigures, DomainView, HostEvent, HostFigures, HostInput, HostModel } from '../host-model.js';
 import { jittered, type HostTiming } from '../host-timing.js';
 import { PAGE_BYTES } from '../hypervisor/index.js';
 import { reject } from '@xenolith/kernel';
@@ -20,7 +20,7 @@ import {
   type Host,
   type HostTask,
   type Machine,
-  type XenHostState,
+  type HostState,
 } from './host-state.js';
 import { BACKENDS_TOKEN } from './store-access.js';
 import { continueBuild, continueTeardown, domainBuilt, domainDestroyed, refuse, toolstack } from './toolstack.js';
@@ -143,7 +143,7 @@ const stillApplies = (host: Host, task: HostTask): boolean => {
 
 // Time.
 
-const dueUsOf = (state: XenHostState): number | null => state.upAtUs ?? nextDueUs(state.agenda);
+const dueUsOf = (state: HostState): number | null => state.upAtUs ?? nextDueUs(state.agenda);
 
 const moveTo = (host: Host, nowUs: number): void => {
   if (nowUs > host.state.nowUs) {
@@ -223,8 +223,8 @@ const viewOf = (machine: Machine): DomainView => ({
     machine.phase === 'shutdown' ? 'shutdown' : machine.paused || machine.phase === 'building' ? 'paused' : 'running',
 });
 
-const figuresOf = (host: Host, at: number): HostFigures => {
-  const info = host.hypervisor.physicalInfo(at * US_PER_MS);
+const figuresOf = (host: Host): HostFigures => {
+  const info = host.hypervisor.physicalInfo(host.state.nowUs);
   const busy = Object.keys(host.state.hypervisor.domains).reduce(
     (sum, domid) => sum + cpusUsed(host, Number(domid)),
     0,
@@ -237,9 +237,9 @@ const figuresOf = (host: Host, at: number): HostFigures => {
   };
 };
 
-const domainFiguresOf = (host: Host, at: number): readonly DomainFigures[] =>
+const domainFiguresOf = (host: Host): readonly DomainFigures[] =>
   Object.values(host.state.machines).map(({ uid, domid }) => {
-    const info = host.hypervisor.domains.info(domid, at * US_PER_MS);
+    const info = host.hypervisor.domains.info(domid, host.state.nowUs);
     const memoryBytes = info.ok ? (info.value.totalPages + info.value.overheadPages) * PAGE_BYTES : 0;
     return { uid, cpu: Math.round(1000 * cpusUsed(host, domid)) / 1000, memoryBytes };
   });
@@ -248,14 +248,14 @@ const domainFiguresOf = (host: Host, at: number): readonly DomainFigures[] =>
  * The Xen host: hypervisor, xenstore, split devices and their scripts, toolstack and guests, as one machine. A start is answered when the guest has booted, or
  * when its domain is built if it shall stay paused. States belong to the model, which changes them in place.
  */
-export const xenHostModel = (timing: HostTiming): HostModel<XenHostState> => {
+export const xenHostModel = (timing: HostTiming): HostModel => {
   // The layers are built once for a state and found again: a state is plain data.
-  const layers = new WeakMap<XenHostState, ReturnType<typeof layersOf>>();
-  const hostOf = (state: XenHostState): Host => {
+  const layers = new WeakMap<HostState, ReturnType<typeof layersOf>>();
+  const hostOf = (state: HostState): Host => {
     const known = layers.get(state) ?? layersOf(state);
     return { state, ...known, timing, events: [] };
   };
-  const step = (state: XenHostState, at: number, input?: HostInput): HostStep<XenHostState> => {
+  const step = (state: HostState, at: number, input?: HostInput): readonly HostEvent[] => {
     const host = hostOf(state);
     const nowUs = Math.max(at * US_PER_MS, state.nowUs);
     passTime(host, nowUs);
@@ -266,11 +266,11 @@ export const xenHostModel = (timing: HostTiming): HostModel<XenHostState> => {
     }
     settleCpu(host);
     layers.set(state, { hypervisor: host.hypervisor, xenstore: host.xenstore });
-    return { state, events: host.events };
+    return host.events;
   };
   return {
     create: ({ name, seed, profile, at }) => {
-      const state: XenHostState = {
+      const state: HostState = {
         name,
         seed,
         profile,
@@ -299,12 +299,12 @@ export const xenHostModel = (timing: HostTiming): HostModel<XenHostState> => {
     },
     isUp: (state) => state.upAtUs === null,
     bootId: (state) => state.bootId,
-    profile: (state) => HARDWARE_PROFILES[state.profile],
+    timeOf: (state) => Math.ceil(state.nowUs / US_PER_MS),
     inventory: (state) =>
       Object.values(state.machines)
         .filter((machine) => machine.phase !== 'ending')
         .map(viewOf),
-    figures: (state, at) => figuresOf(hostOf(state), at),
-    domainFigures: (state, at) => domainFiguresOf(hostOf(state), at),
+    figures: (state) => figuresOf(hostOf(state)),
+    domainFigures: (state) => domainFiguresOf(hostOf(state)),
   };
 };
