@@ -14,7 +14,8 @@ import type { Summary } from './statistics.js';
 const MEBIBYTE = 2 ** 20;
 /** Longer than a replay takes between two looks at what was not placed. */
 const CONTENTION_MS = 500;
-const TAKEN = '0/2 hosts: 1 was taken by others at the same moment, 1 lacks CPU (need 1 vCPUs, most free 0 on host-0002)';
+const TAKEN =
+  '0/2 hosts: 1 was taken by others at the same moment, 1 lacks CPU (need 1 vCPUs, most free 0 on host-0002)';
 const RUNNING = { powerState: 'Running', host: 'host-0001', conditions: [] };
 const waiting = (message: string): object => ({
   powerState: 'Halted',
