@@ -25,6 +25,9 @@ export class Watcher {
   private readonly holders = new Map<string, Uuid>();
   private readonly keys = new Map<Uuid, readonly string[]>();
   private readonly ledgers = new Map<Uuid, HostLedgerState>();
+  /** Machines of which an operation failed during this run: it may have had its effect all the same. */
+  private readonly uncertain = new Set<Uuid>();
+  private hostDeleted = false;
 
   constructor(private readonly evidence: Evidence) {}
 
@@ -52,8 +55,21 @@ export class Watcher {
     if (version !== before + 1) broken.push(`${category} ${streamId} goes from version ${before} to ${version}`);
     this.versions.set(streamId, version);
     if (category === hostLedgerAggregate.category) broken.push(...this.followLedger(event));
+    broken.push(...this.followSurprise(event));
     if (document !== undefined) broken.push(...this.followDocument(streamId, category, document));
     return broken;
+  }
+
+  /** Hosts surprise the platform only where an operation failed, or a host was taken out: what heals must not hide what broke. */
+  private followSurprise(event: LoggedEvent): readonly string[] {
+    const { type, streamId, data } = event;
+    if (type === 'HostDeleted') this.hostDeleted = true;
+    if (type === 'VirtualMachineStarted') this.uncertain.delete(streamId);
+    if (type === 'VirtualMachineOperationEnded' && data['outcome'] !== 'succeeded') this.uncertain.add(streamId);
+    const surprise =
+      type === 'VirtualMachineObserved' || (type === 'VirtualMachineHalted' && data['reason'] === 'vanished');
+    if (!surprise || this.hostDeleted || this.uncertain.has(streamId)) return [];
+    return [`machine ${streamId} had another domain than it knew of, and no operation of it had failed (${type})`];
   }
 
   private followLedger(event: LoggedEvent): readonly string[] {
