@@ -3,6 +3,7 @@ import { migrateEventStore, openEventStore, runSequencer, type EventStore } from
 import { uuidFrom, type AppendRequest, type JsonObject } from '@xenolith/kernel';
 import { startPostgres } from '@xenolith/testing';
 import { execFile } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -32,9 +33,9 @@ const eventData = z.looseObject({
   host: z.string(),
 });
 
-let serial = 0;
 const request = (stream: string): AppendRequest => {
-  const commandId = uuidFrom('bench', (serial += 1));
+  // Whoever appends has an id at hand.
+  const commandId = randomUUID();
   return {
     commandId,
     requestHash: commandId,

@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { hash, randomUUID } from 'node:crypto';
 import { assert, present } from '@xenolith/kernel';
 import type {
   AppendOutcome,
@@ -31,11 +31,9 @@ export type DocumentShapes = Readonly<Record<string, number>>;
 
 /** The same as kernel's `uuidFrom`, by the native hash: it is on the path of every event. */
 const eventId = (commandId: Uuid, streamId: Uuid, index: number): Uuid => {
-  const digest = createHash('sha256').update(`${commandId}\u0000${streamId}\u0000${index}`).digest().subarray(0, 16);
-  digest[6] = ((digest[6] ?? 0) & 0x0f) | 0x80;
-  digest[8] = ((digest[8] ?? 0) & 0x3f) | 0x80;
-  const hex = digest.toString('hex');
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+  const hex = hash('sha256', `${commandId}\u0000${streamId}\u0000${index}`);
+  const variant = ((Number.parseInt(hex.charAt(16), 16) & 0x3) | 0x8).toString(16);
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
 };
 
 export const prepareAppend = (request: AppendRequest): PendingAppend => {
@@ -194,6 +192,17 @@ export const APPEND_CALL = `select bases, refusals from es.append(${PARAMETER_TY
 /** The unit separator: JSON text holds control characters only escaped. */
 const SEPARATOR = '\u001f';
 
+/** An array of numbers, booleans or uuids as PostgreSQL reads it. The driver would look in each element for what must be escaped. */
+const bare = (values: readonly (number | boolean | string)[]): string => `{${values.join(',')}}`;
+
+const NEEDS_ESCAPE = /["\\]/;
+
+/** An array of texts; the driver writes those that need an escape. */
+const quoted = (values: readonly string[]): string | readonly string[] => {
+  if (values.length === 0) return '{}';
+  return values.some((value) => NEEDS_ESCAPE.test(value)) ? values : `{"${values.join('","')}"}`;
+};
+
 export const appendValues = (batch: readonly PendingAppend[], shapes: DocumentShapes): readonly unknown[] => {
   const streams = collectStreams(batch);
   const keys = collectKeys(batch);
@@ -207,16 +216,19 @@ export const appendValues = (batch: readonly PendingAppend[], shapes: DocumentSh
   const cancels = batch.flatMap(({ request }, index) => request.cancels.map((id) => ({ request: index + 1, id })));
   const lockedKeys = [...keys.values()];
   return [
-    ...[batch.map(({ request }) => request.commandId), batch.map(({ request }) => request.requestHash)],
-    ...[batch.map(({ attempt }) => attempt), batch.map(({ result }) => result).join(SEPARATOR)],
+    ...[bare(batch.map(({ request }) => request.commandId)), quoted(batch.map(({ request }) => request.requestHash))],
+    ...[bare(batch.map(({ attempt }) => attempt)), batch.map(({ result }) => result).join(SEPARATOR)],
     batch.map(({ metadata }) => metadata).join(SEPARATOR),
-    ...[[...streams.keys()], [...streams.values()], created.map(([id]) => id), created.map(([, category]) => category)],
-    ...[writes.request, writes.stream, writes.expected, writes.count, writes.ends, writes.hasDocument, writes.shape],
-    ...[writes.eventWrite, writes.eventIndex, writes.eventId, writes.eventType, writes.eventSchema],
-    ...[writes.eventData.join(SEPARATOR), writes.documentWrite, writes.documentBody.join(SEPARATOR)],
-    ...[lockedKeys.map((key) => key.scope), lockedKeys.map((key) => key.value), lockedKeys.map((key) => key.mode)],
-    ...[claims.request, claims.key, claims.op, claims.holder],
-    ...[JSON.stringify(timerRows(batch)), cancels.map(({ request }) => request), cancels.map(({ id }) => id)],
+    ...[bare([...streams.keys()]), quoted([...streams.values()])],
+    ...[bare(created.map(([id]) => id)), quoted(created.map(([, category]) => category))],
+    ...[writes.request, writes.stream, writes.expected, writes.count, writes.ends, writes.hasDocument].map(bare),
+    ...[bare(writes.shape), bare(writes.eventWrite), bare(writes.eventIndex), bare(writes.eventId)],
+    ...[quoted(writes.eventType), bare(writes.eventSchema)],
+    ...[writes.eventData.join(SEPARATOR), bare(writes.documentWrite), writes.documentBody.join(SEPARATOR)],
+    ...[quoted(lockedKeys.map((key) => key.scope)), quoted(lockedKeys.map((key) => key.value))],
+    ...[lockedKeys.map((key) => key.mode), claims.request, claims.key, claims.op, claims.holder].map(bare),
+    JSON.stringify(timerRows(batch)),
+    ...[bare(cancels.map(({ request }) => request)), bare(cancels.map(({ id }) => id))],
   ];
 };
 
