@@ -1,12 +1,26 @@
 import { commandFor, dataFolder, type DataFolder } from '../folders.js';
 import { isAlive, signalProcess } from '../process-identity.js';
 import { endLeftovers, readRunState, removeRunState, supervisorRuns, type RunState } from '../run-state.js';
+import { isDataFolderLocked } from '../supervisor/data-folder-lock.js';
 import { say, seconds, UserError } from '../terminal.js';
 import { waitUntil } from '../waiting.js';
 
 /** Longer than every process' own limit, one tier after the other. */
 const STOP_TIMEOUT_MS = 90_000;
 const POLL_MS = 50;
+
+/** What runs there; waits for a supervisor that has only just begun. */
+const settledState = async (folder: DataFolder): Promise<RunState | null> => {
+  let state = await readRunState(folder);
+  if (supervisorRuns(state) || !(await isDataFolderLocked(folder.root))) return state;
+  say(`The platform on ${folder.root} is being started; waiting until it can be stopped.`);
+  const settled = async (): Promise<boolean> => {
+    state = await readRunState(folder);
+    return supervisorRuns(state) || !(await isDataFolderLocked(folder.root));
+  };
+  await waitUntil(settled, { timeoutMs: STOP_TIMEOUT_MS, everyMs: POLL_MS });
+  return state;
+};
 
 const belongsToAnother = (folder: DataFolder, cause: unknown): UserError =>
   new UserError(`may not stop what runs on ${folder.root}: it belongs to another user.`, [
@@ -28,7 +42,7 @@ const endOrphans = async (folder: DataFolder, state: RunState): Promise<number> 
 export const down = async (options: { readonly data?: string | undefined }): Promise<number> => {
   const folder = dataFolder(options.data);
   const started = performance.now();
-  const state = await readRunState(folder);
+  const state = await settledState(folder);
   if (state === null) {
     say(`Nothing runs on ${folder.root}.`);
     return 0;

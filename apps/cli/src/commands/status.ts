@@ -1,5 +1,6 @@
 import { commandFor, dataFolder, type DataFolder } from '../folders.js';
 import { livingProcesses, readRunState, supervisorRuns, type Leftover, type RunState } from '../run-state.js';
+import { isDataFolderLocked } from '../supervisor/data-folder-lock.js';
 import { say, table } from '../terminal.js';
 
 const MINUTE_S = 60;
@@ -64,6 +65,13 @@ const orphaned = (folder: DataFolder, left: readonly Leftover[]): Shown => ({
   exitCode: EXIT_NOT_READY,
 });
 
+const starting = (folder: DataFolder): Shown => ({
+  document: { ready: false, phase: 'starting', processes: [] },
+  rows: [],
+  sentence: `Being started on ${folder.root}: nothing runs yet.`,
+  exitCode: EXIT_NOT_READY,
+});
+
 const nothing = (folder: DataFolder): Shown => ({
   document: { ready: false, phase: 'stopped', processes: [] },
   rows: [],
@@ -71,9 +79,10 @@ const nothing = (folder: DataFolder): Shown => ({
   exitCode: EXIT_NOTHING_RUNS,
 });
 
-/** What `status` shows of a data folder with this run file. */
-export const shownOf = (folder: DataFolder, state: RunState | null): Shown => {
+/** What `status` shows of a data folder with this run file, that a supervisor has or not. */
+export const shownOf = (folder: DataFolder, state: RunState | null, locked: boolean): Shown => {
   if (supervisorRuns(state)) return supervised(folder, state);
+  if (locked) return starting(folder);
   const left = state === null ? [] : livingProcesses(state);
   return left.length > 0 ? orphaned(folder, left) : nothing(folder);
 };
@@ -84,7 +93,7 @@ export const status = async (options: {
   readonly output?: 'table' | 'json' | undefined;
 }): Promise<number> => {
   const folder = dataFolder(options.data);
-  const shown = shownOf(folder, await readRunState(folder));
+  const shown = shownOf(folder, await readRunState(folder), await isDataFolderLocked(folder.root));
   if (options.output === 'json') process.stdout.write(`${JSON.stringify(shown.document, null, 2)}\n`);
   else {
     if (shown.rows.length > 0) process.stdout.write(`${table([HEADER, ...shown.rows])}\n`);

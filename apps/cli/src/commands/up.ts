@@ -12,6 +12,7 @@ import {
   type SupervisorOrder,
   type ToSupervisor,
 } from '../supervisor/messages.js';
+import { isDataFolderLocked } from '../supervisor/data-folder-lock.js';
 import { say, seconds, UserError } from '../terminal.js';
 import { waitUntil } from '../waiting.js';
 import { lastLinesOf } from './logs.js';
@@ -56,20 +57,27 @@ const printReady = (folder: DataFolder, state: RunState | null): void => {
 
 /** Somebody started it before us: says so, and waits until it is ready if it is only starting. */
 const joinRunning = async (folder: DataFolder, options: UpOptions): Promise<number> => {
-  say(`xenolith runs already on ${folder.root}.`);
   const state = await readRunState(folder);
+  say(
+    supervisorRuns(state)
+      ? `xenolith runs already on ${folder.root}.`
+      : `xenolith is being started on ${folder.root} by somebody else; waiting for it.`,
+  );
   const differs =
-    (options.hosts !== undefined && options.hosts !== state?.hosts) ||
-    (options.port !== undefined && options.port !== state?.port);
+    supervisorRuns(state) &&
+    ((options.hosts !== undefined && options.hosts !== state.hosts) ||
+      (options.port !== undefined && options.port !== state.port));
   if (differs)
     say(`It keeps its hosts and port; to change them: ${commandFor(folder, 'down')}, then up with the new ones.`);
   let latest: RunState | null = state;
   const settled = async (): Promise<boolean> => {
     latest = await readRunState(folder);
-    return !supervisorRuns(latest) || latest.ready;
+    if (supervisorRuns(latest)) return latest.ready;
+    // Before its first process a supervisor has nothing to write into the run file.
+    return !(await isDataFolderLocked(folder.root));
   };
   await waitUntil(settled, { timeoutMs: OTHER_START_TIMEOUT_MS, everyMs: POLL_MS });
-  if (latest?.ready !== true)
+  if (!supervisorRuns(latest) || !latest.ready)
     throw new UserError('the platform that runs there did not become ready.', [`See: ${commandFor(folder, 'status')}`]);
   printReady(folder, latest);
   return 0;
@@ -121,6 +129,8 @@ const startSupervisor = (folder: DataFolder, options: UpOptions): ChildProcess =
 /** Shows what the supervisor tells; settles with its last word. */
 class Progress {
   failure: { readonly message: string; readonly advice: readonly string[] } | null = null;
+  /** Somebody else was quicker. */
+  taken = false;
   private readonly startedAt = performance.now();
 
   show(message: FromSupervisor): void {
@@ -139,6 +149,9 @@ class Progress {
         return;
       case 'failed':
         this.failure = message;
+        return;
+      case 'taken':
+        this.taken = true;
         return;
       case 'ready':
         say(`  ready after ${seconds(performance.now() - this.startedAt)}`);
@@ -197,6 +210,7 @@ export const up = async (options: UpOptions): Promise<number> => {
     say('xenolith has stopped.');
     return 130;
   }
+  if (progress.taken) return joinRunning(folder, options);
   if (progress.failure !== null) throw await explainFailure(folder, progress.failure.message, progress.failure.advice);
   if (code === 0) return 0;
   throw await explainFailure(folder, 'the supervisor ended unexpectedly.', [`${LOG_ADVICE}supervisor`]);

@@ -93,7 +93,7 @@ try {
   // The lock is held for the life of the process.
   const lock = await lockDataFolder(folder.root);
   if (order.ownerPid !== undefined) followOwner(order.ownerPid);
-  if (lock === null) tell({ type: 'failed', message: `another supervisor has ${folder.root}`, advice: [] });
+  if (lock === null) tell({ type: 'taken' });
   else await run();
   if (lock === null) leave(1);
 } catch (thrown) {

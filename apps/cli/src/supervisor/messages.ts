@@ -7,6 +7,8 @@ export const fromSupervisor = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('warning'), text: z.string() }),
   z.strictObject({ type: z.literal('ready') }),
   z.strictObject({ type: z.literal('stopping'), text: z.string() }),
+  /** Another supervisor has the data folder. */
+  z.strictObject({ type: z.literal('taken') }),
   z.strictObject({ type: z.literal('failed'), message: z.string(), advice: z.array(z.string()) }),
 ]);
 export type FromSupervisor = z.infer<typeof fromSupervisor>;

@@ -11,7 +11,7 @@ import { identityOf, isAlive, type ProcessIdentity } from '../process-identity.j
 import { endLeftovers, readRunState, writeRunState, type RunState } from '../run-state.js';
 import { createDataFolder } from '../settings.js';
 import { waitUntil } from '../waiting.js';
-import { lockDataFolder } from './data-folder-lock.js';
+import { isDataFolderLocked, lockDataFolder } from './data-folder-lock.js';
 import { assignPorts, isPortFree } from './ports.js';
 import type { ProcessPlan } from './process-plan.js';
 import { probe } from './services.js';
@@ -195,7 +195,7 @@ describe('status', () => {
     const [state, one, two] = [await runState(), await identityFrom('one'), await identityFrom('two')];
     // The supervisor's number with another start time: the process that had it is gone.
     const killed = { ...state, supervisor: { pid: state.supervisor.pid, startTime: '1' } };
-    const shown = shownOf(folder, killed);
+    const shown = shownOf(folder, killed, false);
     expect(shown.exitCode).toBe(1);
     expect(shown.document).toMatchObject({
       ready: false,
@@ -206,7 +206,11 @@ describe('status', () => {
       ],
     });
     await started.stop();
-    expect(shownOf(folder, killed)).toMatchObject({ exitCode: 3, rows: [], document: { phase: 'stopped' } });
+    expect(shownOf(folder, killed, false)).toMatchObject({ exitCode: 3, rows: [], document: { phase: 'stopped' } });
+  });
+
+  it('says that a platform is being started before its first process runs', () => {
+    expect(shownOf(folder, null, true)).toMatchObject({ exitCode: 1, document: { ready: false, phase: 'starting' } });
   });
 
   it('is followed by a down that ends what is left and forgets the run', async () => {
@@ -228,8 +232,10 @@ describe('status', () => {
 
 describe('the lock of a data folder', () => {
   it('has one holder at a time', async () => {
+    expect(await isDataFolderLocked(folder.root)).toBe(false);
     const held = await lockDataFolder(folder.root);
     expect(await lockDataFolder(folder.root)).toBeNull();
+    expect(await isDataFolderLocked(folder.root)).toBe(true);
     if (held !== null && held !== 'unlocked') await new Promise((resolve) => held.close(resolve));
     const again = await lockDataFolder(folder.root);
     expect(again).not.toBeNull();
