@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { down } from './commands/down.js';
+import { hostTool } from './commands/host-tool.js';
 import { kubectl } from './commands/kubectl.js';
 import { logs } from './commands/logs.js';
 import { status } from './commands/status.js';
@@ -38,6 +39,7 @@ const EXAMPLES = `
 Examples:
   ./xenolith up --hosts 4 --detach         start everything in the background; comes back when it is ready
   ./xenolith kubectl get hosts             the real kubectl, with the right configuration
+  ./xenolith xl host-0001 list             what xl prints on a host; xenstore host-0001 ls shows its store
   ./xenolith status                        what runs
   ./xenolith logs compute -f               what one process says
   ./xenolith up --data ../b --port 7444    a second platform beside the first
@@ -117,6 +119,17 @@ const addTools = (program: Command): void => {
     .helpOption(false)
     .passThroughOptions()
     .action(ending((args: readonly string[]) => kubectl(args)));
+  for (const tool of ['xl', 'xenstore'] as const)
+    program
+      .command(tool)
+      .description(
+        `what ${tool} prints in a host's control domain, such as: ${tool} host-0001 ${tool === 'xl' ? 'list' : 'ls'}`,
+      )
+      .argument('[args...]')
+      .allowUnknownOption()
+      .helpOption(false)
+      .passThroughOptions()
+      .action(ending((args: readonly string[]) => hostTool(tool, args)));
 };
 
 const buildProgram = (): Command => {

@@ -1,4 +1,4 @@
-import { agentCommands, agentSubject, type AgentCommandType } from '@xenolith/contracts';
+import { agentCommands, agentSubject, type AgentCommandType, type HostTool } from '@xenolith/contracts';
 import {
   ok,
   randomFrom,
@@ -235,6 +235,10 @@ export class Agent {
     switch (type) {
       case 'SetFaultRules':
         return this.setFaultRules(slot, (parsed.data as unknown as { rules: RuleList }).rules);
+      case 'RunTool': {
+        const { tool, args } = parsed.data as unknown as { tool: HostTool; args: string[] };
+        return ok({ ...this.fleet.tool(slot, tool, args) });
+      }
       case 'GetInventory':
         return ok({ ...inventoryOf(this.fleet, slot), unreported: this.announcer.unreportedOn(slot.name) });
       case 'StartDomain':

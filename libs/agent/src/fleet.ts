@@ -12,6 +12,8 @@ import {
   type HostModel,
   type HostState,
   type ProfileName,
+  type ToolName,
+  type ToolOutput,
 } from '@xenolith/xen';
 import type { TimerQueue } from './timer-queue.js';
 
@@ -193,6 +195,11 @@ export class Fleet {
 
   domainFigures(slot: HostSlot): readonly DomainFigures[] {
     return this.restOf(slot).domainFigures;
+  }
+
+  /** What a tool in the host's control domain prints. */
+  tool(slot: HostSlot, tool: ToolName, args: readonly string[]): ToolOutput {
+    return this.model.tool(this.stateOf(this.own(slot.name)), { tool, args, at: this.now() });
   }
 
   private packedText(state: HostState): string {

@@ -41,7 +41,7 @@ const settingsOf = (config: DomainConfig): DomainSettings => ({
 });
 
 /** Commands that change a domain, and so are journalled. */
-export type DomainCommandType = Exclude<AgentCommandType, 'GetInventory' | 'SetFaultRules'>;
+export type DomainCommandType = Exclude<AgentCommandType, 'GetInventory' | 'RunTool' | 'SetFaultRules'>;
 
 interface Accepted {
   readonly id: Uuid;

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { domainReport } from './compute/host.messages.js';
+import { domainReport, HOST_TOOLS } from './compute/host.messages.js';
 
 /**
  * The agent contract: commands on `agent.<host>.<type>`, as CommandMessages whose stream id is the virtual machine's uid. An agent journals a
@@ -68,6 +68,8 @@ export const agentCommands = {
   DestroyDomain: z.strictObject(onRun),
   /** Answer: `inventoryAnswer`. */
   GetInventory: z.strictObject({}),
+  /** What a tool in the host's control domain prints; it only looks. Answer: `toolAnswer`. */
+  RunTool: z.strictObject({ tool: z.enum(HOST_TOOLS), args: z.array(z.string().max(4096)).max(32) }),
   /** The fault rules in force on this host, whole. `rules`: uid and spec. */
   SetFaultRules: z.strictObject({
     rules: z.array(z.strictObject({ uid: z.string(), name: z.string(), spec: z.looseObject({}) })),
@@ -82,6 +84,7 @@ export const startDomainAnswer = z.looseObject({
   bootId: z.string().optional(),
 });
 /** `unreported`: ends of guests that compute has not been told of yet; until then a domain that is not listed is no riddle. */
+export const toolAnswer = z.strictObject({ stdout: z.string(), stderr: z.string(), exitCode: z.number().int() });
 export const inventoryAnswer = z.looseObject({
   bootId: z.string(),
   domains: z.array(domainReport),

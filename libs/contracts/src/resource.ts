@@ -147,6 +147,8 @@ export interface KindDefinition<Spec extends z.ZodType = z.ZodType, Status exten
   readonly verbs?: readonly ('create' | 'update' | 'delete')[];
   /** POST to `<plural>/NAME/<action>` makes an Operation. */
   readonly actions?: readonly string[];
+  /** GET of `<plural>/NAME/<tool>?arg=…` answers what that tool prints on the host. */
+  readonly tools?: readonly string[];
   /** Field selectors beyond metadata.name and metadata.namespace, as JSON paths such as `spec.powerState`. */
   readonly fieldSelectors?: readonly string[];
   /** Lists in spec that merge by key under server-side apply: path (with no indices) to key fields. */

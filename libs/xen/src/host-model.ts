@@ -1,6 +1,8 @@
 import type { GuestType, Result, Uuid } from '@xenolith/kernel';
 import type { ProfileName } from './hardware-profile.js';
 import type { HostState } from './host/host-state.js';
+import type { ToolName } from './host/tools.js';
+import type { ToolOutput } from './xl/index.js';
 
 export type OnGuestEnd = 'destroy' | 'restart' | 'preserve';
 
@@ -142,4 +144,9 @@ export interface HostModel {
   inventory(state: HostState): readonly DomainView[];
   figures(state: HostState): HostFigures;
   domainFigures(state: HostState): readonly DomainFigures[];
+  /** What a tool in the control domain prints at `at`. It changes nothing. */
+  tool(
+    state: HostState,
+    call: { readonly tool: ToolName; readonly args: readonly string[]; readonly at: number },
+  ): ToolOutput;
 }

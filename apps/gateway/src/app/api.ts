@@ -10,6 +10,7 @@ import type { WritePorts } from '../verbs/commands.js';
 import { createAction, createObject } from '../verbs/create.js';
 import { deleteObject, deleteObjects } from '../verbs/delete.js';
 import { listObjects, readObject } from '../verbs/read.js';
+import { runHostTool } from '../verbs/tool.js';
 import { watchObjects, type WatchPorts } from '../verbs/watch.js';
 import { reviewAnswer } from './reviews.js';
 
@@ -87,6 +88,7 @@ const attributesOf = ({ verb, target }: Asked): AccessAttributes => ({
 const isNamed = (target: ResourcePath): target is Named => target.name !== undefined;
 
 const act = async (ports: ApiPorts, { verb, target }: Asked, request: ApiRequest): Promise<ApiAnswer> => {
+  const tool = target.kind.subresources.find(({ name }) => name === target.subresource)?.tool;
   switch (verb) {
     case 'list':
       return listObjects(ports.cache, target, request);
@@ -99,6 +101,7 @@ const act = async (ports: ApiPorts, { verb, target }: Asked, request: ApiRequest
         ? createAction(ports, { ...target, subresource: target.subresource }, request)
         : createObject(ports, target, request);
     case 'get':
+      if (isNamed(target) && tool !== undefined) return runHostTool(ports, target, tool, request);
       return isNamed(target) ? readObject(ports.cache, target, request) : listObjects(ports.cache, target, request);
     case 'update':
       return updateObject(ports, mustBeNamed(target), request);

@@ -1,4 +1,4 @@
-import type { KindDefinition, TableColumn } from '@xenolith/contracts';
+import type { HostTool, KindDefinition, TableColumn } from '@xenolith/contracts';
 import type { JsonObject } from '@xenolith/kernel';
 
 export type Verb = 'create' | 'delete' | 'deletecollection' | 'get' | 'list' | 'patch' | 'update' | 'watch';
@@ -12,6 +12,8 @@ export interface Subresource {
   readonly verbs: readonly Verb[];
   /** Set when a POST makes an Operation with this action. */
   readonly action?: string;
+  /** Set when a GET runs this tool on the host. */
+  readonly tool?: HostTool;
 }
 
 /** A column of `Table` answers; `cell` computes what no path can say. */

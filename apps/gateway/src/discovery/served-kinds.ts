@@ -1,4 +1,4 @@
-import { KINDS, type KindDefinition } from '@xenolith/contracts';
+import { KINDS, type HostTool, type KindDefinition } from '@xenolith/contracts';
 import { EVENT_KINDS } from './event-kinds.js';
 import { OPERATION_REFERENCE, type ServedKind, type Subresource, type Verb } from './served-kind.js';
 
@@ -21,6 +21,14 @@ const subresourcesOf = (kind: KindDefinition): readonly Subresource[] => [
     ...OPERATION_REFERENCE,
     verbs: ['create'],
     action,
+  })),
+  ...(kind.tools ?? []).map((tool): Subresource => ({
+    name: tool,
+    group: kind.group,
+    version: kind.version,
+    kind: kind.kind,
+    verbs: ['get'],
+    tool: tool as HostTool,
   })),
 ];
 

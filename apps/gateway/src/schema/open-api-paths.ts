@@ -117,12 +117,14 @@ const item = ({ kind, object }: Target): JsonObject =>
     delete: { verb: 'delete', action: 'delete', answer: STATUS, parameters: DELETE, body: json(DELETE_OPTIONS) },
   });
 
+const PRINTED: JsonObject = { type: 'string', description: 'What the tool printed.' };
+
 const subresources = ({ kind, object }: Target, path: string): readonly [string, JsonObject][] =>
-  kind.subresources.map(({ name, action }) => {
+  kind.subresources.map(({ name, action, tool }) => {
     const suffix = name.split('-').map(capital).join('');
     const form: OperationForm =
       action === undefined
-        ? { verb: 'get', action: 'get', answer: object, suffix }
+        ? { verb: 'get', action: 'get', answer: tool === undefined ? object : PRINTED, suffix }
         : {
             verb: 'create',
             action: 'post',

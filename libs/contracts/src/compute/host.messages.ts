@@ -2,6 +2,10 @@ import { z } from 'zod';
 import type { EventOf } from '../messages.js';
 import { conditions, defineKind } from '../resource.js';
 
+/** Tools of a control domain that may be called from afar, as subresources of its Host. */
+export const HOST_TOOLS = ['xl', 'xenstore'] as const;
+export type HostTool = (typeof HOST_TOOLS)[number];
+
 /** What an agent says of its machine when it registers. */
 export const hardware = z.strictObject({
   cpu: z
@@ -68,6 +72,7 @@ export const hostKind = defineKind({
   spec: hostSpec,
   status: hostStatus,
   verbs: ['update', 'delete'],
+  tools: HOST_TOOLS,
   fieldSelectors: ['spec.cluster', 'spec.unschedulable'],
   columns: [
     {

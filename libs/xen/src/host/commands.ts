@@ -76,6 +76,7 @@ const start = (host: Host, input: Input<'start'>): void => {
     uid,
     incarnation,
     domid: -1,
+    createdUs: host.state.nowUs,
     phase: 'building',
     restart: null,
     asked: null,

@@ -78,9 +78,11 @@ export const activityAt =
     const account = host.state.cpu.domains[domid];
     const share = account?.shares[vcpu] ?? 0;
     const passedNs = (nowUs - host.state.cpu.sinceUs) * NS_PER_US;
+    // Who asks does so on a vCPU of Dom0.
+    const running = share > 0.5 || (domid === 0 && vcpu === 0);
     return {
-      running: share > 0.5 || (domid === 0 && vcpu === 0),
-      blocked: share <= 0.5,
+      running,
+      blocked: !running,
       cpuTimeNs: Math.round((account?.usedNs[vcpu] ?? 0) + share * passedNs),
     };
   };

@@ -52,6 +52,8 @@ export interface Machine {
   readonly uid: Uuid;
   readonly incarnation: number;
   domid: number;
+  /** When its domain was created. */
+  createdUs: number;
   /**
    * `restarting`: its domain is being torn down, another follows. `ending`: it is being torn down for good. `shutdown`: its guest ended and it is
    * preserved.

@@ -101,6 +101,7 @@ export const beginBuild = (host: Host, machine: Machine): boolean => {
     return false;
   }
   machine.domid = domid;
+  machine.createdUs = host.state.nowUs;
   machine.phase = 'building';
   machine.guest = newGuest();
   machine.devices = [];

@@ -23,6 +23,7 @@ import {
   type HostState,
 } from './host-state.js';
 import { BACKENDS_TOKEN } from './store-access.js';
+import { runTool } from './tools.js';
 import { continueBuild, continueTeardown, domainBuilt, domainDestroyed, refuse, toolstack } from './toolstack.js';
 
 /** Commands that a host which boots keeps for later; more are refused. */
@@ -306,5 +307,6 @@ export const xenHostModel = (timing: HostTiming): HostModel => {
         .map(viewOf),
     figures: (state) => figuresOf(hostOf(state)),
     domainFigures: (state) => domainFiguresOf(hostOf(state)),
+    tool: (state, { tool, args, at }) => runTool(hostOf(state), tool, args, at),
   };
 };

@@ -1,0 +1,206 @@
+import { EMULATED_XEN_VERSION } from '../hardware-profile.js';
+import {
+  cpusOf,
+  DOMINF,
+  PAGE_BYTES,
+  shutdownCodeOf,
+  type DomainInfo,
+  type HostCapabilities,
+} from '../hypervisor/index.js';
+import { backendOf, XENBUS, type Queue } from '../devices/index.js';
+import {
+  SHUTDOWN_REASONS,
+  type DiskFacts,
+  type DomainFacts,
+  type HostFacts,
+  type NicFacts,
+  type TopFacts,
+  type VcpuFacts,
+} from '../xl/index.js';
+import { activityAt, cpusUsed } from './cpu-account.js';
+import type { Host, Machine, MachineDevice } from './host-state.js';
+
+const KIBIBYTE = 1024;
+const MEBIBYTE = 1024 * KIBIBYTE;
+const PAGE_KIB = PAGE_BYTES / KIBIBYTE;
+const CONTROL_DOMAIN = 'Domain-0';
+
+export const machineOfDomid = (host: Host, domid: number): Machine | null => {
+  const uid = host.state.byDomid[domid];
+  return uid === undefined ? null : (host.state.machines[uid] ?? null);
+};
+
+export const nameOfDomain = (host: Host, domid: number): string | null =>
+  domid === 0 ? CONTROL_DOMAIN : (machineOfDomid(host, domid)?.settings.name ?? null);
+
+/** Every domain, zombies included, as it is at this moment; asking moves nothing. */
+export const domainsAt = (host: Host, nowUs: number): readonly DomainInfo[] =>
+  host.hypervisor.domains.list(nowUs, activityAt(host, nowUs));
+
+const shutdownOf = (info: DomainInfo): DomainFacts['shutdown'] => {
+  const code = shutdownCodeOf(info.flags);
+  return code === null ? null : (SHUTDOWN_REASONS[code] ?? 'crash');
+};
+
+export const domainFacts = (host: Host, info: DomainInfo): DomainFacts => {
+  const nodes = host.hypervisor.vcpus.nodeAffinity(info.domid);
+  return {
+    domid: info.domid,
+    name: nameOfDomain(host, info.domid),
+    uuid: info.handle,
+    memoryKib: info.totalPages * PAGE_KIB,
+    outstandingKib: info.outstandingPages * PAGE_KIB,
+    maxMemoryKib: info.domid === 0 ? Infinity : info.maxPages * PAGE_KIB,
+    vcpusOnline: info.onlineVcpus,
+    running: (info.flags & DOMINF.running) !== 0,
+    blocked: (info.flags & DOMINF.blocked) !== 0,
+    paused: (info.flags & DOMINF.paused) !== 0,
+    dying: (info.flags & DOMINF.dying) !== 0,
+    shutdown: shutdownOf(info),
+    cpuTimeNs: info.cpuTimeNs,
+    cpupool: 'Pool-0',
+    nodeAffinity: nodes.ok ? nodes.value : [],
+  };
+};
+
+export const vcpuFacts = (host: Host, info: DomainInfo, nowUs: number): readonly VcpuFacts[] => {
+  const activity = activityAt(host, nowUs);
+  const pcpus = host.hypervisor.cpuTopology().length;
+  const domain = host.state.hypervisor.domains[info.domid];
+  return (domain?.vcpus ?? []).map(({ online }, vcpu) => {
+    const affinity = host.hypervisor.vcpus.affinity(info.domid, vcpu);
+    const hard = affinity.ok ? cpusOf(affinity.value.hard) : [];
+    return {
+      vcpu,
+      // Where a vCPU ran last is not modelled: each is shown at a place of its own among those that it may have.
+      pcpu: hard[(info.domid * 7 + vcpu) % Math.max(1, hard.length)] ?? vcpu % pcpus,
+      online,
+      ...activity(info.domid, vcpu),
+      hardAffinity: hard,
+      softAffinity: affinity.ok ? cpusOf(affinity.value.soft) : [],
+    };
+  });
+};
+
+const stateOf = (device: MachineDevice): number => device.front?.state ?? XENBUS.initialising;
+
+const firstQueue = (device: MachineDevice): Queue | undefined => device.front?.queues[0];
+
+export const nicFacts = (machine: Machine): readonly NicFacts[] =>
+  machine.devices
+    .filter(({ kind }) => kind === 'nic')
+    .map((device) => {
+      const queue = firstQueue(device);
+      return {
+        devid: device.device.devid,
+        backendDomid: device.device.backendDomid,
+        mac: machine.settings.nics.find(({ name }) => name === device.name)?.mac ?? '',
+        state: stateOf(device),
+        eventChannel: queue?.ports[0] ?? -1,
+        txRingRef: queue?.rings[0]?.[0] ?? -1,
+        rxRingRef: queue?.rings[1]?.[0] ?? -1,
+        backendPath: backendOf(device.device),
+      };
+    });
+
+export const diskFacts = (machine: Machine): readonly DiskFacts[] =>
+  machine.devices
+    .filter(({ kind }) => kind === 'disk')
+    .map((device) => {
+      const queue = firstQueue(device);
+      return {
+        devid: device.device.devid,
+        backendDomid: device.device.backendDomid,
+        frontendDomid: machine.domid,
+        state: stateOf(device),
+        eventChannel: queue?.ports[0] ?? -1,
+        ringRef: queue?.rings[0]?.[0] ?? -1,
+        backendPath: backendOf(device.device),
+      };
+    });
+
+export const topFacts = (host: Host, info: DomainInfo): TopFacts => {
+  const devices = machineOfDomid(host, info.domid)?.devices ?? [];
+  return {
+    ...domainFacts(host, info),
+    cpuPercent: cpusUsed(host, info.domid) * 100,
+    nics: devices.filter(({ kind }) => kind === 'nic').length,
+    sentBytes: 0,
+    receivedBytes: 0,
+    disks: devices.filter(({ kind }) => kind === 'disk').length,
+    requests: { outOf: 0, reads: 0, writes: 0, readSectors: 0, writtenSectors: 0 },
+    ssid: 0,
+  };
+};
+
+const [MAJOR = '4', MINOR = '20', PATCH = '0'] = EMULATED_XEN_VERSION.split('.');
+
+/** Of the emulated release and its Dom0. Assumption: names of a build, which no two sites share. */
+const BUILD = {
+  changeset: '',
+  commandline: 'placeholder dom0_mem=max loglvl=all guest_loglvl=all',
+  compiler: 'gcc (Debian 14.2.0) 14.2.0',
+  compileBy: 'xenolith',
+  compileDomain: 'xenolith.dev',
+  compileDate: 'Thu Jul 10 12:00:00 UTC 2025',
+  buildId: '',
+  virtStart: 'ffff800000000000',
+} as const;
+
+const capsOf = (virtCaps: readonly string[]): string =>
+  ['xen-3.0-x86_64', ...(virtCaps.includes('hvm') ? ['hvm-3.0-x86_32', 'hvm-3.0-x86_32p', 'hvm-3.0-x86_64'] : [])].join(
+    ' ',
+  );
+
+/** In the order in which `xl info` prints what the host can do (tools/xl/xl_info.c, `output_physinfo`). */
+const virtCapsOf = ({ pv, hvm, directio, hap, shadow, iommuHapPtShare }: HostCapabilities): string[] => {
+  const words: readonly (readonly [boolean, string])[] = [
+    [pv, 'pv'],
+    [hvm, 'hvm'],
+    [hvm && directio, 'hvm_directio'],
+    [pv && directio, 'pv_directio'],
+    [hap, 'hap'],
+    [shadow, 'shadow'],
+    [iommuHapPtShare, 'iommu_hap_pt_share'],
+  ];
+  return words.flatMap(([can, word]) => (can ? [word] : []));
+};
+
+export const hostFacts = (host: Host, nowUs: number): HostFacts => {
+  const { hypervisor, state } = host;
+  const physical = hypervisor.physicalInfo(nowUs);
+  const virtCaps = virtCapsOf(physical.capabilities);
+  const sharing = hypervisor.sharing.counts();
+  return {
+    host: state.name,
+    release: '6.12.48+deb13-amd64',
+    version: '#1 SMP PREEMPT_DYNAMIC Debian 6.12.48-1',
+    machine: 'x86_64',
+    cpus: hypervisor.cpuTopology(),
+    nodes: hypervisor.numaInfo(nowUs).map(({ memoryBytes, freeBytes, distances }) => ({
+      memoryMib: Math.floor(memoryBytes / MEBIBYTE),
+      freeMib: Math.floor(freeBytes / MEBIBYTE),
+      distances,
+    })),
+    coresPerSocket: physical.coresPerSocket,
+    threadsPerCore: physical.threadsPerCore,
+    cpuKhz: physical.cpuKhz,
+    hwCaps: physical.hwCaps,
+    virtCaps,
+    totalMib: Math.floor((physical.totalPages * PAGE_BYTES) / MEBIBYTE),
+    freeMib: Math.floor(((physical.freePages - physical.outstandingPages) * PAGE_BYTES) / MEBIBYTE),
+    sharingFreedMib: Math.floor((sharing.freedPages * PAGE_BYTES) / MEBIBYTE),
+    sharingUsedMib: Math.floor((sharing.usedFrames * PAGE_BYTES) / MEBIBYTE),
+    outstandingClaimsMib: Math.floor((physical.outstandingPages * PAGE_BYTES) / MEBIBYTE),
+    freeCpus: 0,
+    xen: {
+      major: Number(MAJOR),
+      minor: Number(MINOR),
+      extra: `.${PATCH}`,
+      caps: capsOf(virtCaps),
+      scheduler: state.hypervisor.scheduler,
+      pageSize: PAGE_BYTES,
+      ...BUILD,
+    },
+  };
+};
