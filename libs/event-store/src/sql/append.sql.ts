@@ -63,11 +63,13 @@ begin
 
   -- Streams: a row for each that is new, then a lock on all of them in order.
   loop
-    insert into es.streams (stream_id, category, version)
-      select u.stream_id, u.category, 0 from unnest(p_created, p_created_category) as u(stream_id, category)
-      on conflict do nothing;
-    get diagnostics v_count = row_count;
-    v_new := v_new + v_count;
+    if cardinality(p_created) > 0 then
+      insert into es.streams (stream_id, category, version)
+        select u.stream_id, u.category, 0 from unnest(p_created, p_created_category) as u(stream_id, category)
+        on conflict do nothing;
+      get diagnostics v_count = row_count;
+      v_new := v_new + v_count;
+    end if;
     select array_agg(l.version), array_agg(l.ended), array_agg(l.has_document) into v_version, v_ended, v_shown
       from (select t.version, t.ended, t.has_document from es.streams t
             where t.stream_id = any (p_streams) order by t.stream_id for update) l;
@@ -82,6 +84,9 @@ begin
     loop
       if p_key_mode[i] = 2 then
         insert into es.claims (scope, value) values (p_key_scope[i], p_key_value[i]) on conflict do nothing;
+        -- A row that we made is ours until we commit: there is nothing to lock and nobody who holds it.
+        v_one := null;
+        exit when found;
       end if;
       if p_key_mode[i] = 0 then
         select c.holder into v_one from es.claims c
@@ -196,22 +201,24 @@ begin
         select p_streams[p_write_stream[x]], bases[x] + p_count[x], p_shape[x], p_stream_category[p_write_stream[x]], null
           from generate_series(1, n_writes) x where v_tombstone[x];
     end if;
-    for v_row in
-      select t.* from json_to_recordset(p_timers) as t(r int, op text, id uuid, due bigint, subject text, command json)
-    loop
-      if not v_accepted[v_row.r] then continue; end if;
-      if v_row.op = 'set' then
-        insert into es.timers (id, due_at, subject, command)
-          values (v_row.id, v_row.due, v_row.subject, v_row.command)
-          on conflict (id) do update
-            set due_at = excluded.due_at, subject = excluded.subject, command = excluded.command;
-      else
-        delete from es.timers t where t.id = v_row.id;
-      end if;
-    end loop;
+    if json_array_length(p_timers) > 0 then
+      for v_row in
+        select t.* from json_to_recordset(p_timers) as t(r int, op text, id uuid, due bigint, subject text, command json)
+      loop
+        if not v_accepted[v_row.r] then continue; end if;
+        if v_row.op = 'set' then
+          insert into es.timers (id, due_at, subject, command)
+            values (v_row.id, v_row.due, v_row.subject, v_row.command)
+            on conflict (id) do update
+              set due_at = excluded.due_at, subject = excluded.subject, command = excluded.command;
+        else
+          delete from es.timers t where t.id = v_row.id;
+        end if;
+      end loop;
+    end if;
   end if;
-  if v_new > 0 then
-    -- A stream that got no event was never there. Nobody else can see such a row.
+  if v_new > 0 and v_accepts < n_requests then
+    -- A stream that got no event was never there. Nobody else can see such a row. What was accepted has at least one for each of its streams.
     delete from es.streams t where t.stream_id = any (p_streams) and t.version = 0;
   end if;
   for i in 1 .. n_keys loop
