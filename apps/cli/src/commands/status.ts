@@ -81,9 +81,9 @@ const nothing = (folder: DataFolder): Shown => ({
 
 /** What `status` shows of a data folder with this run file, that a supervisor has or not. */
 export const shownOf = (folder: DataFolder, state: RunState | null, locked: boolean): Shown => {
+  const left = state === null ? [] : livingProcesses(state);
   if (supervisorRuns(state)) return supervised(folder, state);
   if (locked) return starting(folder);
-  const left = state === null ? [] : livingProcesses(state);
   return left.length > 0 ? orphaned(folder, left) : nothing(folder);
 };
 
