@@ -80,7 +80,8 @@ describe('a table', () => {
     const rules = present(findServedKind('chaos.xenolith.dev', 'v1alpha1', 'faultrules'), 'fault rules are served');
     const rule = (match: JsonObject): JsonObject => ({ metadata: { name: 'rule' }, spec: { match, enabled: true } });
     const table = tableOf(rules, [rule({ commands: ['StartDomain', 'StopDomain'], hosts: [] })], options);
-    expect((table['rows'] as JsonObject[])[0]?.['cells']).toMatchObject(['rule', 'StartDomain,StopDomain', '*', true]);
+    const cells = (table['rows'] as JsonObject[])[0]?.['cells'] as readonly unknown[];
+    expect(cells.slice(0, 4)).toEqual(['rule', 'StartDomain,StopDomain', '*', true]);
   });
 
   it('carries the object, or none, as asked', () => {
