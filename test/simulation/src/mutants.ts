@@ -59,7 +59,7 @@ export const MUTANTS: readonly Mutant[] = [
   storeMutant('expected_version', 'an append does not look at the version that it expects', 1),
   storeMutant('command_deduplication', 'a command that comes twice happens twice', 2),
   storeMutant('claims', 'names and addresses may be taken twice', 1),
-  storeMutant('cancels', 'a do that comes after its undo happens', 25),
+  storeMutant('cancels', 'a do that comes after its undo happens', 15),
   {
     name: 'compensation',
     what: 'a failed operation takes nothing back',
@@ -85,7 +85,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'ledger_capacity',
     what: 'a host’s ledger promises more than the host has',
-    shownBy: 16,
+    shownBy: 48,
     service: (definition) =>
       withAggregate(definition, 'hostledger', (aggregate) => ({
         ...aggregate,
@@ -107,7 +107,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'agent_deduplication',
     what: 'an agent acts again on a command that it knows',
-    shownBy: 19,
+    shownBy: 13,
     agentBus: (bus) =>
       onMessages(bus, (message) => ({
         ...message,

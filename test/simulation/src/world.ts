@@ -6,6 +6,7 @@ import { schedulingService } from '@xenolith/scheduling';
 import { storageService } from '@xenolith/storage';
 import { tenancyService } from '@xenolith/tenancy';
 import { MemoryBus, MemoryEventLog, VirtualClock } from '@xenolith/testing';
+import { AnswerBook } from './answers.js';
 import type { Evidence } from './evidence.js';
 import { LogFault } from './faulty-log.js';
 import type { Mutant } from './mutants.js';
@@ -42,6 +43,7 @@ export class World {
   readonly users: Users;
   readonly random: Random;
   private readonly defects: string[] = [];
+  private readonly agentAnswers = new AnswerBook((what) => this.defects.push(what));
   private readonly bus: MemoryBus;
   private readonly replayed: readonly ServiceDefinition[] = DEFINITIONS.map((define) => define());
 
@@ -62,7 +64,7 @@ export class World {
       {
         clock: this.clock,
         bus: this.bus,
-        through: mutant?.agentBus ?? ((bus) => bus),
+        through: (bus) => (mutant?.agentBus ?? ((same) => same))(this.agentAnswers.over(bus)),
         observer: { defect: (error) => this.defect(error) },
       },
     );
