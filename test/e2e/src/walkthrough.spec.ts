@@ -80,6 +80,16 @@ describe('a platform as its first user meets it', () => {
     expect(await platform.kubectl('get', 'xen')).toMatch(/virtualmachine/);
   });
 
+  it('shows on its host what xl shows of a machine', async () => {
+    const host = await platform.kubectl('get', 'vm', 'web-1', '-o', 'jsonpath={.status.host} {.status.domid}');
+    const [name = '', domid = ''] = host.trim().split(' ');
+    const tool = `/apis/compute.xenolith.dev/v1alpha1/hosts/${name}`;
+    const list = await platform.kubectl('get', '--raw', `${tool}/xl?arg=list&arg=web-1`);
+    expect(list).toMatch(new RegExp(`^web-1 +${domid} +\\d+ +\\d+ +(?:r-|-b)---- +\\d+\\.\\d$`, 'm'));
+    const path = encodeURIComponent(`/local/domain/${domid}/device/vbd/51712/state`);
+    expect(await platform.kubectl('get', '--raw', `${tool}/xenstore?arg=read&arg=${path}`)).toBe('4\n');
+  });
+
   it('halts a machine when the wish changes, and starts it again', async () => {
     await platform.kubectl('patch', 'vm', 'web-1', '--type=merge', '-p', '{"spec":{"powerState":"Halted"}}');
     await platform.kubectl('wait', 'vm/web-1', '--for=jsonpath={.status.powerState}=Halted', '--timeout=60s');
