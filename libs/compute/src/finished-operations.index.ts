@@ -1,10 +1,11 @@
+import { millisecondsOf } from '@xenolith/contracts';
 import type { Index, IndexedEvent } from '@xenolith/engine';
 import type { StoredDocument, Uuid } from '@xenolith/kernel';
 
 /** When a finished operation ended, in milliseconds since the epoch; null: it goes on, or waits for its operator. */
 const endOf = (document: StoredDocument['document'] | null | undefined): number | null => {
   const status = document?.['status'] as { completionTime?: string } | undefined;
-  return status?.completionTime === undefined ? null : Date.parse(status.completionTime);
+  return status?.completionTime === undefined ? null : millisecondsOf(status.completionTime);
 };
 
 /** Operations that are over and still to be seen, in the order in which they ended. */

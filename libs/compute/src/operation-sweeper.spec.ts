@@ -1,4 +1,4 @@
-import { commandSubject } from '@xenolith/contracts';
+import { commandSubject, timestamp } from '@xenolith/contracts';
 import { uuidFrom, type Uuid } from '@xenolith/kernel';
 import { MemoryBus, VirtualClock } from '@xenolith/testing';
 import { describe, expect, it } from 'vitest';
@@ -9,7 +9,7 @@ const operation = (index: number): Uuid => uuidFrom('operation', index);
 
 const documentOf = (endedAt: number | null) => ({
   metadata: { name: 'op' },
-  status: endedAt === null ? { phase: 'Running' } : { completionTime: new Date(endedAt).toISOString() },
+  status: endedAt === null ? { phase: 'Running' } : { completionTime: timestamp(endedAt) },
 });
 
 const event = (streamId: Uuid, document: ReturnType<typeof documentOf> | null) => ({

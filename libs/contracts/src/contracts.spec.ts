@@ -15,6 +15,7 @@ import {
   nameScope,
   objectConsequences,
   objectResource,
+  millisecondsOf,
   timestamp,
   virtualMachineSpec,
   type ObjectRules,
@@ -188,7 +189,10 @@ describe('timestamps', () => {
     fc.assert(
       fc.property(fc.integer({ min: -62_135_596_800_000, max: 253_402_300_799_000 }), (at) => {
         const seconds = Math.floor(at / 1000) * 1000;
-        return timestamp(at) === new Date(seconds).toISOString().replace('.000Z', 'Z');
+        return (
+          timestamp(at) === new Date(seconds).toISOString().replace('.000Z', 'Z') &&
+          millisecondsOf(timestamp(at)) === seconds
+        );
       }),
     );
     expect(timestamp(VIRTUAL_EPOCH_MS)).toBe('2026-01-01T00:00:00Z');

@@ -4,6 +4,7 @@ export * from './compute/fault-rule.messages.js';
 export * from './compute/host.messages.js';
 export * from './compute/inventory-digest.js';
 export * from './compute/operation.messages.js';
+export * from './compute/virtual-machine.actions.js';
 export * from './compute/virtual-machine.messages.js';
 export * from './kinds.js';
 export * from './messages.js';

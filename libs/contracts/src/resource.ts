@@ -113,6 +113,23 @@ export const timestamp = (atMs: number): string => {
   return `${pad(year, 4)}-${pad(month)}-${pad(day)}T${time}Z`;
 };
 
+const RFC_3339 = /^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)Z$/;
+
+/** Milliseconds since the epoch of a time that `timestamp` wrote; null for other texts. */
+export const millisecondsOf = (text: string): number | null => {
+  const parts = RFC_3339.exec(text)?.slice(1).map(Number);
+  if (parts === undefined) return null;
+  const [year = 0, month = 0, day = 0, hours = 0, minutes = 0, seconds = 0] = parts;
+  // Day count of a civil date, the inverse of the above.
+  const yearFromMarch = month <= 2 ? year - 1 : year;
+  const era = Math.floor(yearFromMarch / 400);
+  const yearOfEra = yearFromMarch - era * 400;
+  const dayOfYear = Math.floor((153 * ((month + 9) % 12) + 2) / 5) + day - 1;
+  const dayOfEra = yearOfEra * 365 + Math.floor(yearOfEra / 4) - Math.floor(yearOfEra / 100) + dayOfYear;
+  const days = era * 146_097 + dayOfEra - 719_468;
+  return (((days * 24 + hours) * 60 + minutes) * 60 + seconds) * 1000;
+};
+
 /** A column of `kubectl get`: `path` is a JSONPath into the object; `priority` above 0 shows with `-o wide` only. */
 export interface TableColumn {
   readonly name: string;

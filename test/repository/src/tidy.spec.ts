@@ -8,7 +8,7 @@ const MAX_LINES = 400;
 const sources = trackedFiles.filter((file) => /\.(ts|mts|sh|sql)$/.test(file) && !file.startsWith('test/repository/'));
 const code = sources.filter((file) => file.endsWith('.ts'));
 const isTest = (file: string): boolean =>
-  file.endsWith('.spec.ts') || file.startsWith('test/') || file.startsWith('libs/testing/');
+  /\.spec(-fixture)?\.ts$/.test(file) || file.startsWith('test/') || file.startsWith('libs/testing/');
 const documents = trackedFiles.filter((file) => file.endsWith('.md'));
 
 describe('source files', () => {

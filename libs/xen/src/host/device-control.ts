@@ -1,10 +1,8 @@
-import { assert, randomFrom } from '@xenolith/kernel';
 import {
   addDevice,
   backendOf,
   backendStep,
   backendWatches,
-  blockDeviceNodes,
   createBackend,
   createFrontend,
   deviceTaskStep,
@@ -12,21 +10,16 @@ import {
   frontendStep,
   frontendWatches,
   hotplugDurationUs,
-  networkDeviceNodes,
   removeDevice,
   runHotplug,
-  SECTOR_BYTES,
-  vbdNumber,
   XENBUS,
   type BackendView,
   type BackendWake,
   type Device,
-  type DeviceNodes,
   type DeviceTaskStep,
   type DeviceTaskWake,
   type FrontendWake,
   type HotplugHost,
-  type PhysicalDisk,
   type Queue,
   type RingRequest,
   type WatchToken,
@@ -36,6 +29,7 @@ import type { Outcome } from '../outcome.js';
 import { plan } from './agenda.js';
 import { controlDomainCpus } from './control-domain.js';
 import { deviceNamed, type Host, type Machine, type MachineDevice, type Watcher } from './host-state.js';
+import { deviceNodes, diskOf, volumeNumbers, volumePath } from './machine-devices.js';
 import { transact, unwatch, viewOf, watch } from './store-access.js';
 
 /** Frames of guests' rings. The content of pages is not modelled: every ring has a frame number of its own and nothing in it. */
@@ -43,26 +37,6 @@ const FIRST_RING_FRAME = 0x1000;
 
 const tokenOf = (who: Watcher, machine: Machine, device: MachineDevice, why: string): string =>
   `${who} ${machine.domid} ${device.name} ${why}`;
-
-const diskOf = (machine: Machine, device: MachineDevice): PhysicalDisk | null => {
-  const disk = machine.settings.disks.find(({ name }) => name === device.name);
-  if (!disk) return null;
-  return {
-    sectors: Math.floor(disk.sizeBytes / SECTOR_BYTES),
-    sectorSize: SECTOR_BYTES,
-    physicalSectorSize: SECTOR_BYTES,
-    cdrom: false,
-    removable: false,
-    flush: true,
-    discard: null,
-  };
-};
-
-/** Where a volume's block device lies on the host. */
-export const volumePath = (volume: string): string => `/dev/xenolith/${volume}`;
-
-/** Numbers of a volume's device-mapper node (major 253 in Documentation/admin-guide/devices.txt: experimental), always the same for a volume. */
-const volumeNumbers = (path: string): string => `fd:${randomFrom(path).below(0xfffff).toString(16)}`;
 
 const hotplugHost = (host: Host, machine: Machine): HotplugHost => ({
   ...viewOf(host.xenstore, 0),
@@ -77,78 +51,6 @@ const hotplugHost = (host: Host, machine: Machine): HotplugHost => ({
       : null,
   sharedWith: () => null,
 });
-
-const ALPHABET = 26;
-const FIRST_LETTER = 'a'.charCodeAt(0);
-
-/** Name of the n-th disk in its guest: xvda … xvdz, xvdaa … */
-const diskNodeName = (index: number): string => {
-  const last = String.fromCharCode(FIRST_LETTER + (index % ALPHABET));
-  if (index < ALPHABET) return `xvd${last}`;
-  return `xvd${String.fromCharCode(FIRST_LETTER + Math.floor(index / ALPHABET) - 1)}${last}`;
-};
-
-const diskNumber = (index: number): number => {
-  const number = vbdNumber(diskNodeName(index));
-  assert(number.ok, 'the name of a disk has a number');
-  return number.value;
-};
-
-const deviceNodes = (machine: Machine, device: MachineDevice): DeviceNodes => {
-  const { settings } = machine;
-  if (device.kind === 'disk') {
-    const index = settings.disks.findIndex(({ name }) => name === device.name);
-    const disk = settings.disks[index];
-    return blockDeviceNodes(device.device, {
-      vdev: diskNodeName(index),
-      target: volumePath(disk?.volume ?? ''),
-      format: 'raw',
-      writable: disk?.readOnly !== true,
-      cdrom: false,
-      removable: false,
-      discard: true,
-      script: null,
-      guestIsPv: settings.guestType === 'pv',
-    });
-  }
-  const nic = settings.nics.find(({ name }) => name === device.name);
-  return networkDeviceNodes(device.device, {
-    mac: nic?.mac ?? '',
-    bridge: nic?.bridge ?? '',
-    script: null,
-    type: 'vif',
-    ip: nic && nic.ips.length > 0 ? nic.ips.join(' ') : null,
-    vifname: null,
-    gatewaydev: null,
-    mtu: null,
-    rate: null,
-  });
-};
-
-const newDevice = (name: string, kind: MachineDevice['kind'], device: Device): MachineDevice => ({
-  name,
-  kind,
-  device,
-  task: null,
-  script: null,
-  scripts: 0,
-  back: null,
-  front: null,
-  mappings: [],
-});
-
-/** The devices of a machine's domain, before anything was done for them. */
-export const devicesOf = (machine: Machine): MachineDevice[] => {
-  const of = { domid: machine.domid, backendDomid: 0 };
-  return [
-    ...machine.settings.disks.map(({ name }, index) =>
-      newDevice(name, 'disk', { kind: 'vbd', backendKind: 'vbd', devid: diskNumber(index), ...of }),
-    ),
-    ...machine.settings.nics.map(({ name }, index) =>
-      newDevice(name, 'nic', { kind: 'vif', backendKind: 'vif', devid: index, ...of }),
-    ),
-  ];
-};
 
 // The toolstack's work on a device.
 

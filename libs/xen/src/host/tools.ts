@@ -274,5 +274,5 @@ export const runTool = (host: Host, tool: ToolName, args: readonly string[], at:
   if (found) return found({ host, args: rest, nowUs });
   const usage = `${tool === 'xl' ? 'xl' : 'xenstore'} here knows: ${Object.keys(TOOLS[tool]).join(', ')}`;
   if (command === 'help') return printed(`${usage}\n`);
-  return failed(`${command}: command not implemented; ${usage}`);
+  return failed(`${command}: there is no such command; ${usage}`);
 };

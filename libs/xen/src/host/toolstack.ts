@@ -5,7 +5,8 @@ import { MAXMEM_SLACK_BYTES, PAGE_BYTES, parseCpuSet } from '../hypervisor/index
 import type { Errno } from '../outcome.js';
 import { plan } from './agenda.js';
 import { accountCpu } from './cpu-account.js';
-import { beginAdd, beginRemove, devicesOf, failureOf } from './device-control.js';
+import { beginAdd, beginRemove, failureOf } from './device-control.js';
+import { devicesOf } from './machine-devices.js';
 import { askToStop, makeHome, removeHome } from './domain-store.js';
 import { pauseGuest, resumeGuest, type GuestWatcher } from './guest-life.js';
 import { newGuest, nowMs, rememberEnded, US_PER_MS, type Host, type Machine, type Waiting } from './host-state.js';

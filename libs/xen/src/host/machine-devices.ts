@@ -1,0 +1,105 @@
+import { assert, randomFrom } from '@xenolith/kernel';
+import {
+  blockDeviceNodes,
+  networkDeviceNodes,
+  SECTOR_BYTES,
+  vbdNumber,
+  type Device,
+  type DeviceNodes,
+  type PhysicalDisk,
+} from '../devices/index.js';
+import type { Machine, MachineDevice } from './host-state.js';
+
+/** What a back-end finds behind a disk of the machine. */
+export const diskOf = (machine: Machine, device: MachineDevice): PhysicalDisk | null => {
+  const disk = machine.settings.disks.find(({ name }) => name === device.name);
+  if (!disk) return null;
+  return {
+    sectors: Math.floor(disk.sizeBytes / SECTOR_BYTES),
+    sectorSize: SECTOR_BYTES,
+    physicalSectorSize: SECTOR_BYTES,
+    cdrom: false,
+    removable: false,
+    flush: true,
+    discard: null,
+  };
+};
+
+/** Where a volume's block device lies on the host. */
+export const volumePath = (volume: string): string => `/dev/xenolith/${volume}`;
+
+/** Numbers of a volume's device-mapper node (major 253 in Documentation/admin-guide/devices.txt: experimental), always the same for a volume. */
+export const volumeNumbers = (path: string): string => `fd:${randomFrom(path).below(0xfffff).toString(16)}`;
+
+const ALPHABET = 26;
+const FIRST_LETTER = 'a'.charCodeAt(0);
+
+/** Name of the n-th disk in its guest: xvda … xvdz, xvdaa … */
+const diskNodeName = (index: number): string => {
+  const last = String.fromCharCode(FIRST_LETTER + (index % ALPHABET));
+  if (index < ALPHABET) return `xvd${last}`;
+  return `xvd${String.fromCharCode(FIRST_LETTER + Math.floor(index / ALPHABET) - 1)}${last}`;
+};
+
+const diskNumber = (index: number): number => {
+  const number = vbdNumber(diskNodeName(index));
+  assert(number.ok, 'the name of a disk has a number');
+  return number.value;
+};
+
+/** What the toolstack writes for a device. */
+export const deviceNodes = (machine: Machine, device: MachineDevice): DeviceNodes => {
+  const { settings } = machine;
+  if (device.kind === 'disk') {
+    const index = settings.disks.findIndex(({ name }) => name === device.name);
+    const disk = settings.disks[index];
+    return blockDeviceNodes(device.device, {
+      vdev: diskNodeName(index),
+      target: volumePath(disk?.volume ?? ''),
+      format: 'raw',
+      writable: disk?.readOnly !== true,
+      cdrom: false,
+      removable: false,
+      discard: true,
+      script: null,
+      guestIsPv: settings.guestType === 'pv',
+    });
+  }
+  const nic = settings.nics.find(({ name }) => name === device.name);
+  return networkDeviceNodes(device.device, {
+    mac: nic?.mac ?? '',
+    bridge: nic?.bridge ?? '',
+    script: null,
+    type: 'vif',
+    ip: nic && nic.ips.length > 0 ? nic.ips.join(' ') : null,
+    vifname: null,
+    gatewaydev: null,
+    mtu: null,
+    rate: null,
+  });
+};
+
+const newDevice = (name: string, kind: MachineDevice['kind'], device: Device): MachineDevice => ({
+  name,
+  kind,
+  device,
+  task: null,
+  script: null,
+  scripts: 0,
+  back: null,
+  front: null,
+  mappings: [],
+});
+
+/** The devices of a machine's domain, before anything was done for them. */
+export const devicesOf = (machine: Machine): MachineDevice[] => {
+  const of = { domid: machine.domid, backendDomid: 0 };
+  return [
+    ...machine.settings.disks.map(({ name }, index) =>
+      newDevice(name, 'disk', { kind: 'vbd', backendKind: 'vbd', devid: diskNumber(index), ...of }),
+    ),
+    ...machine.settings.nics.map(({ name }, index) =>
+      newDevice(name, 'nic', { kind: 'vif', backendKind: 'vif', devid: index, ...of }),
+    ),
+  ];
+};
