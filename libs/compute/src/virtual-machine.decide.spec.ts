@@ -217,6 +217,33 @@ describe('actions', () => {
   });
 });
 
+describe('a restart that is cancelled before it gave back what the run before it had held', () => {
+  const crashed = eventOf('VirtualMachineHalted', { incarnation: 1, reason: 'guest_crash', message: 'crashed' });
+  const restarting = [...RUNNING, crashed, begun('start', { incarnation: 2 })];
+  const end = (outcome: string) => ({
+    type: 'RecordOperationEnded',
+    data: { operation: 'start', outcome, message: 'cancelled by the wish to be halted' },
+  });
+
+  it('leaves a clean-up behind', () => {
+    machine(restarting)
+      .when(end('cancelled'))
+      .then([
+        { type: 'VirtualMachineOperationEnded' },
+        { type: 'VirtualMachineOperationStarted', data: { action: 'release' } },
+      ]);
+  });
+
+  it('leaves none where nothing was held, or somebody cleans up already', () => {
+    machine([...HALTED, begun('start', { incarnation: 1 })])
+      .when(end('cancelled'))
+      .then([{ type: 'VirtualMachineOperationEnded' }]);
+    machine([...restarting, begun('release')])
+      .when(end('cancelled'))
+      .then([{ type: 'VirtualMachineOperationEnded' }]);
+  });
+});
+
 describe('a change of spec', () => {
   it('turns a changed wish into an operation', () => {
     const wish = (events: readonly NewEvent[], powerState: PowerState) => machine(events).when(change({ powerState }));

@@ -19,6 +19,7 @@ import {
   currentOperation,
   powerStateOf,
   TEARDOWN_FINALIZER,
+  type CurrentOperation,
   type MachineState,
   type OperationAction,
   type PresentMachine,
@@ -79,6 +80,15 @@ const deprovisionNext = (machine: PresentMachine, endedOperation: string, comman
   return [operationStarted(machine, command, { action: 'deprovision' })];
 };
 
+/** A start that did not come to its end has not, or not wholly, given back what the run before it had held. */
+const releaseNext = (machine: PresentMachine, ended: CurrentOperation, command: Command): readonly NewEvent[] => {
+  const { run, operations } = machine.own;
+  const others = operations.filter((operation) => operation.operation !== ended.operation);
+  const leaves = isStarting(ended) && run.phase === 'halted' && run.leftover !== null;
+  if (!leaves || others.length > 0 || machine.meta.deletionTimestamp !== undefined) return [];
+  return [operationStarted(machine, command, { action: 'release' })];
+};
+
 const decideEnded = (machine: PresentMachine, command: Command): Decision => {
   const data = trusted(virtualMachineCommands.RecordOperationEnded, command);
   const operation = currentOperation(machine.own, data.operation);
@@ -87,7 +97,8 @@ const decideEnded = (machine: PresentMachine, command: Command): Decision => {
   // Only an operator who abandons a teardown makes it fail: what is left behind is then his.
   if (operation.action === 'deprovision' && data.outcome !== 'succeeded')
     return ok([...events, ...finalizerRemoved(virtualMachineKind, machine, TEARDOWN_FINALIZER)]);
-  return ok([...events, ...deprovisionNext(machine, data.operation, command)]);
+  const release = data.outcome === 'succeeded' ? [] : releaseNext(machine, operation, command);
+  return ok([...events, ...release, ...deprovisionNext(machine, data.operation, command)]);
 };
 
 const decideHalted = (machine: PresentMachine, command: Command): Decision => {

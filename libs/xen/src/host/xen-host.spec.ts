@@ -136,6 +136,16 @@ describe('a Xen host', () => {
     expect(events.map(({ type }) => type)).toEqual(['answered', 'guestEnded']);
   });
 
+  it('lists a guest that reboots itself as running all the while', () => {
+    const state = run([start('a')]).state;
+    model.apply(state, { do: 'guestEnds', uid: 'a', reason: 'reboot' }, START + 3_700_000);
+    while (model.nextDue(state) !== null) {
+      expect(model.inventory(state)).toMatchObject([{ uid: 'a', state: 'running' }]);
+      model.advance(state, model.nextDue(state) ?? 0);
+    }
+    expect(model.inventory(state)).toMatchObject([{ uid: 'a', domid: 2, state: 'running' }]);
+  });
+
   it('leaves no older run behind when a younger one is destroyed before it came', () => {
     const { state, events } = run([start('a'), { do: 'destroy', ticket: 'undo', uid: 'a', incarnation: 2 }]);
     expect(model.inventory(state)).toEqual([]);

@@ -220,8 +220,8 @@ const viewOf = (machine: Machine): DomainView => ({
   uid: machine.uid,
   incarnation: machine.incarnation,
   domid: machine.domid,
-  state:
-    machine.phase === 'shutdown' ? 'shutdown' : machine.paused || machine.phase === 'building' ? 'paused' : 'running',
+  // A domain that is built anew because its guest rebooted runs, for all that people and the platform care.
+  state: machine.phase === 'shutdown' ? 'shutdown' : machine.paused ? 'paused' : 'running',
 });
 
 const figuresOf = (host: Host): HostFigures => {
