@@ -59,7 +59,7 @@ export const MUTANTS: readonly Mutant[] = [
   storeMutant('expected_version', 'an append does not look at the version that it expects', 1),
   storeMutant('command_deduplication', 'a command that comes twice happens twice', 2),
   storeMutant('claims', 'names and addresses may be taken twice', 1),
-  storeMutant('cancels', 'a do that comes after its undo happens', 15),
+  storeMutant('cancels', 'a do that comes after its undo happens', 25),
   {
     name: 'compensation',
     what: 'a failed operation takes nothing back',
