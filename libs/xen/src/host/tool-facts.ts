@@ -124,6 +124,7 @@ export const topFacts = (host: Host, info: DomainInfo): TopFacts => {
   return {
     ...domainFacts(host, info),
     cpuPercent: cpusUsed(host, info.domid) * 100,
+    // Traffic does not go through the rings of a running host yet (docs/fidelity.md): nothing was sent, read or written.
     nics: devices.filter(({ kind }) => kind === 'nic').length,
     sentBytes: 0,
     receivedBytes: 0,
@@ -138,7 +139,8 @@ const [MAJOR = '4', MINOR = '20', PATCH = '0'] = EMULATED_XEN_VERSION.split('.')
 /** Of the emulated release and its Dom0. Assumption: names of a build, which no two sites share. */
 const BUILD = {
   changeset: '',
-  commandline: 'placeholder dom0_mem=max loglvl=all guest_loglvl=all',
+  // GRUB's scripts put the word `placeholder` first on every command line of Xen.
+  commandline: 'placeholder loglvl=all guest_loglvl=all',
   compiler: 'gcc (Debian 14.2.0) 14.2.0',
   compileBy: 'xenolith',
   compileDomain: 'xenolith.dev',

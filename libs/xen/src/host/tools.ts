@@ -6,11 +6,13 @@ import {
   domainDoesNotExist,
   domidText,
   domnameText,
+  failed,
   infoFieldText,
   infoText,
   invalidDomain,
   listText,
   networkListText,
+  printed,
   topText,
   uptimeText,
   vcpuListText,
@@ -44,9 +46,6 @@ interface Call {
   readonly nowUs: number;
 }
 type Tool = (call: Call) => ToolOutput;
-
-const printed = (stdout: string): ToolOutput => ({ stdout, stderr: '', exitCode: 0 });
-const failed = (stderr: string): ToolOutput => ({ stdout: '', stderr: `${stderr}\n`, exitCode: 1 });
 
 /** The flags that a call has of those that the tool knows, and what else it has; or the first flag that it does not know. */
 const split = (args: readonly string[], known: string): { flags: Set<string>; rest: string[] } | string => {
