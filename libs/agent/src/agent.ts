@@ -248,6 +248,8 @@ export class Agent {
       case 'UnpauseDomain':
       case 'DestroyDomain':
         return this.desk.handle(slot, { ...message, data: parsed.data as unknown as JsonObject }, context);
+      default:
+        return reject('command_unknown', `the hosts of this agent can't do ${type}`);
     }
   }
 

@@ -1,10 +1,4 @@
-import {
-  type AgentCommandType,
-  type DomainConfig,
-  type DomainReport,
-  type Hardware,
-  type RegisterHostData,
-} from '@xenolith/contracts';
+import { type DomainConfig, type DomainReport, type Hardware, type RegisterHostData } from '@xenolith/contracts';
 import { uuidFrom, type CommandMessage, type JsonObject, type Uuid } from '@xenolith/kernel';
 import {
   allocatableBytesOf,
@@ -41,7 +35,8 @@ const settingsOf = (config: DomainConfig): DomainSettings => ({
 });
 
 /** Commands that change a domain, and so are journalled. */
-export type DomainCommandType = Exclude<AgentCommandType, 'GetInventory' | 'RunTool' | 'SetFaultRules'>;
+export type DomainCommandType =
+  'StartDomain' | 'ShutdownDomain' | 'RebootDomain' | 'PauseDomain' | 'UnpauseDomain' | 'DestroyDomain';
 
 interface Accepted {
   readonly id: Uuid;

@@ -50,6 +50,21 @@ export type DomainConfig = z.infer<typeof domainConfig>;
 
 const onRun = { incarnation: z.number().int().positive() };
 
+/** A guest that was suspended, as a host keeps it: `sizeBytes` of the real image, `content` what the host model needs to wake it (opaque, small). */
+export const savedImage = z.strictObject({ sizeBytes: z.number().int().nonnegative(), content: z.string() });
+export type SavedImage = z.infer<typeof savedImage>;
+
+/** Who decides when a live migration stops copying: Xen 4.6 and newer, 4.5 and older, or one of oVirt's schedules. */
+export const MIGRATION_POLICIES = [
+  'xen-v2',
+  'xen-legacy',
+  'minimal-downtime',
+  'suspend-workload-if-needed',
+  'post-copy',
+  'very-large-vms',
+] as const;
+export type MigrationPolicyName = (typeof MIGRATION_POLICIES)[number];
+
 /** Every refusal may also be `fault_injected`, `host_crashed`, `command_cancelled`, `host_stale_incarnation` (a younger run is known). */
 export const agentCommands = {
   /**
@@ -66,6 +81,68 @@ export const agentCommands = {
   UnpauseDomain: z.strictObject(onRun),
   /** The undo of StartDomain: no trace is left, and a late StartDomain of this incarnation is refused. Gone already: nothing to do. */
   DestroyDomain: z.strictObject(onRun),
+  /**
+   * Changes what may change while the domain runs; what is left out stays. `dynamicMaxBytes` is where the balloon is to go. Refusals: `host_unknown_domain`,
+   * `host_out_of_memory`, `host_domain_unsupported` (more vCPUs than it was built for, CPUs that the host has not).
+   */
+  ChangeDomain: z.strictObject({
+    ...onRun,
+    vcpus: z.number().int().positive().optional(),
+    weight: z.number().int().optional(),
+    cap: z.number().int().optional(),
+    pin: z.string().optional(),
+    dynamicMinBytes: z.number().int().positive().optional(),
+    dynamicMaxBytes: z.number().int().positive().optional(),
+  }),
+  /** Hot-plug: answered when both ends are connected. A device that is there already: nothing to do. Refusals: `host_unknown_domain`, `host_device_failed`. */
+  AttachDisk: z.strictObject({ ...onRun, disk: domainDisk }),
+  AttachNic: z.strictObject({ ...onRun, nic: domainNic }),
+  /** Hot-unplug, by the device's name. Refusals: `host_unknown_domain`, `host_device_failed` (the guest does not let go). Gone already: nothing to do. */
+  DetachDisk: z.strictObject({ ...onRun, name: z.string() }),
+  DetachNic: z.strictObject({ ...onRun, name: z.string() }),
+  /**
+   * Saves the guest and ends the domain. Answer: `savedImage`. Refusals: `host_unknown_domain`, `guest_ignored_shutdown` (it does not acknowledge; it runs on),
+   * `host_domain_unsupported` (a guest that can't be suspended).
+   */
+  SuspendDomain: z.strictObject({ ...onRun, timeoutMs: z.number().int().positive() }),
+  /** As StartDomain, from a saved guest: it goes on where it was. Refusals and answer as of StartDomain. */
+  ResumeDomain: z.strictObject({ ...onRun, config: domainConfig, image: savedImage, paused: z.boolean() }),
+  /**
+   * To the host that is to get a machine: makes ready for run `incarnation`, which will come from host `from` as the machine's run `fromIncarnation`. Holds the memory. Refusals as
+   * of StartDomain. Undo: DestroyDomain of `incarnation`.
+   */
+  ReceiveDomain: z.strictObject({
+    ...onRun,
+    config: domainConfig,
+    from: z.string(),
+    fromIncarnation: z.number().int().positive(),
+  }),
+  /**
+   * To the host that runs it: live migration to host `to`, where it becomes run `toIncarnation`. Ended rounds are reported to `operation` by ReportMigrationRound. Answer:
+   * `migrateDomainAnswer`, when the other host has the machine and none is left here. Refusals: `migration_failed`, `migration_cancelled` (it runs on here),
+   * `host_unknown_domain`, `host_crashed` (only the other host knows).
+   */
+  MigrateDomain: z.strictObject({
+    ...onRun,
+    to: z.string(),
+    toIncarnation: z.number().int().positive(),
+    operation: z.string(),
+    policy: z.enum(MIGRATION_POLICIES),
+  }),
+  /** Asks a migration under way to give up; it is answered at once, and MigrateDomain then tells how it ended. Refusal: `migration_switched`: too late. None under way: nothing to do. */
+  CancelMigration: z.strictObject(onRun),
+  /**
+   * To the host that was to get the machine, once the other has ended its part or is dead: answers `startDomainAnswer` if the machine is here for good; otherwise gives up what
+   * there is of it and refuses with `migration_failed`: it is not here and will not be.
+   */
+  SettleMigration: z.strictObject(onRun),
+  /** From one host to another, what the two ends of a migration say. `message` is the hosts' own; `seq` counts them up from 1 for each `incarnation` of the receiver and way. */
+  DeliverMigrationMessage: z.strictObject({
+    ...onRun,
+    from: z.string(),
+    seq: z.number().int().positive(),
+    message: z.looseObject({ type: z.string() }),
+  }),
   /** Answer: `inventoryAnswer`. */
   GetInventory: z.strictObject({}),
   /** What a tool in the host's control domain prints; it only looks. Answer: `toolAnswer`. */
@@ -82,6 +159,13 @@ export const startDomainAnswer = z.looseObject({
   domid: z.number().int(),
   state: z.enum(['running', 'paused']),
   bootId: z.string().optional(),
+});
+/** `downtimeMs`: from the guest's suspension here to its first step there. */
+export const migrateDomainAnswer = z.looseObject({
+  rounds: z.number().int().nonnegative(),
+  pagesSent: z.number().int().nonnegative(),
+  durationMs: z.number().nonnegative(),
+  downtimeMs: z.number().nonnegative(),
 });
 /** `unreported`: ends of guests that compute has not been told of yet; until then a domain that is not listed is no riddle. */
 export const toolAnswer = z.strictObject({ stdout: z.string(), stderr: z.string(), exitCode: z.number().int() });
@@ -101,5 +185,14 @@ export const reportDomainStoppedData = z.strictObject({
   reason: z.enum(['poweroff', 'crash', 'reboot']),
   /** After a reboot that the guest asked for: the domain's new id. */
   domid: z.number().int().optional(),
+});
+/** Of a live migration, to the Operation's stream, after each round of pre-copy; `remainingPages` were dirtied during it. */
+export const reportMigrationRoundData = z.strictObject({
+  host: z.string(),
+  round: z.number().int().positive(),
+  pagesSent: z.number().int().nonnegative(),
+  remainingPages: z.number().int().nonnegative(),
+  pagesPerSecond: z.number().nonnegative(),
+  durationMs: z.number().nonnegative(),
 });
 export const recordFaultFiredData = z.strictObject({ host: z.string(), command: z.string(), fired: z.number().int() });

@@ -42,6 +42,9 @@ export const REJECTION_CODES = [
   'host_stale_incarnation',
   'guest_ignored_shutdown',
   'host_crashed',
+  'migration_failed',
+  'migration_cancelled',
+  'migration_switched',
   'fault_injected',
   // Placement
   'placement_pending',
