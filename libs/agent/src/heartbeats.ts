@@ -1,4 +1,10 @@
-import { HEARTBEAT_INTERVAL_MS, inventoryDigest, telemetrySubject, type Heartbeat } from '@xenolith/contracts';
+import {
+  DOMAIN_FIGURES_INTERVAL_MS,
+  HEARTBEAT_INTERVAL_MS,
+  inventoryDigest,
+  telemetrySubject,
+  type Heartbeat,
+} from '@xenolith/contracts';
 import type { Clock, MessageBus } from '@xenolith/kernel';
 import type { Announcer } from './announcer.js';
 import type { Fleet, HostSlot } from './fleet.js';
@@ -6,8 +12,8 @@ import { inventoryOf } from './messages.js';
 
 /** A fleet's heartbeats are spread over this many moments of an interval, so that 10,000 hosts do not speak at once. */
 const MOMENTS = 40;
-/** Figures of single domains go with each so many heartbeats: people look at them, nothing decides by them. */
-const DOMAIN_FIGURES_EVERY = 5;
+/** Figures of single domains go with each so many heartbeats. */
+const DOMAIN_FIGURES_EVERY = DOMAIN_FIGURES_INTERVAL_MS / HEARTBEAT_INTERVAL_MS;
 
 /** Says on `telemetry.<host>` that the hosts live. */
 export class Heartbeats {

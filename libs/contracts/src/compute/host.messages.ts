@@ -183,8 +183,45 @@ export const hostEvents = {
 } as const;
 export type HostEvent = EventOf<typeof hostEvents>;
 
-/** Heartbeat on `telemetry.<host>`; lossy. */
-export const heartbeat = z.strictObject({
+const count = z.number().int().nonnegative();
+
+/** What a domain uses at this moment, and what it has used since it began. Hosts say what they know: everything but the first three may be missing. */
+export const domainFigures = z.object({
+  uid: z.string().describe('UID of the virtual machine.'),
+  cpu: z.number().describe('Busy share of one hardware thread; 2 is two busy threads.'),
+  memoryBytes: z.number().describe('Memory that the domain has, its overhead included.'),
+  steal: z.number().optional().describe('Share of time that its virtual CPUs could have run and had no thread.'),
+  cpuSeconds: z.number().optional().describe('CPU time used since the domain began.'),
+  stealSeconds: z
+    .number()
+    .optional()
+    .describe('Time that its virtual CPUs waited for a thread, since the domain began.'),
+  balloon: z
+    .object({ targetBytes: count, actualBytes: count })
+    .optional()
+    .describe('Where the balloon is to go, and where it is.'),
+  dirtyPagesPerSecond: z.number().optional().describe('Pages that the guest writes to, each counted once a second.'),
+  disks: z
+    .array(z.object({ name: z.string(), reads: count, writes: count, readBytes: count, writtenBytes: count }))
+    .optional()
+    .describe('Requests and bytes of each disk since the domain began.'),
+  nics: z
+    .array(
+      z.object({
+        name: z.string(),
+        receivedPackets: count,
+        sentPackets: count,
+        receivedBytes: count,
+        sentBytes: count,
+      }),
+    )
+    .optional()
+    .describe('Packets and bytes of each interface since the domain began.'),
+});
+export type DomainFiguresReport = z.infer<typeof domainFigures>;
+
+/** Heartbeat on `telemetry.<host>`; lossy. Members that are not known are passed over: an agent may know more than who listens. */
+export const heartbeat = z.object({
   host: z.string().describe('UID of the host.'),
   name: z.string(),
   bootId: z.string(),
@@ -192,18 +229,25 @@ export const heartbeat = z.strictObject({
   domains: z.number().int(),
   freeMemoryBytes: z.number().int(),
   cpuLoad: z.number().describe('Busy share of the hardware threads, 0 to 1.'),
+  controlDomain: z
+    .object({ cpu: z.number(), memoryBytes: z.number(), cpuSeconds: z.number().optional() })
+    .optional()
+    .describe('What Dom0 uses of it.'),
+  migrations: z
+    .object({ incoming: count, outgoing: count })
+    .optional()
+    .describe('Live migrations under way, to this host and from it.'),
   inventory: z
     .number()
     .int()
     .optional()
     .describe('`inventoryDigest` of the domains; left out while an end of a guest is still to be reported.'),
-  virtualMachines: z
-    .array(z.strictObject({ uid: z.string(), cpu: z.number(), memoryBytes: z.number() }))
-    .optional()
-    .describe('Figures of each domain: CPU share of one thread, memory in use.'),
+  virtualMachines: z.array(domainFigures).optional().describe('Figures of each domain; not in every heartbeat.'),
 });
 export type Heartbeat = z.infer<typeof heartbeat>;
 
 /** How often an agent sends a heartbeat, and after how long a silence its host counts as unreachable. */
 export const HEARTBEAT_INTERVAL_MS = 2_000;
 export const HEARTBEAT_TIMEOUT_MS = 10_000;
+/** How often a heartbeat carries the figures of its domains: people look at them, nothing decides by them. */
+export const DOMAIN_FIGURES_INTERVAL_MS = 10_000;
