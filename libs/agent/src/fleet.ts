@@ -15,6 +15,7 @@ import {
   type ToolName,
   type ToolOutput,
 } from '@xenolith/xen';
+import { grown, type DomainSamples } from './domain-samples.js';
 import type { TimerQueue } from './timer-queue.js';
 
 /** Keeps the texts of hosts at rest small. `unpack(pack(text))` is `text`. */
@@ -29,7 +30,6 @@ interface Rest {
   readonly up: boolean;
   readonly inventory: readonly DomainView[];
   readonly figures: HostFigures;
-  readonly domainFigures: readonly DomainFigures[];
 }
 
 /** One emulated host. */
@@ -50,9 +50,14 @@ interface OwnSlot extends HostSlot {
   state: HostState | null;
   packed: string | null;
   rest: Rest | null;
+  /** Figures of the domains while nothing happens. */
+  still: DomainSamples | null;
   touchedAt: number;
   due: { readonly at: number; readonly cancel: () => void } | null;
 }
+
+/** Between the two looks at a host that tell how its figures grow. */
+const SAMPLE_SPAN_MS = 10_000;
 
 export const hostUid = (name: string): Uuid => uuidFrom('host', name);
 
@@ -122,6 +127,7 @@ export class Fleet {
       state: null,
       packed: null,
       rest: null,
+      still: null,
       touchedAt: 0,
       due: null,
     };
@@ -135,6 +141,7 @@ export class Fleet {
     slot.packed = saved;
     slot.state = null;
     slot.rest = null;
+    slot.still = null;
     slot.pristine = false;
     this.time = Math.max(this.time, this.model.timeOf(this.stateOf(slot)));
   }
@@ -167,6 +174,7 @@ export class Fleet {
     for (const slot of this.slots.values()) {
       if (slot.state === null || slot.touchedAt >= before || this.model.nextDue(slot.state) !== null) continue;
       this.restOf(slot);
+      slot.still = this.samplesOf(slot);
       if (!slot.pristine) slot.packed = this.packedText(slot.state);
       slot.state = null;
     }
@@ -193,8 +201,24 @@ export class Fleet {
     return this.restOf(slot).figures;
   }
 
+  /** As of now. A host that is put away is not taken out for this: what grows there, grows evenly. */
   domainFigures(slot: HostSlot): readonly DomainFigures[] {
-    return this.restOf(slot).domainFigures;
+    const own = this.own(slot.name);
+    const now = this.now();
+    if (own.state !== null) return this.model.domainFigures(own.state, now);
+    own.still ??= this.samplesOf(own);
+    return grown(own.still, now);
+  }
+
+  private samplesOf(own: OwnSlot): DomainSamples {
+    const at = this.now();
+    const state = own.state ?? (own.packed === null ? this.newborn(own.name) : this.unpacked(own.packed));
+    return {
+      at,
+      spanMs: SAMPLE_SPAN_MS,
+      first: this.model.domainFigures(state, at),
+      second: this.model.domainFigures(state, at + SAMPLE_SPAN_MS),
+    };
   }
 
   /** What a tool in the host's control domain prints. */
@@ -236,7 +260,6 @@ export class Fleet {
       up: this.model.isUp(state),
       inventory: this.model.inventory(state),
       figures: this.model.figures(state),
-      domainFigures: this.model.domainFigures(state),
     };
   }
 
@@ -246,6 +269,7 @@ export class Fleet {
 
   private accept(slot: OwnSlot, events: readonly HostEvent[]): void {
     slot.rest = null;
+    slot.still = null;
     slot.version += 1;
     slot.touchedAt = this.time;
     this.schedule(slot);

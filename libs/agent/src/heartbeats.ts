@@ -3,9 +3,11 @@ import {
   HEARTBEAT_INTERVAL_MS,
   inventoryDigest,
   telemetrySubject,
+  type DomainFiguresReport,
   type Heartbeat,
 } from '@xenolith/contracts';
 import type { Clock, MessageBus } from '@xenolith/kernel';
+import type { DomainFigures } from '@xenolith/xen';
 import type { Announcer } from './announcer.js';
 import type { Fleet, HostSlot } from './fleet.js';
 import { inventoryOf } from './messages.js';
@@ -14,6 +16,13 @@ import { inventoryOf } from './messages.js';
 const MOMENTS = 40;
 /** Figures of single domains go with each so many heartbeats. */
 const DOMAIN_FIGURES_EVERY = DOMAIN_FIGURES_INTERVAL_MS / HEARTBEAT_INTERVAL_MS;
+
+/** Lists of the model are read only, those of a message are not. */
+const reported = ({ disks, nics, ...figures }: DomainFigures): DomainFiguresReport => ({
+  ...figures,
+  ...(disks === undefined ? {} : { disks: [...disks] }),
+  ...(nics === undefined ? {} : { nics: [...nics] }),
+});
 
 /** Says on `telemetry.<host>` that the hosts live. */
 export class Heartbeats {
@@ -74,7 +83,7 @@ export class Heartbeats {
       at: now,
       ...this.fleet.figures(slot),
       ...(this.announcer.unreportedOn(slot.name) === 0 ? { inventory: this.digestOf(slot) } : {}),
-      ...(withDomains ? { virtualMachines: [...this.fleet.domainFigures(slot)] } : {}),
+      ...(withDomains ? { virtualMachines: this.fleet.domainFigures(slot).map(reported) } : {}),
     };
     this.ports.bus.publish(telemetrySubject(slot.name), heartbeat);
   }

@@ -113,6 +113,27 @@ export interface HostFigures {
   readonly freeMemoryBytes: number;
   /** Busy share of the hardware threads, 0 to 1. */
   readonly cpuLoad: number;
+  /** Dom0; absent where there is none. */
+  readonly controlDomain?: { readonly cpu: number; readonly memoryBytes: number };
+  readonly migrations?: { readonly incoming: number; readonly outgoing: number };
+}
+
+/** Since the domain began. */
+export interface DiskFigures {
+  readonly name: string;
+  readonly reads: number;
+  readonly writes: number;
+  readonly readBytes: number;
+  readonly writtenBytes: number;
+}
+
+/** Since the domain began. */
+export interface NicFigures {
+  readonly name: string;
+  readonly receivedPackets: number;
+  readonly sentPackets: number;
+  readonly receivedBytes: number;
+  readonly sentBytes: number;
 }
 
 export interface DomainFigures {
@@ -120,6 +141,15 @@ export interface DomainFigures {
   /** Busy share of one hardware thread; 2 is two busy threads. */
   readonly cpu: number;
   readonly memoryBytes: number;
+  /** Share of time that its vCPUs could have run and had no thread. */
+  readonly steal?: number;
+  /** Since the domain began. */
+  readonly cpuSeconds?: number;
+  readonly stealSeconds?: number;
+  readonly balloon?: { readonly targetBytes: number; readonly actualBytes: number };
+  readonly dirtyPagesPerSecond?: number;
+  readonly disks?: readonly DiskFigures[];
+  readonly nics?: readonly NicFigures[];
 }
 
 /**
@@ -143,7 +173,8 @@ export interface HostModel {
   /** Domains that exist; those being torn down are left out. */
   inventory(state: HostState): readonly DomainView[];
   figures(state: HostState): HostFigures;
-  domainFigures(state: HostState): readonly DomainFigures[];
+  /** As they are at `at`, which may be later than all that has happened; asking changes nothing. */
+  domainFigures(state: HostState, at: number): readonly DomainFigures[];
   /** What a tool in the control domain prints at `at`. It changes nothing. */
   tool(
     state: HostState,

@@ -6,6 +6,7 @@ import { cpusOf } from '../hypervisor/index.js';
 import type { Host, Machine } from './host-state.js';
 
 const NS_PER_US = 1_000;
+const US_PER_SECOND = 1_000_000;
 /** What a vCPU of Dom0 uses for itself. Assumption: daemons and timers of an idle control domain. */
 const CONTROL_DOMAIN_DEMAND = 0.01;
 /** A guest that boots keeps a CPU busy. */
@@ -90,3 +91,23 @@ export const activityAt =
 /** CPUs that a domain keeps busy. */
 export const cpusUsed = (host: Host, domid: number): number =>
   (host.state.cpu.domains[domid]?.shares ?? []).reduce((sum, share) => sum + share, 0);
+
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+const thousandths = (value: number): number => Math.round(1000 * value) / 1000;
+
+/** What a domain uses of the CPUs and waits for, in threads, and its CPU time since it began. */
+export const cpuFigures = (
+  host: Host,
+  domid: number,
+  nowUs: number,
+): { readonly cpu: number; readonly steal: number; readonly cpuSeconds: number } => {
+  const account = host.state.cpu.domains[domid];
+  const cpu = sum(account?.shares ?? []);
+  const passedUs = nowUs - host.state.cpu.sinceUs;
+  const usedUs = sum(account?.usedNs ?? []) / NS_PER_US + cpu * passedUs;
+  return {
+    cpu: thousandths(cpu),
+    steal: thousandths(sum(account?.steals ?? [])),
+    cpuSeconds: thousandths(usedUs / US_PER_SECOND),
+  };
+};

@@ -202,7 +202,9 @@ describe('a Xen host', () => {
         const over = new Map<string, number>();
         const check = (): void => {
           const held = Object.values(state.machines);
-          const used = model.domainFigures(state).reduce((sum, domain) => sum + domain.memoryBytes, 0);
+          const used = model
+            .domainFigures(state, model.timeOf(state))
+            .reduce((sum, domain) => sum + domain.memoryBytes, 0);
           expect(model.figures(state).freeMemoryBytes).toBe(allocatableBytesOf(HARDWARE_PROFILES['1x4-16']) - used);
           expect(model.figures(state).freeMemoryBytes).toBeGreaterThanOrEqual(0);
           expect(new Set(held.map(({ domid }) => domid)).size).toBe(held.length);

@@ -6,7 +6,7 @@ import { reject } from '@xenolith/kernel';
 import { emptyAgenda, nextDueUs, takeDue } from './agenda.js';
 import { applyCommand, giveUp } from './commands.js';
 import { freshLayers, layersOf } from './control-domain.js';
-import { cpusUsed, settleCpu } from './cpu-account.js';
+import { cpuFigures, cpusUsed, settleCpu } from './cpu-account.js';
 import { deviceWatchFired, deviceWatchOf, endScript, probeBack, wakeTask } from './device-control.js';
 import { CONTROL_TOKEN } from './domain-store.js';
 import { deviceConnected, guestStep, lookForRequest } from './guest-life.js';
@@ -238,11 +238,11 @@ const figuresOf = (host: Host): HostFigures => {
   };
 };
 
-const domainFiguresOf = (host: Host): readonly DomainFigures[] =>
+const domainFiguresOf = (host: Host, nowUs: number): readonly DomainFigures[] =>
   Object.values(host.state.machines).map(({ uid, domid }) => {
-    const info = host.hypervisor.domains.info(domid, host.state.nowUs);
+    const info = host.hypervisor.domains.info(domid, nowUs);
     const memoryBytes = info.ok ? (info.value.totalPages + info.value.overheadPages) * PAGE_BYTES : 0;
-    return { uid, cpu: Math.round(1000 * cpusUsed(host, domid)) / 1000, memoryBytes };
+    return { uid, memoryBytes, ...cpuFigures(host, domid, nowUs) };
   });
 
 /**
@@ -306,7 +306,7 @@ export const xenHostModel = (timing: HostTiming): HostModel => {
         .filter((machine) => machine.phase !== 'ending')
         .map(viewOf),
     figures: (state) => figuresOf(hostOf(state)),
-    domainFigures: (state) => domainFiguresOf(hostOf(state)),
+    domainFigures: (state, at) => domainFiguresOf(hostOf(state), Math.max(at * US_PER_MS, state.nowUs)),
     tool: (state, { tool, args, at }) => runTool(hostOf(state), tool, args, at),
   };
 };
