@@ -166,8 +166,8 @@ describe('creating a machine', () => {
 describe('actions', () => {
   const states: [string, readonly NewEvent[], string[]][] = [
     ['halted', HALTED, ['destroy', 'start']],
-    ['running', RUNNING, ['clean_reboot', 'clean_shutdown', 'hard_reboot', 'hard_shutdown', 'pause', 'shutdown']],
-    ['paused', PAUSED, ['hard_reboot', 'hard_shutdown', 'shutdown', 'unpause']],
+    ['running', RUNNING, ['clean_reboot', 'clean_shutdown', 'hard_reboot', 'hard_shutdown', 'pause']],
+    ['paused', PAUSED, ['hard_reboot', 'hard_shutdown', 'unpause']],
     ['starting', STARTING, []],
     ['running during a clean shutdown', [...RUNNING, begun('clean_shutdown')], ['hard_reboot', 'hard_shutdown']],
     ['running during a hard reboot', [...RUNNING, begun('hard_reboot')], ['hard_shutdown']],
@@ -186,11 +186,11 @@ describe('actions', () => {
     ).toEqual({
       xapi: { code: 'VM_BAD_POWER_STATE', args: [TEST_STREAM, 'running', 'halted'] },
     });
-    const busy = machine([...RUNNING, begun('pause')])
+    const busy = machine([...RUNNING, begun('pause', { operation: 'uid-of-pause' })])
       .when(act('reboot'))
-      .thenRejected('operation_in_progress');
+      .thenRejected('operation_in_progress', /"web-pause" \(pause\) is under way/);
     expect(busy.details).toEqual({
-      xapi: { code: 'OTHER_OPERATION_IN_PROGRESS', args: ['VM', TEST_STREAM, 'pause', 'pause'] },
+      xapi: { code: 'OTHER_OPERATION_IN_PROGRESS', args: ['VM', TEST_STREAM, 'pause', 'uid-of-pause'] },
     });
     machine(RUNNING)
       .when(act('dance'))

@@ -6,28 +6,30 @@ import {
   type OperationAction,
   type PresentMachine,
 } from './virtual-machine.state.js';
+import {
+  allowedStates,
+  allowedXapiOperations,
+  plainXapiVm,
+  refusalOf,
+  type XapiError,
+  type XapiVmOperation,
+  type XapiVmView,
+} from './xapi-operations.js';
 
 /** The operations of XAPI that the platform offers. */
 export type XapiOperation = Exclude<OperationAction, 'provision' | 'release' | 'deprovision'> | 'destroy';
 
-/** Power states in which XAPI allows each (xen-api `ocaml/xapi/xapi_vm_lifecycle.ml`, `allowed_power_states`). */
-const ALLOWED_IN: Readonly<Record<XapiOperation, readonly PowerState[]>> = {
-  start: ['Halted'],
-  unpause: ['Paused'],
-  pause: ['Running'],
-  clean_shutdown: ['Running'],
-  clean_reboot: ['Running'],
-  hard_reboot: ['Paused', 'Running'],
-  shutdown: ['Paused', 'Suspended', 'Running'],
-  hard_shutdown: ['Paused', 'Suspended', 'Running'],
-  destroy: ['Halted', 'Suspended'],
-};
-
-/** Guest features that an HVM guest without paravirtual drivers lacks (`check_op_for_feature`). */
-const NEEDED_FEATURE: Partial<Record<XapiOperation, string>> = {
-  clean_shutdown: 'feature-shutdown',
-  clean_reboot: 'feature-reboot',
-};
+const OFFERED: ReadonlySet<XapiVmOperation> = new Set<XapiOperation>([
+  'start',
+  'unpause',
+  'pause',
+  'clean_shutdown',
+  'clean_reboot',
+  'hard_reboot',
+  'shutdown',
+  'hard_shutdown',
+  'destroy',
+]);
 
 /** Operations that start a run: they may be cancelled, and no run exists before they end. */
 export const isStarting = (operation: Pick<CurrentOperation, 'action'>): boolean =>
@@ -37,73 +39,89 @@ export const isStarting = (operation: Pick<CurrentOperation, 'action'>): boolean
 export const blockingOperations = (machine: PresentMachine): readonly CurrentOperation[] =>
   machine.own.operations.filter((operation) => operation.action !== 'release');
 
-/** XAPI's word for an operation of ours. */
-export const xapiNameOf = (action: OperationAction): string =>
+/** XAPI's word for an operation of ours; one that cleans up has none, as XAPI knows no such thing. */
+const xapiNameOf = (action: Exclude<OperationAction, 'release'>): XapiVmOperation =>
   action === 'provision' ? 'start' : action === 'deprovision' ? 'destroy' : action;
 
-/** A hard shutdown overrides all but itself, a hard reboot all but both (`is_allowed_concurrently`). */
-const overrides = (wanted: XapiOperation, current: OperationAction): boolean => {
-  if (current === 'deprovision') return false;
-  if (wanted === 'hard_shutdown') return current !== 'hard_shutdown';
-  if (wanted === 'hard_reboot')
-    return current !== 'hard_shutdown' && current !== 'hard_reboot' && current !== 'shutdown';
-  return false;
+/** The machine as XAPI would have it. */
+const xapiVm = (machine: PresentMachine): XapiVmView => {
+  const { own, spec, meta } = machine;
+  return {
+    ...plainXapiVm(meta.uid),
+    powerState: powerStateOf(own.run),
+    domainType: own.run.phase === 'halted' ? null : spec.guestType,
+    pvDrivers: spec.guest.pvDrivers,
+    currentOperations: own.operations.flatMap(({ operation, action }) =>
+      action === 'release' ? [] : [{ ref: operation, operation: xapiNameOf(action) }],
+    ),
+  };
 };
-
-export const inProgress = (machine: PresentMachine, wanted: string, current: CurrentOperation): Refusal =>
-  reject(
-    'operation_in_progress',
-    `${wanted} of virtual machine "${machine.meta.name}" must wait: operation "${current.name}" (${current.action}) is under way; wait for it, delete it if it is cancellable, or ask for a hard-shutdown`,
-    {
-      details: {
-        xapi: {
-          code: 'OTHER_OPERATION_IN_PROGRESS',
-          args: ['VM', machine.meta.uid, current.operation, xapiNameOf(current.action)],
-        },
-      },
-    },
-  );
 
 type Refusal = { readonly ok: false; readonly rejection: Rejection };
 
-const badPowerState = (machine: PresentMachine, wanted: XapiOperation): Refusal => {
-  const expected = ALLOWED_IN[wanted].map((state) => state.toLowerCase()).join(', ');
-  const actual = powerStateOf(machine.own.run).toLowerCase();
+const nameOf = (machine: PresentMachine): string => `virtual machine "${machine.meta.name}"`;
+
+const lower = (states: readonly PowerState[]): string => states.map((state) => state.toLowerCase()).join(', ');
+
+/** XAPI's error in a sentence for people. */
+const sentenceOf = (machine: PresentMachine, wanted: XapiVmOperation, error: XapiError): string => {
+  const what = `${wanted} of ${nameOf(machine)}`;
+  switch (error.code) {
+    case 'VM_BAD_POWER_STATE': {
+      const view = xapiVm(machine);
+      return `${what} is not allowed: it is ${view.powerState.toLowerCase()}, ${wanted} needs ${lower(allowedStates(wanted, view))}`;
+    }
+    case 'VM_LACKS_FEATURE':
+      return `${what} is not allowed: its guest has no paravirtual drivers, so it can't be asked; what needs no guest, such as hard_shutdown, is`;
+    default:
+      return `${what} is not allowed: XAPI says ${[error.code, ...error.args].join(' ')}`;
+  }
+};
+
+/** The refusal of what has to wait for an operation under way. */
+export const inProgress = (machine: PresentMachine, wanted: string, error?: XapiError): Refusal => {
+  const [first] = blockingOperations(machine);
+  const current = first === undefined ? '' : `operation "${first.name}" (${first.action}) is under way`;
+  const busy = error ?? {
+    code: 'OTHER_OPERATION_IN_PROGRESS',
+    args: ['VM', machine.meta.uid, ...(first === undefined ? [] : [xapiWordOf(first), first.operation])],
+  };
   return reject(
-    'operation_not_allowed',
-    `${wanted} of virtual machine "${machine.meta.name}" is not allowed: it is ${actual}, ${wanted} needs ${expected}`,
-    { details: { xapi: { code: 'VM_BAD_POWER_STATE', args: [machine.meta.uid, expected, actual] } } },
+    'operation_in_progress',
+    `${wanted} of ${nameOf(machine)} must wait: ${current}; wait for it, delete it if it is cancellable, or ask for a hard-shutdown`,
+    { details: { xapi: { code: busy.code, args: [...busy.args] } } },
   );
 };
 
-const lacksFeature = (machine: PresentMachine, wanted: XapiOperation, feature: string): Refusal =>
-  reject(
-    'operation_not_allowed',
-    `${wanted} of virtual machine "${machine.meta.name}" is not allowed: its guest has no paravirtual drivers, so it can't be asked (${feature}); use the hard one`,
-    { details: { xapi: { code: 'VM_LACKS_FEATURE', args: [machine.meta.uid] } } },
-  );
+const xapiWordOf = ({ action }: CurrentOperation): string => (action === 'release' ? action : xapiNameOf(action));
 
-/** Whether the guest answers requests: HVM guests do with paravirtual drivers only. */
-export const guestAnswers = (machine: PresentMachine): boolean =>
-  machine.spec.guestType !== 'hvm' || machine.spec.guest.pvDrivers;
+const refused = (machine: PresentMachine, wanted: XapiVmOperation, error: XapiError): Refusal =>
+  error.code === 'OTHER_OPERATION_IN_PROGRESS'
+    ? inProgress(machine, wanted, error)
+    : reject('operation_not_allowed', sentenceOf(machine, wanted, error), {
+        details: { xapi: { code: error.code, args: [...error.args] } },
+      });
+
+/** Whether the guest would hear a request to shut down, were nothing else under way. */
+export const isAskable = (machine: PresentMachine): boolean =>
+  refusalOf('clean_shutdown', { ...xapiVm(machine), currentOperations: [] }, 'strict') === null;
 
 /**
- * Says whether XAPI would allow the operation now, in its order: power state, operations under way, guest features. The first refusal wins and carries
- * XAPI's error.
+ * Says whether XAPI would allow the operation now; its first error is the refusal. As strictly as it lists what it allows: what is asked of a guest that can't hear
+ * it would only end later.
  */
 export const checkAllowed = (machine: PresentMachine, wanted: XapiOperation): Result<null> => {
+  // Not even a hard operation overrides a teardown.
   if (machine.meta.deletionTimestamp !== undefined)
-    return reject('operation_not_allowed', `virtual machine "${machine.meta.name}" is being deleted`, {
+    return reject('operation_not_allowed', `${nameOf(machine)} is being deleted`, {
       details: { xapi: { code: 'OPERATION_NOT_ALLOWED', args: ['VM is being destroyed'] } },
     });
-  if (!ALLOWED_IN[wanted].includes(powerStateOf(machine.own.run))) return badPowerState(machine, wanted);
-  const blocking = blockingOperations(machine).find((current) => !overrides(wanted, current.action));
-  if (blocking) return inProgress(machine, wanted, blocking);
-  const feature = NEEDED_FEATURE[wanted];
-  if (feature !== undefined && !guestAnswers(machine)) return lacksFeature(machine, wanted, feature);
-  return ok(null);
+  const error = refusalOf(wanted, xapiVm(machine), 'strict');
+  return error === null ? ok(null) : refused(machine, wanted, error);
 };
 
 /** What may be asked of the machine now, in XAPI's words and in alphabetical order. Advisory: the request is checked again. */
 export const allowedOperations = (machine: PresentMachine): readonly string[] =>
-  (Object.keys(ALLOWED_IN) as XapiOperation[]).filter((operation) => checkAllowed(machine, operation).ok).sort();
+  machine.meta.deletionTimestamp === undefined
+    ? allowedXapiOperations(xapiVm(machine)).filter((operation) => OFFERED.has(operation))
+    : [];

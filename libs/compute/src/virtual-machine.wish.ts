@@ -10,7 +10,7 @@ import {
   type Uuid,
 } from '@xenolith/kernel';
 import { causesOfChange, causesOfSpec } from './virtual-machine.checks.js';
-import { blockingOperations, guestAnswers, inProgress, isStarting } from './virtual-machine.power.js';
+import { blockingOperations, inProgress, isAskable, isStarting } from './virtual-machine.power.js';
 import type { CurrentOperation, OperationAction, PresentMachine } from './virtual-machine.state.js';
 
 /** Longest name of a Kubernetes object that is a DNS label. */
@@ -61,7 +61,7 @@ const actionFor = (machine: PresentMachine, wish: PowerState): OperationAction |
     case 'halted':
       return wish === 'Halted' ? null : 'start';
     case 'running':
-      if (wish === 'Halted') return guestAnswers(machine) ? 'shutdown' : 'hard_shutdown';
+      if (wish === 'Halted') return isAskable(machine) ? 'shutdown' : 'hard_shutdown';
       return wish === 'Paused' ? 'pause' : null;
     case 'paused':
       // A paused guest can't be asked.
@@ -78,8 +78,7 @@ const decideWish = (machine: PresentMachine, wished: PresentMachine, command: Co
   const starting = blocking.find(isStarting);
   if (starting && wish === 'Halted') return ok([superseded(starting, 'the wish to be halted')]);
   const action = actionFor(machine, wish);
-  const [first] = blocking;
-  if (first) return inProgress(machine, `powerState ${wish}`, first);
+  if (blocking.length > 0) return inProgress(machine, `powerState ${wish}`);
   return ok(action === null ? [] : [operationStarted(wished, command, { action })]);
 };
 
