@@ -107,7 +107,7 @@ const describeOperation = (event: OperationEvent): EventDescription | null => {
     case 'OperationCompensationStarted':
       return warning('Compensating', event.data.because);
     case 'OperationNeededOperator':
-      return warning('NeedsOperator', `${event.data.message}; choose retry, undo or abandon`);
+      return warning('NeedsOperator', `${event.data.message}; status.choices says what can be done about it`);
     case 'OperationOperatorChose':
       return normal('OperatorChose', `${event.data.by} chose ${event.data.choice}`);
     case 'OperationStepDeferred':

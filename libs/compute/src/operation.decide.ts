@@ -138,13 +138,20 @@ interface StepAnswer {
   readonly answer: JsonObject;
 }
 
-const succeeded = (own: OperationOwn, answers: readonly StepAnswer[]): Decision => {
-  const steps = answers.map((one) => ({ ...one, answer: neededAnswer(own.plan, one.name, one.answer) }));
+const stepsDone = (own: OperationOwn, steps: readonly StepAnswer[]): NewEvent => {
   const after = new Map(own.steps);
-  for (const one of answers) after.set(one.name, { phase: 'done', ...one });
+  for (const one of steps) after.set(one.name, { phase: 'done', ...one });
   const complete = currentStage(own.plan, after) === null;
-  return ok([eventOf(complete ? 'OperationSucceeded' : 'OperationStepsSucceeded', { steps })]);
+  return eventOf(complete ? 'OperationSucceeded' : 'OperationStepsSucceeded', { steps: [...steps] });
 };
+
+const succeeded = (own: OperationOwn, answers: readonly StepAnswer[]): Decision =>
+  ok([
+    stepsDone(
+      own,
+      answers.map((one) => ({ ...one, answer: neededAnswer(own.plan, one.name, one.answer) })),
+    ),
+  ]);
 
 const decideStepsSucceeded = (own: OperationOwn, command: Command): Decision => {
   const { steps } = trusted(operationCommands.RecordStepsSucceeded, command);
@@ -271,11 +278,13 @@ const decideChoice = (
     );
   const chose = eventOf('OperationOperatorChose', { choice, by: command.actor });
   if (choice !== 'abandon') return ok([chose]);
-  const stuck = stepState(own, own.stuck ?? '');
-  // An undo that is given up leaves the others to be done; a step that is given up ends the operation where it is.
-  if (stuck.phase !== 'undoing')
-    return ok([chose, eventOf('OperationFailed', { message: `abandoned by ${command.actor}: ${own.message}` })]);
   const name = own.stuck ?? '';
+  const stuck = stepState(own, name);
+  // What is given up is left as it is; everything else is still to be done, or taken back.
+  if (stuck.phase === 'open') {
+    const steps = [{ name, attempt: stuck.attempt, answer: { abandoned: true } }];
+    return ok([chose, stepsDone(own, steps)]);
+  }
   const left = undoingSteps(own).filter((other) => other !== name);
   const message = `abandoned by ${command.actor}: ${own.message}`;
   return ok([

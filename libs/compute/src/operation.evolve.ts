@@ -130,12 +130,12 @@ const unanswered = (
   return withStep(own, data.name, { ...state, unanswered: { times, givesUpAt, message } });
 };
 
-/** `retry`: the stuck step is tried again from the start. `undo`: what was done is taken back. `abandon`: the decider ends the operation. */
+/** `retry`: the stuck step is tried again from the start. `undo`: what was done is taken back. `abandon`: the next event counts the step as over. */
 const operatorChose = (own: OperationOwn, choice: 'retry' | 'undo' | 'abandon', at: number): OperationOwn => {
   const state = stepState(own, own.stuck ?? '');
   if (choice === 'undo') return compensating(own, at);
   if (choice === 'abandon' || own.stuck === null)
-    return { ...own, phase: state.phase === 'undoing' ? 'Compensating' : own.phase, stuck: null };
+    return { ...own, phase: state.phase === 'undoing' ? 'Compensating' : 'Running', stuck: null };
   if (state.phase === 'undoing')
     return {
       ...withStep(own, own.stuck, {

@@ -259,7 +259,7 @@ describe('an operation that fails', () => {
     nothingHeld();
   });
 
-  it('ends where it is when an operator abandons it', async () => {
+  it('gives up the stuck step alone, and does the rest, when an operator abandons it', async () => {
     await running({});
     platform.scheduler.refusal = () => reject('fault_injected', 'not today');
     await act('hard-shutdown');
@@ -278,8 +278,24 @@ describe('an operation that fails', () => {
       },
       spec: { target: { kind: 'Operation', name: broken()?.name }, action: 'abandon', parameters: {} },
     });
-    expect(platform.operations().map(({ phase }) => phase)).toEqual(['Succeeded', 'Failed', 'Succeeded']);
-    expect(platform.machine('web').currentOperations).toEqual({});
+    expect(platform.operations().map(({ phase }) => phase)).toEqual(['Succeeded', 'Succeeded', 'Succeeded']);
+    expect(platform.machine('web')).toMatchObject({ currentOperations: {}, powerState: 'Halted' });
+  });
+
+  it('gives back all that it can when an operator abandons a step of a teardown', async () => {
+    await running();
+    const agent = platform.agents.get('host-1');
+    if (agent) agent.refusal = () => reject('fault_injected', 'the toolstack is jammed');
+    await platform.accepted('DeleteVirtualMachine', machineUid('web'), {});
+    const broken = () => platform.operations().find(({ phase }) => phase === 'NeedsOperator');
+    await platform.until(() => broken() !== undefined, 3_600_000);
+    const uid = broken()?.uid ?? '';
+    await platform.accepted('AbandonOperation', uid, {});
+    await platform.settle();
+    expect(platform.status(uid)).toMatchObject({ phase: 'Succeeded' });
+    expect(platform.status(uid)['steps']).toContainEqual({ name: 'destroy-domain-1', phase: 'Abandoned' });
+    expect(platform.document(machineUid('web'))).toBeUndefined();
+    nothingHeld();
   });
 });
 

@@ -72,6 +72,9 @@ const WORD_OF: Readonly<Record<StepState['phase'], string>> = {
   undone: 'Undone',
 };
 
+const wordOf = (state: StepState): string =>
+  state.phase === 'done' && state.answer['abandoned'] === true ? 'Abandoned' : WORD_OF[state.phase];
+
 const progressOf = (own: OperationOwn): number => {
   if (own.phase === 'Succeeded') return 100;
   if (own.plan.length === 0) return 0;
@@ -163,7 +166,7 @@ const status = (operation: PresentOperation): JsonObject => {
     ...(own.endedAt === null ? {} : { completionTime: timestamp(own.endedAt) }),
     steps: own.plan.map((step) => {
       const ended = isFinish(step) && own.phase === 'Succeeded';
-      return { name: step.name, phase: ended ? 'Succeeded' : WORD_OF[stepState(own, step.name).phase] };
+      return { name: step.name, phase: ended ? 'Succeeded' : wordOf(stepState(own, step.name)) };
     }),
     ...(choices.length === 0 ? {} : { choices: [...choices] }),
     ...(waiting.length === 0 ? {} : { waitsOn: waiting }),
