@@ -3,6 +3,7 @@ export * from './compute/cluster.messages.js';
 export * from './compute/fault-rule.messages.js';
 export * from './compute/host.messages.js';
 export * from './compute/inventory-digest.js';
+export * from './compute/metrics.messages.js';
 export * from './compute/operation.messages.js';
 export * from './compute/virtual-machine.actions.js';
 export * from './compute/virtual-machine.messages.js';

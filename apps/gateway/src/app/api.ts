@@ -1,4 +1,4 @@
-import { discoveryAnswer, type ServedKind, type StaticAnswer, type Verb } from '../discovery/index.js';
+import { discoveryAnswer, metricsKindOf, type ServedKind, type StaticAnswer, type Verb } from '../discovery/index.js';
 import { forbidden, unauthorized, type AccessAttributes, type Authenticate, type Authorize } from '../http/access.js';
 import { jsonAnswer, type ApiAnswer, type ApiRequest } from '../http/api-request.js';
 import { parseResourcePath, type ResourcePath } from '../http/api-path.js';
@@ -9,12 +9,13 @@ import { patchObject, updateObject } from '../verbs/change.js';
 import type { WritePorts } from '../verbs/commands.js';
 import { createAction, createObject } from '../verbs/create.js';
 import { deleteObject, deleteObjects } from '../verbs/delete.js';
+import { listMetrics, readMetrics, type MetricsPorts } from '../verbs/metrics.js';
 import { listObjects, readObject } from '../verbs/read.js';
 import { runHostTool } from '../verbs/tool.js';
 import { watchObjects, type WatchPorts } from '../verbs/watch.js';
 import { reviewAnswer } from './reviews.js';
 
-export interface ApiPorts extends WritePorts, WatchPorts {
+export interface ApiPorts extends WritePorts, WatchPorts, MetricsPorts {
   readonly authenticate: Authenticate;
   readonly authorize: Authorize;
 }
@@ -89,8 +90,10 @@ const isNamed = (target: ResourcePath): target is Named => target.name !== undef
 
 const act = async (ports: ApiPorts, { verb, target }: Asked, request: ApiRequest): Promise<ApiAnswer> => {
   const tool = target.kind.subresources.find(({ name }) => name === target.subresource)?.tool;
+  const metrics = metricsKindOf(target.kind, target.subresource);
   switch (verb) {
     case 'list':
+      if (metrics !== undefined) return listMetrics(ports, metrics, target, request);
       return listObjects(ports.cache, target, request);
     case 'watch':
       return watchObjects(ports, named(target), request);
@@ -101,6 +104,7 @@ const act = async (ports: ApiPorts, { verb, target }: Asked, request: ApiRequest
         ? createAction(ports, { ...target, subresource: target.subresource }, request)
         : createObject(ports, target, request);
     case 'get':
+      if (metrics !== undefined) return readMetrics(ports, metrics, mustBeNamed(target), request);
       if (isNamed(target) && tool !== undefined) return runHostTool(ports, target, tool, request);
       return isNamed(target) ? readObject(ports.cache, target, request) : listObjects(ports.cache, target, request);
     case 'update':

@@ -6,6 +6,7 @@ import { LogHistory, type ReadDocumentChanges } from '../cache/log-history.js';
 import { SERVED_KINDS } from '../discovery/index.js';
 import { EventView, type DescribeEvent } from '../events/event-view.js';
 import { adminsOrReadOnly, bearerTokens, type Authorize, type TokenEntries } from '../http/access.js';
+import { Telemetry } from '../telemetry/telemetry.js';
 import { WatchHub } from '../watch/watch-hub.js';
 import type { WatchSession } from '../watch/watch-session.js';
 import type { ApiPorts } from './api.js';
@@ -50,12 +51,15 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
   await events.load(log);
   cache.observeWith(events);
   await cache.follow();
+  const telemetry = new Telemetry(Date.now);
+  await telemetry.start(bus);
   const sessions = new Set<WatchSession>();
   const ports: ApiPorts = {
     cache,
     bus,
     log,
     locks: new KeyLock(),
+    telemetry,
     hub: new WatchHub(),
     history: new LogHistory(cache, options.documentChanges),
     sessions,
@@ -78,6 +82,7 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
     watches: () => sessions.size,
     close: async () => {
       await server.close();
+      await telemetry.stop();
       events.stop();
       await cache.stop();
     },

@@ -98,4 +98,4 @@ export const atPosition = (object: CachedObject, position: number): CachedObject
   text: object.text.replace(RESOURCE_VERSION, `"resourceVersion":"${position}"`),
 });
 
-export const parsed = (object: CachedObject): JsonObject => JSON.parse(object.text) as JsonObject;
+export const parsed = (object: Pick<CachedObject, 'text'>): JsonObject => JSON.parse(object.text) as JsonObject;

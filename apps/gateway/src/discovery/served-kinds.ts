@@ -1,5 +1,6 @@
 import { KINDS, type HostTool, type KindDefinition } from '@xenolith/contracts';
 import { EVENT_KINDS } from './event-kinds.js';
+import { METRICS_KINDS } from './metrics-kinds.js';
 import { OPERATION_REFERENCE, type ServedKind, type Subresource, type Verb } from './served-kind.js';
 
 const READ_VERBS: readonly Verb[] = ['get', 'list', 'watch'];
@@ -21,6 +22,13 @@ const subresourcesOf = (kind: KindDefinition): readonly Subresource[] => [
     ...OPERATION_REFERENCE,
     verbs: ['create'],
     action,
+  })),
+  ...METRICS_KINDS.filter(({ of }) => of === kind).map((metrics): Subresource => ({
+    name: 'metrics',
+    group: metrics.group,
+    version: metrics.version,
+    kind: metrics.kind,
+    verbs: ['get'],
   })),
   ...(kind.tools ?? []).map((tool): Subresource => ({
     name: tool,
@@ -74,8 +82,13 @@ const SERVICES: ServedKind = {
   definition: null,
 };
 
-/** Every kind that the API serves, in the order of discovery: those of the contracts, events in both their forms, and what kubectl asks for. */
-export const SERVED_KINDS: readonly ServedKind[] = [...KINDS.map(servedFrom), ...EVENT_KINDS, SERVICES];
+/** Every kind that the API serves, in the order of discovery: those of the contracts, figures, events in both their forms, and what kubectl asks for. */
+export const SERVED_KINDS: readonly ServedKind[] = [
+  ...KINDS.map(servedFrom),
+  ...METRICS_KINDS,
+  ...EVENT_KINDS,
+  SERVICES,
+];
 
 const byPath = new Map(SERVED_KINDS.map((kind) => [`${kind.group}/${kind.version}/${kind.plural}`, kind]));
 

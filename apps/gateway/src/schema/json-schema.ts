@@ -95,6 +95,16 @@ export const specSchema = (kind: KindDefinition): JsonObject =>
     },
   );
 
+/** The schema of an answer that is no object of the log, as the gateway writes it. */
+export const answerSchema = (schema: z.ZodType): JsonObject =>
+  adapt(
+    z.toJSONSchema(schema, { io: 'output', target: 'openapi-3.0', unrepresentable: 'any' }) as unknown as JsonObject,
+    {
+      path: '',
+      keys: {},
+    },
+  );
+
 /** The schema of a kind's status as the platform writes it. */
 export const statusSchema = (kind: KindDefinition): JsonObject =>
   adapt(

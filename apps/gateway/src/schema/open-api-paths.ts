@@ -54,6 +54,8 @@ interface Target {
   readonly kind: ServedKind;
   readonly object: JsonObject;
   readonly list: JsonObject;
+  /** What the `metrics` subresource answers, where there is one. */
+  readonly figures?: JsonObject | undefined;
 }
 
 const capital = (word: string): string => word.charAt(0).toUpperCase() + word.slice(1);
@@ -119,12 +121,18 @@ const item = ({ kind, object }: Target): JsonObject =>
 
 const PRINTED: JsonObject = { type: 'string', description: 'What the tool printed.' };
 
-const subresources = ({ kind, object }: Target, path: string): readonly [string, JsonObject][] =>
+const subresources = ({ kind, object, figures }: Target, path: string): readonly [string, JsonObject][] =>
   kind.subresources.map(({ name, action, tool }) => {
-    const suffix = name.split('-').map(capital).join('');
+    // Figures are a kind of their own too, whose operations have this name already.
+    const suffix = name === 'metrics' ? 'MetricsSubresource' : name.split('-').map(capital).join('');
     const form: OperationForm =
       action === undefined
-        ? { verb: 'get', action: 'get', answer: tool === undefined ? object : PRINTED, suffix }
+        ? {
+            verb: 'get',
+            action: 'get',
+            answer: tool === undefined ? ((name === 'metrics' ? figures : undefined) ?? object) : PRINTED,
+            suffix,
+          }
         : {
             verb: 'create',
             action: 'post',

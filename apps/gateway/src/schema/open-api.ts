@@ -1,15 +1,16 @@
 import { hashOf, type JsonObject } from '@xenolith/kernel';
+import { metricsKindOf } from '../discovery/metrics-kinds.js';
 import type { ServedKind } from '../discovery/served-kind.js';
 import { SERVED_KINDS } from '../discovery/served-kinds.js';
 import { staticAnswer, type StaticAnswer } from '../discovery/static-answer.js';
 import { coreEventSchema, eventSchema } from './event-schemas.js';
-import { specSchema, statusSchema } from './json-schema.js';
+import { answerSchema, specSchema, statusSchema } from './json-schema.js';
 import { API_VERSION, KIND, LIST_META, META_SCHEMAS, OBJECT_META } from './meta-schemas.js';
 import { pathsOfKind } from './open-api-paths.js';
 
 /** `dev.xenolith.compute.v1alpha1.VirtualMachine`, as Kubernetes names schemas: the group's domain turned around. */
 const schemaName = (kind: ServedKind): string =>
-  kind.group === '' || kind.definition === null
+  kind.group === '' || kind.group.endsWith('.k8s.io')
     ? `io.k8s.api.${kind.group === '' ? 'core' : 'events'}.${kind.version}.${kind.kind}`
     : `${kind.group.split('.').slice(1).toReversed().join('.')}.${kind.group.split('.')[0] ?? ''}.${kind.version}.${kind.kind}`;
 
@@ -20,6 +21,16 @@ const groupVersionKind = (kind: ServedKind, suffix = ''): JsonObject => ({
 /** Of kinds that are not in the log. */
 const viewSchema = (kind: ServedKind): JsonObject => {
   if (kind.kind === 'Event') return kind.group === '' ? coreEventSchema : eventSchema;
+  const metrics = metricsKindOf(kind, undefined);
+  if (metrics !== undefined) {
+    const schema = answerSchema(metrics.schema);
+    const figures = schema['properties'] as JsonObject;
+    return {
+      ...schema,
+      description: kind.description,
+      properties: { apiVersion: API_VERSION, kind: KIND, ...figures, metadata: OBJECT_META },
+    };
+  }
   const properties = { apiVersion: API_VERSION, kind: KIND, metadata: OBJECT_META };
   return { type: 'object', description: kind.description, properties };
 };
@@ -65,8 +76,17 @@ const documentOf = (kinds: readonly ServedKind[]): JsonObject => {
     [schemaName(kind), objectSchema(kind)],
     [`${schemaName(kind)}List`, listSchema(kind)],
   ]);
+  const figuresReference = (kind: ServedKind): JsonObject | undefined => {
+    const metrics = metricsKindOf(kind, 'metrics');
+    return metrics && reference(schemaName(metrics));
+  };
   const paths = kinds.map((kind) =>
-    pathsOfKind({ kind, object: reference(schemaName(kind)), list: reference(`${schemaName(kind)}List`) }),
+    pathsOfKind({
+      kind,
+      object: reference(schemaName(kind)),
+      list: reference(`${schemaName(kind)}List`),
+      figures: figuresReference(kind),
+    }),
   );
   return {
     openapi: '3.0.0',

@@ -92,7 +92,11 @@ const joined = (head: string, items: Iterable<string>, tail: string): readonly s
 };
 
 /** A list, in pieces. */
-export const listText = (view: View, objects: readonly CachedObject[], metadata: JsonObject): readonly string[] => {
+export const listText = (
+  view: View,
+  objects: readonly Pick<CachedObject, 'text'>[],
+  metadata: JsonObject,
+): readonly string[] => {
   const { representation, kind } = view;
   switch (representation.as) {
     case 'Table':
