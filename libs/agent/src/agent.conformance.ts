@@ -13,6 +13,7 @@ import {
   type AgentUnderTest,
   type MakeAgent,
 } from './conformance-harness.js';
+import { describeLiveDomains } from './live.conformance.js';
 
 export type { AgentUnderTest, MakeAgent } from './conformance-harness.js';
 
@@ -338,4 +339,5 @@ export const describeAgent = (name: string, makeAgent: MakeAgent): void => {
       });
     });
   });
+  describeLiveDomains(name, makeAgent);
 };

@@ -53,7 +53,7 @@ const makeEmulated: MakeAgent = async ({ services }) => {
   };
 };
 
-describeAgent('emulated Xen, simple model', makeEmulated);
+describeAgent('emulated Xen', makeEmulated);
 
 describe('a fleet of agents', () => {
   it('sends heartbeats of every host in each interval, spread over it', async () => {

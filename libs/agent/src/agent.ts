@@ -19,7 +19,7 @@ import { FaultRules } from './fault-rules.js';
 import { Fleet, type HostSlot, type TextPacker } from './fleet.js';
 import { Heartbeats } from './heartbeats.js';
 import type { EntryOf, Journal, JournalEntry, RuleList } from './journal.js';
-import { inventoryOf } from './messages.js';
+import { inventoryOf, isDomainCommand } from './messages.js';
 import type { AgentObserver } from './observer.js';
 import { Outbox } from './outbox.js';
 import { TimerQueue } from './timer-queue.js';
@@ -232,25 +232,15 @@ export class Agent {
       const issues = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
       return reject('command_malformed', `${type}: ${issues.join('; ')}`);
     }
-    switch (type) {
-      case 'SetFaultRules':
-        return this.setFaultRules(slot, (parsed.data as unknown as { rules: RuleList }).rules);
-      case 'RunTool': {
-        const { tool, args } = parsed.data as unknown as { tool: HostTool; args: string[] };
-        return ok({ ...this.fleet.tool(slot, tool, args) });
-      }
-      case 'GetInventory':
-        return ok({ ...inventoryOf(this.fleet, slot), unreported: this.announcer.unreportedOn(slot.name) });
-      case 'StartDomain':
-      case 'ShutdownDomain':
-      case 'RebootDomain':
-      case 'PauseDomain':
-      case 'UnpauseDomain':
-      case 'DestroyDomain':
-        return this.desk.handle(slot, { ...message, data: parsed.data as unknown as JsonObject }, context);
-      default:
-        return reject('command_unknown', `the hosts of this agent can't do ${type}`);
-    }
+    if (isDomainCommand(type))
+      return this.desk.handle(slot, { ...message, data: parsed.data as unknown as JsonObject }, context);
+    if (type === 'SetFaultRules')
+      return this.setFaultRules(slot, (parsed.data as unknown as { rules: RuleList }).rules);
+    if (type === 'GetInventory')
+      return ok({ ...inventoryOf(this.fleet, slot), unreported: this.announcer.unreportedOn(slot.name) });
+    if (type !== 'RunTool') return reject('command_unknown', `the hosts of this agent can't do ${type}`);
+    const { tool, args } = parsed.data as unknown as { tool: HostTool; args: string[] };
+    return ok({ ...this.fleet.tool(slot, tool, args) });
   }
 
   private async setFaultRules(slot: HostSlot, rules: RuleList): Promise<Reply> {

@@ -1,4 +1,10 @@
-import { type DomainConfig, type DomainReport, type Hardware, type RegisterHostData } from '@xenolith/contracts';
+import {
+  type AgentCommandType,
+  type DomainConfig,
+  type DomainReport,
+  type Hardware,
+  type RegisterHostData,
+} from '@xenolith/contracts';
 import { uuidFrom, type CommandMessage, type JsonObject, type Uuid } from '@xenolith/kernel';
 import {
   allocatableBytesOf,
@@ -23,6 +29,7 @@ const settingsOf = (config: DomainConfig): DomainSettings => ({
   cap: config.cap,
   pin: config.pin,
   staticMaxBytes: config.staticMaxBytes,
+  dynamicMinBytes: config.dynamicMinBytes,
   dynamicMaxBytes: config.dynamicMaxBytes,
   disks: config.disks.map(({ name, volume, sizeBytes, readOnly }) => ({ name, volume, sizeBytes, readOnly })),
   nics: config.nics.map(({ name, mac, bridge, ips }) => ({ name, mac, bridge, ips })),
@@ -35,8 +42,19 @@ const settingsOf = (config: DomainConfig): DomainSettings => ({
 });
 
 /** Commands that change a domain, and so are journalled. */
-export type DomainCommandType =
-  'StartDomain' | 'ShutdownDomain' | 'RebootDomain' | 'PauseDomain' | 'UnpauseDomain' | 'DestroyDomain';
+export const DOMAIN_COMMANDS = [
+  'StartDomain',
+  'ShutdownDomain',
+  'RebootDomain',
+  'PauseDomain',
+  'UnpauseDomain',
+  'DestroyDomain',
+  'ChangeDomain',
+] as const satisfies readonly AgentCommandType[];
+export type DomainCommandType = (typeof DOMAIN_COMMANDS)[number];
+
+export const isDomainCommand = (type: AgentCommandType): type is DomainCommandType =>
+  DOMAIN_COMMANDS.some((known) => known === type);
 
 interface Accepted {
   readonly id: Uuid;
@@ -68,6 +86,10 @@ export const inputOf = (command: Accepted): HostInput => {
       return { do: 'unpause', ...on };
     case 'DestroyDomain':
       return { do: 'destroy', ...on };
+    case 'ChangeDomain': {
+      const { incarnation: _incarnation, ...change } = command.data;
+      return { do: 'change', ...on, change };
+    }
   }
 };
 

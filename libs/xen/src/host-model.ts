@@ -34,7 +34,9 @@ export interface DomainSettings {
   /** Hard affinity in xl's syntax; empty: none. */
   readonly pin: string;
   readonly staticMaxBytes: number;
-  /** What it gets at boot. */
+  /** Down to this a balloon may take its memory while it migrates. */
+  readonly dynamicMinBytes: number;
+  /** What it gets at boot, and where its balloon is to go. */
   readonly dynamicMaxBytes: number;
   readonly disks: readonly DiskSettings[];
   readonly nics: readonly NicSettings[];
@@ -62,6 +64,11 @@ interface Ending extends OnDomain {
   readonly timeoutMs: number;
 }
 
+/** What may change while a domain lives; what is left out stays. */
+export type DomainChange = Partial<
+  Pick<DomainSettings, 'vcpus' | 'weight' | 'cap' | 'pin' | 'dynamicMinBytes' | 'dynamicMaxBytes'>
+>;
+
 /** Everything that can be done to a host from outside. */
 export type HostInput =
   | ({ readonly do: 'start'; readonly settings: DomainSettings; readonly paused: boolean } & OnDomain)
@@ -70,6 +77,7 @@ export type HostInput =
   | ({ readonly do: 'pause' } & OnDomain)
   | ({ readonly do: 'unpause' } & OnDomain)
   | ({ readonly do: 'destroy' } & OnDomain)
+  | ({ readonly do: 'change'; readonly change: DomainChange } & OnDomain)
   /** The guest does this by itself. */
   | { readonly do: 'guestEnds'; readonly uid: Uuid; readonly reason: GuestEnd }
   /** Power loss: every domain is lost and the host boots again. */

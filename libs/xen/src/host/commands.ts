@@ -1,9 +1,10 @@
 import { memoryOverheadBytes, reject, type Uuid } from '@xenolith/kernel';
 import type { HostInput } from '../host-model.js';
-import { PAGE_BYTES } from '../hypervisor/index.js';
+import { addressed, freeBytes, isOver, knownRun, refuseStale, unknownDomain } from './addressing.js';
 import { plan } from './agenda.js';
 import { askToStop } from './domain-store.js';
 import { stopGuest } from './guest-life.js';
+import { change } from './live-change.js';
 import { newGuest, rememberEnded, US_PER_MS, type Host, type Machine } from './host-state.js';
 import {
   answer,
@@ -18,34 +19,9 @@ import {
 } from './toolstack.js';
 
 type Input<Do extends HostInput['do']> = Extract<HostInput, { do: Do }>;
-interface OnRun {
-  readonly ticket: string;
-  readonly uid: Uuid;
-  readonly incarnation: number;
-}
-
-const knownRun = (host: Host, input: OnRun): number =>
-  Math.max(host.state.ended[input.uid] ?? 0, host.state.machines[input.uid]?.incarnation ?? 0);
-
-const refuseStale = (host: Host, input: OnRun): void =>
-  refuse(
-    host,
-    input.ticket,
-    reject(
-      'host_stale_incarnation',
-      `the command is for run ${input.incarnation} of machine ${input.uid}; ${host.state.name} knows run ${knownRun(host, input)} already`,
-    ),
-  );
-
-const isOver = (machine: Machine): boolean => machine.phase === 'ending' || machine.phase === 'shutdown';
 
 const isStarting = (machine: Machine): boolean =>
   machine.phase !== 'up' || (!machine.paused && machine.guest.phase !== 'up');
-
-const freeBytes = (host: Host): number => {
-  const info = host.hypervisor.physicalInfo(host.state.nowUs);
-  return (info.freePages - info.outstandingPages) * PAGE_BYTES;
-};
 
 const start = (host: Host, input: Input<'start'>): void => {
   const { settings, uid, incarnation, ticket } = input;
@@ -87,22 +63,6 @@ const start = (host: Host, input: Input<'start'>): void => {
     waiting: [{ ticket, for: 'start' }],
   });
 };
-
-/** The machine that a command is for; otherwise the command is answered here: a younger run refuses it, an absent one is `gone`. */
-const addressed = (host: Host, input: OnRun, gone: () => void): Machine | null => {
-  const machine = host.state.machines[input.uid];
-  if (knownRun(host, input) > input.incarnation) refuseStale(host, input);
-  else if (machine?.incarnation !== input.incarnation) gone();
-  else return machine;
-  return null;
-};
-
-const unknownDomain = (host: Host, input: OnRun): void =>
-  refuse(
-    host,
-    input.ticket,
-    reject('host_unknown_domain', `${host.state.name} runs no domain of machine ${input.uid}`),
-  );
 
 const endCleanly = (host: Host, machine: Machine, input: Input<'shutdown'> | Input<'reboot'>): void => {
   const { uid, ticket, timeoutMs } = input;
@@ -198,6 +158,9 @@ export const applyCommand = (host: Host, input: Exclude<HostInput, { do: 'crash'
       return;
     case 'destroy':
       destroy(host, input);
+      return;
+    case 'change':
+      change(host, input);
       return;
     case 'guestEnds': {
       const machine = host.state.machines[input.uid];

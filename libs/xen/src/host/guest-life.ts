@@ -6,6 +6,8 @@ import { plan } from './agenda.js';
 import { accountCpu } from './cpu-account.js';
 import { probeFront, wakeFront } from './device-control.js';
 import { acknowledge, askedToStop, listenForRequests } from './domain-store.js';
+import { obeyResources, watchResources } from './guest-resources.js';
+import { hasFrontends } from './machine-devices.js';
 import { US_PER_MS, type GuestStep, type Host, type Machine } from './host-state.js';
 
 /** Of a guest's boot time, the part before its drivers look for their devices: firmware, boot loader, early kernel. Assumption. */
@@ -57,6 +59,7 @@ export const resumeGuest = (host: Host, machine: Machine): void => {
   startClock(host, machine);
   // What its drivers were told while it did not run.
   for (const device of machine.devices) if (device.front) wakeFront(host, machine, device, { why: 'retry' });
+  obeyResources(host, machine);
   lookForRequest(host, machine);
 };
 
@@ -64,9 +67,6 @@ export const pauseGuest = (host: Host, machine: Machine): void => {
   accountCpu(host);
   stopClock(host, machine);
 };
-
-/** A guest with front-ends of its own; one without drives what qemu emulates. */
-const hasFrontends = (machine: Machine): boolean => machine.settings.guestType !== 'hvm' || machine.settings.pvDrivers;
 
 /** A guest can't come up without its disks; it waits for a network while it runs. */
 const disksReady = (machine: Machine): boolean =>
@@ -83,8 +83,10 @@ const finishBoot = (host: Host, machine: Machine, watcher: GuestWatcher): void =
   if (hasFrontends(machine) && !disksReady(machine)) return;
   machine.guest.phase = 'up';
   listenForRequests(host, machine);
+  if (hasFrontends(machine)) watchResources(host, machine);
   accountCpu(host);
   watcher.booted(host, machine);
+  obeyResources(host, machine);
   lookForRequest(host, machine);
 };
 

@@ -65,7 +65,7 @@ export interface Machine {
   asked: 'poweroff' | 'reboot' | null;
   /** What the toolstack wants; the domain follows when it is built. */
   paused: boolean;
-  readonly settings: DomainSettings;
+  settings: DomainSettings;
   guest: Guest;
   devices: MachineDevice[];
   waiting: Waiting[];
@@ -134,7 +134,9 @@ export type HostTask =
     }
   | { readonly do: 'guest'; readonly uid: Uuid; readonly domid: number; readonly dueUs: number }
   | { readonly do: 'giveUp'; readonly uid: Uuid; readonly ticket: Ticket; readonly timeoutMs: number }
-  | { readonly do: 'destroyed'; readonly uid: Uuid; readonly domid: number };
+  | { readonly do: 'destroyed'; readonly uid: Uuid; readonly domid: number }
+  /** A balloon arrives, or asks for memory again. */
+  | { readonly do: 'hypervisor'; readonly dueUs: number };
 
 /** A host at work: its state, the layers that stand on it, and what has come of the present step. */
 export interface Host {

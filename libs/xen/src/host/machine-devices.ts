@@ -10,6 +10,9 @@ import {
 } from '../devices/index.js';
 import type { Machine, MachineDevice } from './host-state.js';
 
+/** A guest with front-ends of its own; one without drives what qemu emulates. */
+export const hasFrontends = ({ settings }: Machine): boolean => settings.guestType !== 'hvm' || settings.pvDrivers;
+
 /** What a back-end finds behind a disk of the machine. */
 export const diskOf = (machine: Machine, device: MachineDevice): PhysicalDisk | null => {
   const disk = machine.settings.disks.find(({ name }) => name === device.name);

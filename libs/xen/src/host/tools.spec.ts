@@ -14,6 +14,7 @@ const settings: DomainSettings = {
   cap: 150,
   pin: '0-3',
   staticMaxBytes: GIBIBYTE,
+  dynamicMinBytes: GIBIBYTE,
   dynamicMaxBytes: GIBIBYTE,
   disks: [{ name: 'root', volume: 'web-1-root', sizeBytes: 10 * GIBIBYTE, readOnly: false }],
   nics: [{ name: 'eth0', mac: '00:16:3e:00:00:07', bridge: 'xenbr0', ips: [] }],

@@ -9,6 +9,7 @@ import { beginAdd, beginRemove, failureOf } from './device-control.js';
 import { devicesOf } from './machine-devices.js';
 import { askToStop, makeHome, removeHome } from './domain-store.js';
 import { pauseGuest, resumeGuest, type GuestWatcher } from './guest-life.js';
+import { followBalloons } from './guest-resources.js';
 import { newGuest, nowMs, rememberEnded, US_PER_MS, type Host, type Machine, type Waiting } from './host-state.js';
 
 // Answers.
@@ -54,6 +55,9 @@ const SENTENCES: Partial<Record<Errno, string>> = {
   ENOMEM: 'the hypervisor has not enough memory',
 };
 
+/** A cap above what all vCPUs can use is none (tools/libs/light/libxl_sched.c refuses it). */
+export const capOf = ({ cap, maxVcpus }: DomainSettings): number => (cap > 100 * maxVcpus ? 0 : cap);
+
 /** Sets the domain's memory, vCPUs and share of the CPUs; the error of the first thing that Xen refuses. */
 const setUp = (host: Host, domid: number, settings: DomainSettings): Errno | null => {
   const { hypervisor, state } = host;
@@ -63,11 +67,7 @@ const setUp = (host: Host, domid: number, settings: DomainSettings): Errno | nul
   if (pinned && !pinned.ok) return pinned.errno;
   const outcomes = [
     memory.setMaxMemory(domid, settings.staticMaxBytes + MAXMEM_SLACK_BYTES),
-    // A cap above what all vCPUs can use is none (tools/libs/light/libxl_sched.c refuses it).
-    vcpus.setSchedulerParameters(domid, {
-      weight: settings.weight,
-      cap: settings.cap > 100 * settings.maxVcpus ? 0 : settings.cap,
-    }),
+    vcpus.setSchedulerParameters(domid, { weight: settings.weight, cap: capOf(settings) }),
     ...(pinned ? (host.state.hypervisor.domains[domid]?.vcpus ?? []) : []).map((_vcpu, id) =>
       vcpus.setAffinity(domid, id, { hard: pinned?.ok ? pinned.value : [] }),
     ),
@@ -143,6 +143,7 @@ export const continueBuild = (host: Host, machine: Machine): void => {
 
 export const unpauseDomain = (host: Host, machine: Machine): void => {
   host.hypervisor.domains.unpause(machine.domid, host.state.nowUs);
+  followBalloons(host);
   resumeGuest(host, machine);
 };
 

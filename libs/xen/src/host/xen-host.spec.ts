@@ -29,6 +29,7 @@ const settings = (change: Partial<DomainSettings> = {}): DomainSettings => ({
   cap: 0,
   pin: '',
   staticMaxBytes: GIBIBYTE,
+  dynamicMinBytes: GIBIBYTE,
   dynamicMaxBytes: GIBIBYTE,
   disks: DISKS,
   nics: NICS,

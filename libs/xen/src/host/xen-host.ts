@@ -9,6 +9,7 @@ import { freshLayers, layersOf } from './control-domain.js';
 import { cpuFigures, cpusUsed, settleCpu } from './cpu-account.js';
 import { deviceWatchFired, deviceWatchOf, endScript, probeBack, wakeTask } from './device-control.js';
 import { CONTROL_TOKEN } from './domain-store.js';
+import { BALLOON_TOKEN, balloonsMove, CPU_TOKEN, obeyResources } from './guest-resources.js';
 import { deviceConnected, guestStep, lookForRequest } from './guest-life.js';
 import {
   bootIdOf,
@@ -66,6 +67,7 @@ const watchFired = (host: Host, task: HostTask & { do: 'watch' }): void => {
     deviceWatchFired(host, machine, heard);
     lookAround(host, machine);
   } else if (task.token === CONTROL_TOKEN) lookForRequest(host, machine);
+  else if (task.token === CPU_TOKEN || task.token === BALLOON_TOKEN) obeyResources(host, machine);
 };
 
 const scriptEnds = (host: Host, task: HostTask & { do: 'script' }): void => {
@@ -103,6 +105,9 @@ const perform = (host: Host, task: HostTask): void => {
     case 'destroyed':
       performOnMachine(host, task);
       return;
+    case 'hypervisor':
+      balloonsMove(host);
+      return;
   }
 };
 
@@ -139,6 +144,8 @@ const stillApplies = (host: Host, task: HostTask): boolean => {
     case 'built':
     case 'destroyed':
       return machineOf(host, task.uid, task.domid) !== null;
+    case 'hypervisor':
+      return host.hypervisor.nextDueUs() === task.dueUs;
   }
 };
 

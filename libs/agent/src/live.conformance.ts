@@ -1,0 +1,61 @@
+import { uuidFrom } from '@xenolith/kernel';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  codeOf,
+  Commander,
+  configOf,
+  Services,
+  valueOf,
+  type AgentUnderTest,
+  type MakeAgent,
+} from './conformance-harness.js';
+
+const MEBIBYTE = 2 ** 20;
+const VM = uuidFrom('agent-conformance', 'vm');
+const ON_RUN = { incarnation: 1 };
+
+/** What the contract says of domains that change while they live. */
+export const describeLiveDomains = (name: string, makeAgent: MakeAgent): void => {
+  describe(`agent contract, live domains: ${name}`, () => {
+    let agent: AgentUnderTest;
+    let compute: Commander;
+
+    beforeEach(async () => {
+      const services = new Services();
+      agent = await makeAgent({ services: (bus) => services.serve(bus) });
+      compute = new Commander(agent);
+    });
+    afterEach(() => agent.stop());
+
+    describe('change', () => {
+      it('accepts new vCPUs, shares and memory within what the domain was built for', async () => {
+        await compute.start(VM, configOf('web', { maxVcpus: 4 }));
+        const change = { vcpus: 3, weight: 512, cap: 150, pin: '0-1', dynamicMinBytes: 512 * MEBIBYTE };
+        expect(codeOf(await compute.ask('ChangeDomain', VM, { ...ON_RUN, ...change }))).toBe('ok');
+        const smaller = { ...ON_RUN, dynamicMaxBytes: 768 * MEBIBYTE };
+        expect(codeOf(await compute.ask('ChangeDomain', VM, smaller))).toBe('ok');
+        expect(await compute.domain(VM)).toMatchObject({ domid: 1, state: 'running' });
+      });
+
+      it('refuses what the domain or the host does not have', async () => {
+        await compute.start(VM, configOf('web', { maxVcpus: 2 }));
+        const refused = async (change: object): Promise<string> =>
+          codeOf(await compute.ask('ChangeDomain', VM, { ...ON_RUN, ...change }));
+        expect(await refused({ vcpus: 3 })).toBe('host_domain_unsupported');
+        expect(await refused({ pin: '4000' })).toBe('host_domain_unsupported');
+        expect(codeOf(await compute.ask('ChangeDomain', uuidFrom('nobody'), { ...ON_RUN, vcpus: 1 }))).toBe(
+          'host_unknown_domain',
+        );
+      });
+
+      it('keeps a change over a restart of the agent and a reboot of the guest', async () => {
+        await compute.start(VM, configOf('web', { maxVcpus: 4 }));
+        await compute.ask('ChangeDomain', VM, { ...ON_RUN, vcpus: 4 });
+        await agent.restart();
+        const reboot = { ...ON_RUN, mode: 'clean', timeoutMs: 10_000 };
+        expect(valueOf(await compute.ask('RebootDomain', VM, reboot))).toMatchObject({ domid: 2 });
+        expect(codeOf(await compute.ask('ChangeDomain', VM, { ...ON_RUN, vcpus: 5 }))).toBe('host_domain_unsupported');
+      });
+    });
+  });
+};

@@ -1,0 +1,100 @@
+import {
+  timingFor,
+  type DomainSettings,
+  type HostEvent,
+  type HostInput,
+  type HostModel,
+  type HostState,
+} from '../index.js';
+import { xenHostModel } from './xen-host.js';
+
+export const GIBIBYTE = 2 ** 30;
+export const MEBIBYTE = 2 ** 20;
+const START = 1_000_000;
+const HOUR_MS = 3_600_000;
+
+export const settingsOf = (change: Partial<DomainSettings> = {}): DomainSettings => ({
+  name: 'web',
+  guestType: 'pvh',
+  vcpus: 2,
+  maxVcpus: 4,
+  weight: 256,
+  cap: 0,
+  pin: '',
+  staticMaxBytes: 2 * GIBIBYTE,
+  dynamicMinBytes: GIBIBYTE,
+  dynamicMaxBytes: GIBIBYTE,
+  disks: [{ name: 'root', volume: 'v', sizeBytes: GIBIBYTE, readOnly: false }],
+  nics: [{ name: 'eth0', mac: '00:16:3e:00:00:01', bridge: 'xenbr0', ips: ['10.0.0.5'] }],
+  pvDrivers: true,
+  ignoresShutdown: false,
+  onPoweroff: 'destroy',
+  onReboot: 'restart',
+  onCrash: 'destroy',
+  ...change,
+});
+
+type Ticketed<Input> = Input extends { readonly ticket: string; readonly uid: string; readonly incarnation: number }
+  ? Omit<Input, 'ticket' | 'uid' | 'incarnation'> & { readonly uid?: string; readonly incarnation?: number }
+  : never;
+/** A command without what the rig adds. */
+export type Asked = Ticketed<HostInput>;
+
+/** What was answered to a ticket, in short. */
+export type Told = { readonly code: string; readonly value: unknown } | null;
+
+/** One host and its clock, for specs: commands are tickets by their order. */
+export class HostRig {
+  readonly model: HostModel;
+  readonly state: HostState;
+  readonly events: HostEvent[] = [];
+  at = START;
+  private tickets = 0;
+
+  constructor(bootMs = 1_000, name = 'host-0001') {
+    this.model = xenHostModel(timingFor(bootMs));
+    this.state = this.model.create({ name, seed: 'spec', profile: '1x4-16', at: START });
+  }
+
+  /** Hands a command in; the answer is its ticket. */
+  tell(input: Asked): string {
+    const ticket = `t${(this.tickets += 1)}`;
+    const whole = { uid: 'a', incarnation: 1, ticket, ...input } as HostInput;
+    this.events.push(...this.model.apply(this.state, whole, this.at));
+    return ticket;
+  }
+
+  pass(ms: number): void {
+    this.at += ms;
+    this.events.push(...this.model.advance(this.state, this.at));
+  }
+
+  told(ticket: string): Told {
+    for (const event of this.events)
+      if (event.type === 'answered' && event.ticket === ticket)
+        return event.result.ok
+          ? { code: 'ok', value: event.result.value }
+          : { code: event.result.rejection.code, value: event.result.rejection.message };
+    return null;
+  }
+
+  /** Hands a command in and waits for its answer. */
+  ask(input: Asked): Told {
+    const ticket = this.tell(input);
+    for (let passed = 0; this.told(ticket) === null && passed < HOUR_MS; passed += 10) this.pass(10);
+    return this.told(ticket);
+  }
+
+  start(change: Partial<DomainSettings> = {}, paused = false): Told {
+    return this.ask({ do: 'start', settings: settingsOf(change), paused });
+  }
+
+  /** What `tool` prints. */
+  tool(tool: 'xl' | 'xenstore', ...args: string[]): string {
+    return this.model.tool(this.state, { tool, args, at: this.at }).stdout;
+  }
+
+  get freeBytes(): number {
+    return this.model.figures(this.state).freeMemoryBytes;
+  }
+}
