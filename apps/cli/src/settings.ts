@@ -15,6 +15,8 @@ export const settingsSchema = z.strictObject({
   bootTimeSeconds: z.number().min(0).optional(),
   seed: z.int(),
   databasePassword: z.string(),
+  /** Whose Postgres holds the log: a folder goes on with the one that it began with. Absent: it has not begun. */
+  database: z.enum(['embedded', 'own']).optional(),
   /** Loopback ports by process name, kept so that clients and restarted servers meet again. */
   ports: z.record(z.string(), z.int()),
   /** Hash of the starter inventory that was loaded; what a user deletes from it stays deleted. */

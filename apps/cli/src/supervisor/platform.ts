@@ -14,6 +14,7 @@ import {
 import { UserError } from '../terminal.js';
 import type { FromSupervisor, SupervisorOrder } from './messages.js';
 import { natsUrl, prepareNats } from './nats.js';
+import { checkDatabase, checkNats, requireSameDatabase } from './own-servers.js';
 import { assignPorts, isPortFree } from './ports.js';
 import { databaseUrl, preparePostgres } from './postgres.js';
 import type { ProcessPlan } from './process-plan.js';
@@ -62,6 +63,14 @@ const endOldProcesses = async (folder: DataFolder, tell: Tell): Promise<void> =>
     tell({ type: 'warning', text: `the last run was cut short; ended what was left of it (processes: ${ended})` });
 };
 
+/** Servers that people bring are looked at first: what is wrong with them is said at once, not by each service in turn. */
+const checkOwnServers = async (order: SupervisorOrder): Promise<void> => {
+  await Promise.all([
+    order.databaseUrl === undefined ? null : checkDatabase(order.databaseUrl),
+    order.natsUrl === undefined ? null : checkNats(order.natsUrl),
+  ]);
+};
+
 const variablesFrom = (environment: NodeJS.ProcessEnv): Record<string, string> =>
   Object.fromEntries(
     Object.entries(environment).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
@@ -72,11 +81,14 @@ export const prepare = async (folder: DataFolder, order: SupervisorOrder, tell: 
   await createDataFolder(folder);
   await endOldProcesses(folder, tell);
   const stored = await readSettings(folder);
+  const database = order.databaseUrl === undefined ? 'embedded' : 'own';
+  requireSameDatabase(folder.root, stored?.database, database);
+  await checkOwnServers(order);
   const { hosts, port, bootTimeSeconds, seed } = order;
   const merged = mergeSettings(stored, { hosts, port, bootTimeSeconds, seed });
   await requireFreePort(merged.port);
   const names = ['postgres', 'nats', 'nats-monitor', ...NODE_PROCESSES];
-  const settings = { ...merged, ports: await assignPorts(names, merged.ports, [merged.port]) };
+  const settings: Settings = { ...merged, database, ports: await assignPorts(names, merged.ports, [merged.port]) };
   await writeSettings(folder, settings);
   const portOf = (name: string): number => settings.ports[name] ?? 0;
 
