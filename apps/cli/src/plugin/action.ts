@@ -2,12 +2,10 @@ import { operationKind, VIRTUAL_MACHINE_ACTIONS, virtualMachineKind } from '@xen
 import type { KindDefinition } from '@xenolith/contracts';
 import { z } from 'zod';
 import { say, UserError } from '../terminal.js';
+import { clusterFlags, namespaceOf, type ClusterOptions } from './cluster.js';
 import { readKubectl, watchKubectl } from './kubectl.js';
 
-export interface ActionOptions {
-  readonly namespace?: string | undefined;
-  readonly context?: string | undefined;
-  readonly kubeconfig?: string | undefined;
+export interface ActionOptions extends ClusterOptions {
   readonly wait?: boolean | undefined;
 }
 
@@ -20,24 +18,6 @@ export const ACTIONS: ReadonlyMap<string, KindDefinition> = new Map<string, Kind
 ]);
 
 const operationSchema = z.looseObject({ metadata: z.looseObject({ name: z.string() }) });
-
-/** Flags that every call of kubectl gets, so that it means the same cluster. */
-const clusterFlags = ({ context, kubeconfig }: ActionOptions): readonly string[] => [
-  ...(context === undefined ? [] : [`--context=${context}`]),
-  ...(kubeconfig === undefined ? [] : [`--kubeconfig=${kubeconfig}`]),
-];
-
-const namespaceOf = async (options: ActionOptions): Promise<string> => {
-  if (options.namespace !== undefined) return options.namespace;
-  const named = await readKubectl([
-    ...clusterFlags(options),
-    'config',
-    'view',
-    '--minify',
-    '--output=jsonpath={..namespace}',
-  ]);
-  return named.trim() || 'default';
-};
 
 const PROGRESS = '{.status.phase}|{.status.progress}|{.status.step}|{.status.message}{"\\n"}';
 

@@ -1,16 +1,22 @@
-import { Command, Option } from 'commander';
+import { Argument, Command, Option } from 'commander';
 import { ending, runCommandLine } from '../program.js';
 import { act, ACTIONS, type ActionOptions } from './action.js';
+import { SORT_KEYS, topHosts, topMachines, type TopOptions } from './top.js';
 
 const program = new Command('kubectl xen')
-  .description('Actions on virtual machines: each makes an Operation, which kubectl get operations shows.')
+  .description(
+    'Actions on virtual machines (each makes an Operation, which kubectl get operations shows), and looks at them.',
+  )
   .argument('<action>', [...ACTIONS.keys()].join(', '))
   .argument('[name]', 'the virtual machine (for retry, undo and abandon: the operation)')
   .option('-n, --namespace <namespace>', "namespace (default: the context's)")
   .option('-w, --wait', 'show its progress, and end when it does')
   .addOption(new Option('--context <name>', 'context of the kubeconfig'))
   .addOption(new Option('--kubeconfig <file>', 'kubeconfig'))
-  .addHelpText('after', '\nExamples:\n  kubectl xen reboot web-1\n  kubectl xen shutdown web-1 --wait\n')
+  .addHelpText(
+    'after',
+    '\nExamples:\n  kubectl xen reboot web-1\n  kubectl xen shutdown web-1 --wait\n  kubectl xen top vms --sort-by cpu\n',
+  )
   .showHelpAfterError('(kubectl xen --help says more)')
   .action(
     ending((action: string, name: string | undefined, options: ActionOptions) => {
@@ -18,6 +24,28 @@ const program = new Command('kubectl xen')
       if (action === 'help') program.help();
       return act(action, name, options);
     }),
+  );
+
+const NAMES_OF: Readonly<Record<string, typeof topHosts>> = {
+  hosts: topHosts,
+  host: topHosts,
+  vms: topMachines,
+  vm: topMachines,
+  virtualmachines: topMachines,
+};
+
+program
+  .command('top')
+  .description('what hosts or virtual machines use: CPU, memory, I/O')
+  .addArgument(new Argument('<what>', 'hosts or vms').choices(Object.keys(NAMES_OF)))
+  .argument('[name]', 'one of them alone')
+  .option('-A, --all-namespaces', 'of all namespaces')
+  .option('-l, --selector <labels>', 'only those with these labels')
+  .addOption(new Option('--sort-by <figure>', 'the busiest first').choices(SORT_KEYS))
+  .action(
+    ending((what: string, name: string | undefined, _own: object, command: Command) =>
+      (NAMES_OF[what] ?? topHosts)(name, command.optsWithGlobals<TopOptions>()),
+    ),
   );
 
 await runCommandLine(program);
