@@ -132,17 +132,15 @@ const openStep = (own: OperationOwn, data: { name: string; attempt: number }): P
   return current ? (planned(own, data.name) ?? null) : null;
 };
 
-interface StepAnswer {
-  readonly name: string;
-  readonly attempt: number;
-  readonly answer: JsonObject;
-}
+type StepAnswer = { readonly name: string; readonly attempt: number; readonly answer: JsonObject };
 
 const stepsDone = (own: OperationOwn, steps: readonly StepAnswer[]): NewEvent => {
   const after = new Map(own.steps);
   for (const one of steps) after.set(one.name, { phase: 'done', ...one });
   const complete = currentStage(own.plan, after) === null;
-  return eventOf(complete ? 'OperationSucceeded' : 'OperationStepsSucceeded', { steps: [...steps] });
+  return eventOf(complete ? 'OperationSucceeded' : 'OperationStepsSucceeded', {
+    steps: steps.map((one) => ({ ...one })),
+  });
 };
 
 const succeeded = (own: OperationOwn, answers: readonly StepAnswer[]): Decision =>
