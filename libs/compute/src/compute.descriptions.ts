@@ -39,6 +39,8 @@ const describeMachine = (event: VirtualMachineEvent): EventDescription | null =>
       return normal('Started', `domain ${event.data.domid} runs on host ${event.data.host}`);
     case 'VirtualMachinePaused':
       return normal('Paused', 'the domain is paused');
+    case 'VirtualMachineSuspended':
+      return normal('Suspended', `the guest is saved in volume ${event.data.image.volume}`);
     case 'VirtualMachineUnpaused':
       return normal('Unpaused', 'the domain runs again');
     case 'VirtualMachineRebooted':
@@ -60,6 +62,7 @@ const describeMachine = (event: VirtualMachineEvent): EventDescription | null =>
     case 'VirtualMachineOperationSuperseded':
     case 'VirtualMachineSchedulable':
     case 'VirtualMachineEndedEarly':
+    case 'VirtualMachineMissed':
       return null;
   }
 };

@@ -1,4 +1,11 @@
-import { commandSubject, heartbeat, HEARTBEAT_TIMEOUT_MS, telemetrySubject, type Heartbeat } from '@xenolith/contracts';
+import {
+  commandSubject,
+  heartbeat,
+  HEARTBEAT_TIMEOUT_MS,
+  telemetrySubject,
+  type DomainFiguresReport,
+  type Heartbeat,
+} from '@xenolith/contracts';
 import {
   uuidFrom,
   type Clock,
@@ -22,6 +29,10 @@ interface Watched {
   freeMemoryBytes: number;
   cpuLoad: number;
   domains: number;
+  controlDomain: Heartbeat['controlDomain'];
+  migrations: Heartbeat['migrations'];
+  /** Of the last heartbeat of this boot that carried them. */
+  domainFigures: readonly DomainFiguresReport[];
   /** When a command about the host was last sent. */
   toldAt: number;
 }
@@ -32,6 +43,9 @@ export interface HostFigures {
   readonly freeMemoryBytes: number;
   readonly cpuLoad: number;
   readonly domains: number;
+  readonly controlDomain: Heartbeat['controlDomain'];
+  readonly migrations: Heartbeat['migrations'];
+  readonly domainFigures: readonly DomainFiguresReport[];
   readonly lastHeartbeatAt: number;
 }
 
@@ -63,26 +77,32 @@ export class HeartbeatMonitor {
     this.subscription = null;
   }
 
-  /** The newest figures of every host that sends them. */
+  /** The newest figures of every host that still sends them. */
   figures(): readonly HostFigures[] {
+    const now = this.ports.clock.now();
     return this.hosts.all().flatMap((host) => {
       const watched = this.watched.get(host.uid);
-      return watched === undefined || watched.bootId === '' ? [] : [{ name: host.name, ...watched }];
+      if (watched === undefined || watched.bootId === '') return [];
+      return now - watched.lastHeartbeatAt > HEARTBEAT_TIMEOUT_MS ? [] : [{ name: host.name, ...watched }];
     });
   }
 
   private onHeartbeat(payload: JsonObject): void {
     const parsed = heartbeat.safeParse(payload);
     if (!parsed.success) return;
-    const { host, bootId, freeMemoryBytes, cpuLoad, domains } = parsed.data;
-    const toldAt = this.watched.get(host)?.toldAt ?? 0;
+    const { host, bootId, freeMemoryBytes, cpuLoad, domains, controlDomain, migrations, virtualMachines } = parsed.data;
+    const known = this.watched.get(host);
+    const earlier = known?.bootId === bootId ? known.domainFigures : [];
     this.watched.set(host, {
       lastHeartbeatAt: this.ports.clock.now(),
       bootId,
       freeMemoryBytes,
       cpuLoad,
       domains,
-      toldAt,
+      controlDomain,
+      migrations,
+      domainFigures: virtualMachines ?? earlier,
+      toldAt: known?.toldAt ?? 0,
     });
     this.lookAtReturn(parsed.data);
     this.onBeat(parsed.data);
@@ -109,7 +129,17 @@ export class HeartbeatMonitor {
   private watch(host: Uuid, now: number): Watched {
     const known = this.watched.get(host);
     if (known) return known;
-    const fresh = { lastHeartbeatAt: now, bootId: '', freeMemoryBytes: 0, cpuLoad: 0, domains: 0, toldAt: 0 };
+    const fresh: Watched = {
+      lastHeartbeatAt: now,
+      bootId: '',
+      freeMemoryBytes: 0,
+      cpuLoad: 0,
+      domains: 0,
+      controlDomain: undefined,
+      migrations: undefined,
+      domainFigures: [],
+      toldAt: 0,
+    };
     this.watched.set(host, fresh);
     return fresh;
   }

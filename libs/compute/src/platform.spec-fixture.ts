@@ -343,6 +343,7 @@ export class Platform {
     const running = domains.get(message.streamId);
     switch (message.type) {
       case 'StartDomain':
+      case 'ResumeDomain':
         if (running !== undefined && running !== incarnation)
           return reject('host_domain_exists', 'another run is here');
         domains.set(message.streamId, incarnation);
@@ -359,6 +360,10 @@ export class Platform {
         this.details.set(message.streamId, { domid, state });
         return ok({});
       }
+      case 'SuspendDomain':
+        if (running !== incarnation) return reject('host_unknown_domain', 'no such domain');
+        domains.delete(message.streamId);
+        return ok({ sizeBytes: 4096, content: `saved run ${incarnation}` });
       case 'GetInventory':
         return ok({ bootId: this.bootIds.get(host) ?? '', domains: this.inventory(host) });
       case 'ShutdownDomain':
@@ -397,6 +402,8 @@ const AGENT_COMMANDS = [
   'PauseDomain',
   'UnpauseDomain',
   'DestroyDomain',
+  'SuspendDomain',
+  'ResumeDomain',
   'SetFaultRules',
   'GetInventory',
 ] as const;

@@ -40,7 +40,7 @@ import { operationProcess } from './operation.process.js';
 import { VirtualMachineIndex } from './virtual-machine.index.js';
 import { virtualMachineAggregate } from './virtual-machine.js';
 import { isStarting } from './virtual-machine.power.js';
-import type { MachineState } from './virtual-machine.state.js';
+import { placedRun, type MachineState } from './virtual-machine.state.js';
 import { VolumeNames } from './volume-names.js';
 import { WaitedNames } from './waited-names.js';
 
@@ -100,7 +100,7 @@ const examined = (state: unknown): Reply => {
   const { own } = machine;
   return ok({
     incarnation: own.incarnation,
-    host: own.run.phase === 'halted' ? null : own.run.host,
+    host: placedRun(own.run)?.host ?? null,
     starting: own.operations.some(isStarting),
   });
 };

@@ -1,4 +1,4 @@
-import { memorySizes, type DesiredMetadata, type VirtualMachineSpec } from '@xenolith/contracts';
+import { memorySizes, type VirtualMachineSpec } from '@xenolith/contracts';
 import { bytesOf, sameJson, type FieldCause } from '@xenolith/kernel';
 
 /** The least memory that a domain can be built with: kernel, page tables and a ramdisk. */
@@ -107,17 +107,11 @@ const causesOfGuest = (spec: VirtualMachineSpec): FieldCause[] => {
   // KVM has no paravirtual guests in Xen's sense; the PVH entry point it has (QEMU's -kernel with an ELF note).
   if (spec.hypervisor === 'kvm' && spec.guestType === 'pv')
     causes.push(invalidField('spec.guestType', 'kvm can not run pv guests; use pvh or hvm'));
-  if (spec.powerState === 'Suspended')
-    causes.push({
-      field: 'spec.powerState',
-      reason: 'FieldValueNotSupported',
-      message: 'machines can not be suspended yet; use Paused or Halted',
-    });
   return causes;
 };
 
 /** Every reason for which a spec can't be had, field by field. */
-export const causesOfSpec = (spec: VirtualMachineSpec, _metadata?: DesiredMetadata): readonly FieldCause[] => [
+export const causesOfSpec = (spec: VirtualMachineSpec): readonly FieldCause[] => [
   ...(spec.cpu.max !== undefined && spec.cpu.max < spec.cpu.vcpus
     ? [invalidField('spec.cpu.max', `${spec.cpu.max} is less than vcpus ${spec.cpu.vcpus}`)]
     : []),
@@ -125,6 +119,14 @@ export const causesOfSpec = (spec: VirtualMachineSpec, _metadata?: DesiredMetada
   ...causesOfDisks(spec),
   ...causesOfNics(spec),
   ...causesOfGuest(spec),
+];
+
+/** The same for a machine that is being made. */
+export const causesOfNewSpec = (spec: VirtualMachineSpec): readonly FieldCause[] => [
+  ...causesOfSpec(spec),
+  ...(spec.powerState === 'Suspended'
+    ? [invalidField('spec.powerState', 'a machine that has never run can not be suspended; use Running or Halted')]
+    : []),
 ];
 
 /** What a domain is built from: a change would need another domain. */

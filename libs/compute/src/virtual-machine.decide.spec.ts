@@ -1,56 +1,25 @@
 import { eventOf, type PowerState, type VirtualMachineSpec } from '@xenolith/contracts';
 import type { Command, JsonObject, NewEvent } from '@xenolith/kernel';
-import { given, TEST_STREAM } from '@xenolith/testing';
+import { TEST_STREAM } from '@xenolith/testing';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { machineSpec, metadata } from './platform.spec-fixture.js';
+import {
+  act,
+  begun,
+  change,
+  create,
+  created,
+  HALTED,
+  machine,
+  PAUSED,
+  RUNNING,
+  started,
+  STARTING,
+} from './machine.spec-fixture.js';
+import { machineSpec } from './platform.spec-fixture.js';
 import { virtualMachineAggregate } from './virtual-machine.js';
-import { allowedOperations } from './virtual-machine.power.js';
-import { currentOperation, type MachineState, type OperationAction } from './virtual-machine.state.js';
-
-const machine = (events: readonly NewEvent[]) => given(virtualMachineAggregate, events);
-
-const created = (spec: object = {}): NewEvent =>
-  eventOf('VirtualMachineCreated', {
-    metadata: { ...metadata('web'), finalizers: ['compute.xenolith.dev/teardown'] },
-    spec: machineSpec(spec),
-  });
-
-const begun = (action: OperationAction, more: object = {}): NewEvent =>
-  eventOf('VirtualMachineOperationStarted', {
-    operation: action,
-    name: `web-${action}`,
-    action,
-    parameters: {},
-    ...more,
-  });
-
-const started = (incarnation = 1): NewEvent =>
-  eventOf('VirtualMachineStarted', {
-    operation: 'provision',
-    incarnation,
-    host: 'host-1',
-    hostUid: 'uid-1',
-    domid: 1,
-    paused: false,
-    disks: [],
-    nics: [],
-  });
-
-const HALTED = [created({ powerState: 'Halted' })];
-const STARTING = [created(), begun('provision', { incarnation: 1 })];
-const RUNNING = [...STARTING, started()];
-const PAUSED = [...RUNNING, eventOf('VirtualMachinePaused', {})];
-
-const act = (action: string) => ({ type: 'StartOperation', data: { action, parameters: {} } });
-const create = (spec: object) => ({
-  type: 'ChangeVirtualMachine',
-  data: { intent: 'create', metadata: metadata('web'), spec: { ...machineSpec(), ...spec } },
-});
-const change = (spec: object) => ({
-  type: 'ChangeVirtualMachine',
-  data: { intent: 'update', metadata: metadata('web'), spec: machineSpec(spec) },
-});
+import { allowedOperations, isStarting } from './virtual-machine.power.js';
+import { currentOperation, type MachineState } from './virtual-machine.state.js';
 
 const observe = (more: object = {}) => ({
   type: 'RecordVirtualMachineObserved',
@@ -166,7 +135,7 @@ describe('creating a machine', () => {
 describe('actions', () => {
   const states: [string, readonly NewEvent[], string[]][] = [
     ['halted', HALTED, ['destroy', 'start']],
-    ['running', RUNNING, ['clean_reboot', 'clean_shutdown', 'hard_reboot', 'hard_shutdown', 'pause']],
+    ['running', RUNNING, ['clean_reboot', 'clean_shutdown', 'hard_reboot', 'hard_shutdown', 'pause', 'suspend']],
     ['paused', PAUSED, ['hard_reboot', 'hard_shutdown', 'unpause']],
     ['starting', STARTING, []],
     ['running during a clean shutdown', [...RUNNING, begun('clean_shutdown')], ['hard_reboot', 'hard_shutdown']],
@@ -339,13 +308,15 @@ describe('records', () => {
 });
 
 const commands = fc.oneof(
-  fc.constantFrom('start', 'shutdown', 'hard-shutdown', 'reboot', 'pause', 'unpause').map(act),
-  fc.constantFrom<PowerState>('Running', 'Halted', 'Paused').map((powerState) => change({ powerState })),
+  fc.constantFrom('start', 'shutdown', 'hard-shutdown', 'reboot', 'pause', 'unpause', 'suspend', 'resume').map(act),
+  fc.constantFrom<PowerState>('Running', 'Halted', 'Paused', 'Suspended').map((powerState) => change({ powerState })),
   fc.constantFrom('poweroff', 'crash', 'reboot').map((reason) => ({ report: reason })),
   fc.constantFrom('finish' as const, 'fail' as const, 'cancel' as const).map((outcome) => ({ outcome })),
   fc.constant({ lose: true }),
   fc.constant({ type: 'DeleteVirtualMachine', data: { propagationPolicy: 'Background' } }),
 );
+
+const IMAGE = { sizeBytes: 1, content: 'saved', volume: 'web-suspend-image', volumeUid: 'image-uid' };
 
 interface Told {
   readonly type: string;
@@ -363,8 +334,10 @@ const endOf = (state: MachineState, outcome: 'finish' | 'fail' | 'cancel'): Told
     const ended = outcome === 'fail' ? 'failed' : 'cancelled';
     return { type: 'RecordOperationEnded', data: { operation, outcome: ended, message: outcome } };
   }
-  if (action === 'start' || action === 'provision')
+  if (isStarting(oldest))
     return { type: 'RecordVirtualMachineStarted', data: { ...started(incarnation).data, operation } };
+  if (action === 'suspend')
+    return { type: 'RecordVirtualMachineSuspended', data: { operation, incarnation, image: IMAGE } };
   if (action === 'pause') return { type: 'RecordVirtualMachinePaused', data: { operation } };
   if (action === 'unpause') return { type: 'RecordVirtualMachineUnpaused', data: { operation } };
   if (action === 'clean_reboot' || action === 'hard_reboot')
@@ -441,11 +414,12 @@ describe('any interleaving of commands', () => {
           state = result.state;
           if (state.phase !== 'present') return;
           const { own } = state;
-          const starts = own.operations.filter(({ action }) => action === 'start' || action === 'provision');
+          const starts = own.operations.filter(isStarting);
           expect(starts.length).toBeLessThanOrEqual(1);
           // No run exists while another is being started.
-          if (starts.length > 0) expect(own.run.phase).toBe('halted');
-          if (own.run.phase !== 'halted') expect(own.run.incarnation).toBe(own.incarnation);
+          if (starts.length > 0) expect(['halted', 'suspended']).toContain(own.run.phase);
+          if (own.run.phase === 'running' || own.run.phase === 'paused')
+            expect(own.run.incarnation).toBe(own.incarnation);
         });
       }),
       { numRuns: 500 },

@@ -50,7 +50,7 @@ const machineOf = (uid: Uuid, version: number, document: JsonObject): IndexedMac
     incarnation: status.incarnation,
     hostUid: status.hostUid ?? null,
     host: status.host ?? null,
-    starting: actions.includes('start') || actions.includes('provision'),
+    starting: actions.some((action) => action === 'start' || action === 'provision' || action === 'resume'),
     powerState: status.powerState,
     version,
     busy: actions.length > 0,

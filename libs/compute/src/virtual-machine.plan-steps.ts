@@ -45,7 +45,7 @@ export const placementUid = (machine: Uuid, incarnation: number): Uuid => uuidFr
 export const volumeUid = (machine: Uuid, disk: string): Uuid => uuidFrom(machine, 'volume', disk);
 export const portUid = (machine: Uuid, nic: string): Uuid => uuidFrom(machine, 'port', nic);
 
-const placementRequest = (machine: PresentMachine): PlacementRequest => {
+export const placementRequest = (machine: PresentMachine): PlacementRequest => {
   const { spec, meta } = machine;
   const { staticMaxBytes } = memoryOf(spec);
   const maxVcpus = spec.cpu.max ?? spec.cpu.vcpus;
@@ -84,7 +84,7 @@ export const place = (machine: PresentMachine, incarnation: number): PlanStep =>
   });
 };
 
-const ownerOf = (machine: PresentMachine): Record<string, unknown> => ({
+export const ownerOf = (machine: PresentMachine): Record<string, unknown> => ({
   apiVersion: apiVersionOf(virtualMachineKind),
   kind: virtualMachineKind.kind,
   name: machine.meta.name,
@@ -93,7 +93,7 @@ const ownerOf = (machine: PresentMachine): Record<string, unknown> => ({
   blockOwnerDeletion: true,
 });
 
-const machineRef = (machine: PresentMachine): { uid: string; name: string } => ({
+export const machineRef = (machine: PresentMachine): { uid: string; name: string } => ({
   uid: machine.meta.uid,
   name: machine.meta.name,
 });
@@ -177,7 +177,7 @@ export const provisionNic = (machine: PresentMachine, nic: Nic, incarnation: num
   });
 };
 
-const domainConfig = (machine: PresentMachine): Record<keyof DomainConfig, unknown> => {
+export const domainConfig = (machine: PresentMachine): Record<keyof DomainConfig, unknown> => {
   const { spec, meta } = machine;
   return {
     name: meta.name,

@@ -6,7 +6,9 @@ import {
   planStep,
   provisionPortData,
   provisionVolumeData,
+  detachVolumeData,
   releasePlacementData,
+  savedImage,
   startDomainAnswer,
   virtualMachineCommands,
   type PlanStep,
@@ -49,6 +51,12 @@ const running = (spec: object = WITH_DEVICES): PresentMachine => {
       nics: [{ name: 'eth0', port: 'web-eth0', portUid: 'port-uid', mac: '00:16:3e:00:00:01', ips: [] }],
     },
   };
+};
+
+const suspended = (): PresentMachine => {
+  const machine = running();
+  const image = { sizeBytes: 4096, content: 'saved', volume: 'web-suspend-image', volumeUid: 'image-uid' };
+  return { ...machine, own: { ...machine.own, run: { phase: 'suspended', incarnation: 1 }, image } };
 };
 
 const plan = (machine: PresentMachine, action: OperationAction, more: object = {}): readonly PlanStep[] =>
@@ -108,6 +116,43 @@ describe('plans', () => {
     ]);
   });
 
+  it('suspend: room for the image, the guest into it, then nothing is held; a refusal leaves the machine as it is', () => {
+    const steps = plan(running(), 'suspend');
+    expect(outline(steps)).toEqual([
+      '0 ProvisionVolume / DeprovisionVolume',
+      '1 SuspendDomain',
+      '2 DetachVolume',
+      '2 ReleasePlacement',
+      '3 RecordVirtualMachineSuspended',
+    ]);
+    expect(steps.filter((step) => step.stage === 2).every((step) => step.mustSucceed)).toBe(true);
+  });
+
+  it('resume: as a start, from the image; the image is kept until the run is recorded', () => {
+    const steps = plan(suspended(), 'resume', { incarnation: 2 });
+    expect(outline(steps)).toEqual([
+      '0 PlaceVirtualMachine / ReleasePlacement',
+      '1 ProvisionVolume / DeprovisionVolume',
+      '1 ProvisionPort / DeprovisionPort',
+      '2 ResumeDomain / DestroyDomain',
+      '3 RecordVirtualMachineStarted',
+    ]);
+    expect(steps[3]?.data).toMatchObject({ incarnation: 2, image: { sizeBytes: 4096, content: 'saved' } });
+  });
+
+  it('ends of a suspended machine discard its image', () => {
+    expect(outline(plan(suspended(), 'hard_shutdown'))).toEqual([
+      '0 DeprovisionVolume',
+      '1 RecordVirtualMachineHalted',
+    ]);
+    expect(outline(plan(suspended(), 'deprovision'))).toEqual([
+      '0 DeprovisionVolume',
+      '0 DeprovisionPort',
+      '0 DeprovisionVolume',
+      '1 RecordVirtualMachineTornDown',
+    ]);
+  });
+
   it('attach a volume of its own life by its name, and wait for it', () => {
     const steps = plan(halted({ disks: [{ name: 'data', volume: 'shared' }] }), 'start', { incarnation: 1 });
     expect(steps[1]).toMatchObject({ type: 'AttachVolume', streamId: 'volume:default/shared', waitOn: ['not_found'] });
@@ -132,10 +177,14 @@ describe('plans', () => {
     'hard_reboot',
     'pause',
     'unpause',
+    'suspend',
     'deprovision',
   ];
   const all: [string, readonly PlanStep[]][] = [
     ['provision', plan(halted(), 'provision', { incarnation: 1 })],
+    ['resume', plan(suspended(), 'resume', { incarnation: 2 })],
+    ['hard_shutdown of a saved guest', plan(suspended(), 'hard_shutdown')],
+    ['deprovision of a saved guest', plan(suspended(), 'deprovision')],
     ...actions.map((action): [string, readonly PlanStep[]] => [action, plan(running(), action)]),
   ];
   it.each(all)('%s: can be executed', (_action, steps) => {
@@ -166,6 +215,7 @@ describe('plans', () => {
       ReleasePlacement: releasePlacementData,
       ProvisionVolume: provisionVolumeData,
       DeprovisionVolume: deprovisionVolumeData,
+      DetachVolume: detachVolumeData,
       ProvisionPort: provisionPortData,
       DeprovisionPort: deprovisionPortData,
     };
@@ -173,7 +223,15 @@ describe('plans', () => {
       const schema = schemas[type as keyof typeof schemas];
       expect(schema.safeParse(resolveReferences(data, answers)), type).toMatchObject({ success: true });
     };
-    for (const step of plan(halted(), 'provision', { incarnation: 1 })) {
+    const saved = savedImage.parse({ sizeBytes: 4096, content: 'saved' }) as JsonObject;
+    answers.set('suspend-domain', saved).set('image', { name: 'web-suspend-image', uid: 'i' });
+    const plans = [
+      plan(halted(), 'provision', { incarnation: 1 }),
+      plan(running(), 'suspend'),
+      plan(suspended(), 'resume', { incarnation: 2 }),
+      plan(suspended(), 'hard_shutdown'),
+    ];
+    for (const step of plans.flat()) {
       check(step.type, step.data);
       if (step.undo) check(step.undo.type, step.undo.data);
     }

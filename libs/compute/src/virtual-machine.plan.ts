@@ -17,8 +17,9 @@ import {
   START_DOMAIN_MS,
   DOMAIN_STEP_MS,
 } from './virtual-machine.plan-steps.js';
+import { discardImage, discardPlan, resumeDomain, suspendPlan } from './virtual-machine.plan-suspend.js';
 import { isStarting } from './virtual-machine.power.js';
-import type { OperationAction, PresentMachine, RunPlace } from './virtual-machine.state.js';
+import { placedRun, type OperationAction, type PresentMachine, type RunPlace } from './virtual-machine.state.js';
 
 /** How long a guest is given to shut down by itself: XAPI waits so long for its acknowledgement (xapi_globs.ml, domain_shutdown_ack_timeout). */
 const GUEST_SHUTDOWN_MS = 60_000;
@@ -38,7 +39,7 @@ interface PlannedOperation {
   readonly parameters: Readonly<Record<string, unknown>>;
 }
 
-/** place -> disks with their leases, and ports, side by side -> build the domain, boot it -> Running. */
+/** place -> disks with their leases, and ports, side by side -> build the domain, boot it or wake its guest -> Running. */
 const startPlan = (machine: PresentMachine, operation: PlannedOperation): PlanStep[] => {
   const incarnation = operation.incarnation ?? machine.own.incarnation;
   const paused = machine.spec.powerState === 'Paused' || operation.parameters['paused'] === true;
@@ -61,6 +62,8 @@ const startPlan = (machine: PresentMachine, operation: PlannedOperation): PlanSt
       volume: from(`disk-${disk.name}`, 'name'),
       volumeUid: from(`disk-${disk.name}`, 'uid'),
       owned: disk.volume === undefined,
+      sizeBytes: from(`disk-${disk.name}`, 'sizeBytes'),
+      fencingToken: from(`disk-${disk.name}`, 'fencingToken'),
     })),
     nics: machine.spec.nics.map((nic) => ({
       name: nic.name,
@@ -68,13 +71,15 @@ const startPlan = (machine: PresentMachine, operation: PlannedOperation): PlanSt
       portUid: from(`nic-${nic.name}`, 'uid'),
       mac: from(`nic-${nic.name}`, 'mac'),
       ips: from(`nic-${nic.name}`, 'ips'),
+      bridge: from(`nic-${nic.name}`, 'bridge'),
     })),
   });
+  const begins = operation.action === 'resume' ? resumeDomain : startDomain;
   return inStages(
-    ...cleanUp(machine),
+    ...tidy(machine),
     [place(machine, incarnation)],
     devices,
-    [startDomain(machine, incarnation, paused)],
+    [begins(machine, incarnation, paused)],
     [started],
   );
 };
@@ -166,8 +171,14 @@ const pausePlan = (machine: PresentMachine, run: RunPlace, operation: PlannedOpe
   return inStages([change], [finish(machine, type, { operation: operation.operation })]);
 };
 
+/** What former runs left behind: their holdings, and a saved guest that is not waited for. */
+const tidy = (machine: PresentMachine): readonly (readonly PlanStep[])[] => [
+  ...cleanUp(machine),
+  machine.own.run.phase === 'suspended' ? [] : discardImage(machine),
+];
+
 const releasePlan = (machine: PresentMachine, operation: PlannedOperation): PlanStep[] =>
-  inStages(...cleanUp(machine), [
+  inStages(...tidy(machine), [
     finish(machine, 'RecordOperationEnded', { operation: operation.operation, outcome: 'succeeded', message: '' }),
   ]);
 
@@ -202,14 +213,16 @@ const giveBackDevices = (machine: PresentMachine): PlanStep[] => {
 };
 
 const deprovisionPlan = (machine: PresentMachine, operation: PlannedOperation): PlanStep[] => {
-  const { run } = machine.own;
+  const run = placedRun(machine.own.run);
   const running: readonly (readonly PlanStep[])[] =
-    run.phase === 'halted'
+    run === null
       ? cleanUp(machine)
       : [[destroyDomain(machine, run)], [releasePlacement(machine, run.incarnation, 'the machine is being deleted')]];
-  return inStages(...running, giveBackDevices(machine), [
-    finish(machine, 'RecordVirtualMachineTornDown', { operation: operation.operation }),
-  ]);
+  return inStages(
+    ...running,
+    [...giveBackDevices(machine), ...discardImage(machine)],
+    [finish(machine, 'RecordVirtualMachineTornDown', { operation: operation.operation })],
+  );
 };
 
 /** All steps of an operation with their undos, from what the machine is now. */
@@ -218,10 +231,15 @@ export const operationPlan = (machine: PresentMachine, operation: PlannedOperati
   if (isStarting(operation)) return { plan: startPlan(machine, operation), cancellable: true };
   if (operation.action === 'release') return { plan: releasePlan(machine, operation), cancellable: false };
   if (operation.action === 'deprovision') return { plan: deprovisionPlan(machine, operation), cancellable: false };
+  if (run.phase === 'suspended') return { plan: discardPlan(machine, operation.operation), cancellable: false };
   // Every other operation is allowed on a run only.
   if (run.phase === 'halted') return { plan: releasePlan(machine, operation), cancellable: false };
   if (operation.action === 'pause' || operation.action === 'unpause')
     return { plan: pausePlan(machine, run, operation), cancellable: false };
+  if (operation.action === 'suspend') {
+    const asked = { operation: operation.operation, timeoutMs: guestTimeoutMs(operation.parameters) };
+    return { plan: suspendPlan(machine, run, asked), cancellable: false };
+  }
   if (operation.action === 'clean_reboot' || operation.action === 'hard_reboot')
     return { plan: rebootPlan(machine, run, operation), cancellable: false };
   return { plan: shutdownPlan(machine, run, operation), cancellable: false };

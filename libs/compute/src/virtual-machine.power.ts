@@ -1,6 +1,7 @@
 import type { PowerState } from '@xenolith/contracts';
 import { ok, reject, type Rejection, type Result } from '@xenolith/kernel';
 import {
+  placedRun,
   powerStateOf,
   type CurrentOperation,
   type OperationAction,
@@ -28,12 +29,21 @@ const OFFERED: ReadonlySet<XapiVmOperation> = new Set<XapiOperation>([
   'hard_reboot',
   'shutdown',
   'hard_shutdown',
+  'suspend',
+  'resume',
   'destroy',
 ]);
 
 /** Operations that start a run: they may be cancelled, and no run exists before they end. */
 export const isStarting = (operation: Pick<CurrentOperation, 'action'>): boolean =>
-  operation.action === 'start' || operation.action === 'provision';
+  operation.action === 'start' || operation.action === 'provision' || operation.action === 'resume';
+
+/** Operations that take a run away from where it is: once they have had their effect, its host does not have it. */
+export const takesAway = (operation: Pick<CurrentOperation, 'action'>): boolean => operation.action === 'suspend';
+
+/** Operations whose own end says what there is to tear down: a deletion waits for them, and cancels those that can be. */
+export const isAwaited = (operation: Pick<CurrentOperation, 'action'>): boolean =>
+  isStarting(operation) || takesAway(operation);
 
 /** Operations that stand in the way of others; cleaning up behind a run that ended by itself does not. */
 export const blockingOperations = (machine: PresentMachine): readonly CurrentOperation[] =>
@@ -49,7 +59,7 @@ const xapiVm = (machine: PresentMachine): XapiVmView => {
   return {
     ...plainXapiVm(meta.uid),
     powerState: powerStateOf(own.run),
-    domainType: own.run.phase === 'halted' ? null : spec.guestType,
+    domainType: placedRun(own.run) === null ? null : spec.guestType,
     pvDrivers: spec.guest.pvDrivers,
     currentOperations: own.operations.flatMap(({ operation, action }) =>
       action === 'release' ? [] : [{ ref: operation, operation: xapiNameOf(action) }],

@@ -7,6 +7,7 @@ import {
   type ObjectState,
   type PowerState,
   type PresentObject,
+  type SuspendImage,
   type VirtualMachineSpec,
 } from '@xenolith/contracts';
 import type { Uuid } from '@xenolith/kernel';
@@ -38,7 +39,15 @@ export type Run =
       readonly leftover: Leftover | null;
     }
   | ({ readonly phase: 'running' } & RunPlace)
-  | ({ readonly phase: 'paused' } & RunPlace);
+  | ({ readonly phase: 'paused' } & RunPlace)
+  /** The guest of that run is saved in the machine's image and is on no host. */
+  | { readonly phase: 'suspended'; readonly incarnation: number };
+
+export type PlacedRun = Extract<Run, RunPlace>;
+
+/** The run, while it is on a host. */
+export const placedRun = (run: Run): PlacedRun | null =>
+  run.phase === 'running' || run.phase === 'paused' ? run : null;
 
 /** An operation under way, as its target knows it. */
 export interface CurrentOperation {
@@ -47,6 +56,8 @@ export interface CurrentOperation {
   readonly action: OperationAction;
   /** The wish before this action set it: what an action that fails gives back. */
   readonly formerPowerState: PowerState | null;
+  /** The wish that it set, while that is still what is wished. */
+  readonly wish: PowerState | null;
 }
 
 /** XAPI's words, and three of the platform's own: what makes a first run, what cleans up behind a run, and what ends a machine. */
@@ -60,6 +71,8 @@ export type OperationAction =
   | 'hard_reboot'
   | 'pause'
   | 'unpause'
+  | 'suspend'
+  | 'resume'
   | 'release'
   | 'deprovision';
 
@@ -68,6 +81,14 @@ export interface MachineOwn {
   /** The youngest run that was ever begun. */
   readonly incarnation: number;
   readonly operations: readonly CurrentOperation[];
+  /** The saved guest of a suspended machine; of one that is not suspended any more, what is still to be given back. */
+  readonly image: SuspendImage | null;
+  /** A loss of the run that waits for the end of the operation that may have taken it away. */
+  readonly missed: {
+    readonly incarnation: number;
+    readonly reason: HaltReason;
+    readonly message: string;
+  } | null;
   /** Devices of the last run: they outlive it, addresses and all. */
   readonly disks: readonly AttachedDisk[];
   readonly nics: readonly AttachedNic[];
@@ -91,6 +112,8 @@ export const NEVER_STARTED: MachineOwn = {
   run: { phase: 'halted', reason: 'never_started', message: 'has not been started', leftover: null },
   incarnation: 0,
   operations: [],
+  image: null,
+  missed: null,
   disks: [],
   nics: [],
   endedEarly: null,
@@ -114,6 +137,8 @@ export const powerStateOf = (run: Run): PowerState => {
       return 'Running';
     case 'paused':
       return 'Paused';
+    case 'suspended':
+      return 'Suspended';
   }
 };
 

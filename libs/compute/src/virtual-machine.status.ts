@@ -1,37 +1,48 @@
 import { memorySizes, type Condition } from '@xenolith/contracts';
-import type { JsonObject } from '@xenolith/kernel';
-import { powerStateOf, type PresentMachine } from './virtual-machine.state.js';
+import { formatBytes, type JsonObject } from '@xenolith/kernel';
+import { placedRun, powerStateOf, type CurrentOperation, type PresentMachine } from './virtual-machine.state.js';
 import { allowedOperations, isStarting } from './virtual-machine.power.js';
 
 const STOPPING: ReadonlySet<string> = new Set(['clean_shutdown', 'shutdown', 'hard_shutdown']);
+
+const beginningWord = ({ action }: CurrentOperation): 'Resuming' | 'Starting' =>
+  action === 'resume' ? 'Resuming' : 'Starting';
 
 /** What the machine is doing, for people. */
 export const phaseWord = (machine: PresentMachine): string => {
   const { own, meta } = machine;
   if (meta.deletionTimestamp !== undefined) return 'Deleting';
-  if (own.operations.some(isStarting)) return own.unschedulable === null ? 'Starting' : 'Pending';
+  const starting = own.operations.find(isStarting);
+  if (starting !== undefined) return own.unschedulable === null ? beginningWord(starting) : 'Pending';
+  if (own.operations.some(({ action }) => action === 'suspend')) return 'Suspending';
   if (own.operations.some((operation) => STOPPING.has(operation.action))) return 'Stopping';
   return powerStateOf(own.run);
 };
 
 type Ready = Omit<Condition, 'type' | 'lastTransitionTime'>;
 
-const readyOfHalted = (machine: PresentMachine): Ready => {
+/** Of a machine that is on no host; `rests`: why, when nothing else is to be said. */
+const readyWithoutHost = (machine: PresentMachine, rests: Ready): Ready => {
   const { own, meta } = machine;
   if (meta.deletionTimestamp !== undefined)
     return { status: 'False', reason: 'Deleting', message: 'the machine is being torn down' };
   if (own.unschedulable !== null) return { status: 'False', ...own.unschedulable };
-  if (own.operations.some(isStarting))
-    return { status: 'False', reason: 'Starting', message: 'the machine is starting' };
+  const starting = own.operations.find(isStarting);
+  if (starting !== undefined) {
+    const reason = beginningWord(starting);
+    return { status: 'False', reason, message: `the machine is ${reason.toLowerCase()}` };
+  }
   if (own.problem !== null) return { status: 'False', reason: 'OperationFailed', message: own.problem };
-  return { status: 'False', reason: 'Halted', message: own.run.phase === 'halted' ? own.run.message : '' };
+  return rests;
 };
 
 const readyOf = (machine: PresentMachine): Ready => {
   const { run } = machine.own;
   switch (run.phase) {
     case 'halted':
-      return readyOfHalted(machine);
+      return readyWithoutHost(machine, { status: 'False', reason: 'Halted', message: run.message });
+    case 'suspended':
+      return readyWithoutHost(machine, { status: 'False', reason: 'Suspended', message: 'the guest is saved' });
     case 'running':
     case 'paused': {
       if (!run.hostAnswers)
@@ -56,13 +67,16 @@ export const readyCondition = (machine: PresentMachine): Omit<Condition, 'lastTr
 
 export const virtualMachineStatus = (machine: PresentMachine): JsonObject => {
   const { own, spec, meta } = machine;
-  const { run } = own;
+  const run = placedRun(own.run);
   return {
-    powerState: powerStateOf(run),
+    powerState: powerStateOf(own.run),
     phase: phaseWord(machine),
-    ...(run.phase === 'halted' ? {} : { host: run.host, hostUid: run.hostUid, domid: run.domid }),
+    ...(run === null ? {} : { host: run.host, hostUid: run.hostUid, domid: run.domid }),
     memory: memorySizes(spec.memory).staticMax,
     incarnation: own.incarnation,
+    ...(own.run.phase !== 'suspended' || own.image === null
+      ? {}
+      : { suspendImage: { volume: own.image.volume, size: formatBytes(own.image.sizeBytes) } }),
     observedGeneration: meta.generation,
     allowedOperations: [...allowedOperations(machine)],
     currentOperations: Object.fromEntries(own.operations.map((operation) => [operation.name, operation.action])),

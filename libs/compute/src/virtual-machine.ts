@@ -15,6 +15,7 @@ import { machineRules } from './virtual-machine.rules.js';
 import {
   currentOperation,
   NEVER_STARTED,
+  placedRun,
   powerStateOf,
   type CurrentOperation,
   type MachineOwn,
@@ -40,11 +41,15 @@ const withWish = (machine: PresentMachine, powerState: PowerState | null | undef
         meta: { ...machine.meta, generation: machine.meta.generation + 1 },
       };
 
-const onPlace = (own: MachineOwn, change: (place: RunPlace) => Partial<RunPlace>): MachineOwn =>
-  own.run.phase === 'halted' ? own : { ...own, run: { ...own.run, ...change(own.run) } };
+const onPlace = (own: MachineOwn, change: Partial<RunPlace>): MachineOwn => {
+  const run = placedRun(own.run);
+  return run === null ? own : { ...own, run: { ...run, ...change } };
+};
 
-const inPhase = (own: MachineOwn, phase: 'running' | 'paused'): MachineOwn =>
-  own.run.phase === 'halted' ? own : { ...own, run: { ...own.run, phase } };
+const inPhase = (own: MachineOwn, phase: 'running' | 'paused'): MachineOwn => {
+  const run = placedRun(own.run);
+  return run === null ? own : { ...own, run: { ...run, phase } };
+};
 
 const ended = (
   machine: PresentMachine,
@@ -53,16 +58,19 @@ const ended = (
   const operation = currentOperation(machine.own, data.operation);
   const failed = data.outcome !== 'succeeded';
   const { run } = machine.own;
-  const released = !failed && operation?.action === 'release' && run.phase === 'halted';
+  const released = !failed && operation?.action === 'release';
   const own: MachineOwn = {
     ...withoutOperation(data.operation)(machine.own),
     unschedulable: null,
     problem: failed ? data.message : machine.own.problem,
-    run: released ? { ...run, leftover: null } : run,
+    run: released && run.phase === 'halted' ? { ...run, leftover: null } : run,
+    image: released && run.phase !== 'suspended' ? null : machine.own.image,
+    missed: null,
   };
-  // A wish that came with the action goes with it, unless the machine is no longer where it was.
+  // A wish that came with the action goes with it, unless the machine is no longer where it was, or something else is wished.
   const former = operation?.formerPowerState ?? null;
-  return withWish({ ...machine, own }, failed && former === powerStateOf(run) ? former : null);
+  const givenBack = failed && former === powerStateOf(run) && operation?.wish === machine.spec.powerState;
+  return withWish({ ...machine, own }, givenBack ? former : null);
 };
 
 const halted = (
@@ -70,12 +78,15 @@ const halted = (
   data: Extract<VirtualMachineEvent, { type: 'VirtualMachineHalted' }>['data'],
 ): PresentMachine => {
   const { run } = machine.own;
-  // Only an operation has given the run's holdings back before it says Halted.
+  const placed = placedRun(run);
+  // Only an operation has given the run's holdings, or its image, back before it says Halted.
   const leftover =
-    data.operation === undefined && run.phase !== 'halted' ? { incarnation: run.incarnation, host: run.host } : null;
+    data.operation === undefined && placed !== null ? { incarnation: placed.incarnation, host: placed.host } : null;
   const own: MachineOwn = {
     ...withoutOperation(data.operation)(machine.own),
     run: { phase: 'halted', reason: data.reason, message: data.message, leftover },
+    image: run.phase === 'suspended' ? null : machine.own.image,
+    missed: null,
   };
   return withWish({ ...machine, own }, data.powerState);
 };
@@ -87,6 +98,9 @@ const started = (
   ...machine,
   own: {
     ...withoutOperation(data.operation)(machine.own),
+    // A start has given back what it found; a resumption leaves that to the operation after it.
+    image: machine.own.run.phase === 'suspended' ? machine.own.image : null,
+    missed: null,
     run: {
       phase: data.paused ? 'paused' : 'running',
       incarnation: data.incarnation,
@@ -103,14 +117,24 @@ const started = (
   },
 });
 
+const suspended = (
+  own: MachineOwn,
+  { operation, incarnation, image }: Extract<VirtualMachineEvent, { type: 'VirtualMachineSuspended' }>['data'],
+): MachineOwn => {
+  const taken = placedRun(own.run)?.incarnation === incarnation;
+  return {
+    ...withoutOperation(operation)(own),
+    run: taken ? { phase: 'suspended', incarnation } : own.run,
+    image,
+    missed: null,
+  };
+};
+
 const observed = (
   machine: PresentMachine,
   data: Extract<VirtualMachineEvent, { type: 'VirtualMachineObserved' }>['data'],
 ): PresentMachine => {
-  const own = inPhase(
-    onPlace(machine.own, () => ({ domid: data.domid })),
-    data.paused ? 'paused' : 'running',
-  );
+  const own = inPhase(onPlace(machine.own, { domid: data.domid }), data.paused ? 'paused' : 'running');
   return withWish({ ...machine, own }, data.powerState);
 };
 
@@ -124,6 +148,7 @@ const operationStarted = (
     action: data.action as OperationAction,
     formerPowerState:
       data.powerState === undefined || data.powerState === machine.spec.powerState ? null : machine.spec.powerState,
+    wish: data.powerState ?? null,
   };
   const own: MachineOwn = {
     ...machine.own,
@@ -159,17 +184,23 @@ const evolveOwn = (machine: PresentMachine, event: VirtualMachineEvent): Present
       return change((own) => inPhase(withoutOperation(event.data.operation)(own), 'running'));
     case 'VirtualMachineRebooted':
       return change((own) => {
-        const rebooted = onPlace(withoutOperation(event.data.operation)(own), () => ({ domid: event.data.domid }));
+        const rebooted = onPlace(withoutOperation(event.data.operation)(own), { domid: event.data.domid });
         return inPhase(rebooted, 'running');
       });
+    case 'VirtualMachineSuspended':
+      return change((own) => suspended(own, event.data));
+    case 'VirtualMachineMissed': {
+      const { incarnation, reason, message } = event.data;
+      return change((own) => ({ ...own, missed: { incarnation, reason, message } }));
+    }
     case 'VirtualMachineHalted':
       return halted(machine, event.data);
     case 'VirtualMachineObserved':
       return observed(machine, event.data);
     case 'VirtualMachineHostLost':
-      return change((own) => onPlace(own, () => ({ hostAnswers: false })));
+      return change((own) => onPlace(own, { hostAnswers: false }));
     case 'VirtualMachineHostRegained':
-      return change((own) => onPlace(own, () => ({ hostAnswers: true })));
+      return change((own) => onPlace(own, { hostAnswers: true }));
     case 'VirtualMachineOperationSuperseded':
     case 'VirtualMachineCreated':
     case 'VirtualMachineMetadataChanged':
@@ -237,6 +268,6 @@ export const virtualMachineAggregate: Aggregate<MachineState> = {
   toResource: (state) => objectResource(machineRules, state),
   consequences,
   ended: (state) => state.phase === 'deleted',
-  stateVersion: 3,
+  stateVersion: 4,
   snapshotEvery: 100,
 };

@@ -10,7 +10,15 @@ import {
   type Uuid,
 } from '@xenolith/kernel';
 import { causesOfChange, causesOfSpec } from './virtual-machine.checks.js';
-import { blockingOperations, inProgress, isAskable, isStarting } from './virtual-machine.power.js';
+import {
+  blockingOperations,
+  checkAllowed,
+  inProgress,
+  isAskable,
+  isAwaited,
+  isStarting,
+  type XapiOperation,
+} from './virtual-machine.power.js';
 import type { CurrentOperation, OperationAction, PresentMachine } from './virtual-machine.state.js';
 
 /** Longest name of a Kubernetes object that is a DNS label. */
@@ -34,7 +42,7 @@ export const operationStarted = (
     readonly powerState?: PowerState;
   },
 ): NewEvent => {
-  const operation = wanted.operation ?? uuidFrom(command.commandId, machine.meta.uid, 'operation');
+  const operation = wanted.operation ?? uuidFrom(command.commandId, machine.meta.uid, 'operation', wanted.action);
   const starts = isStarting(wanted);
   // The first run provisions what later ones find.
   const action = starts && machine.own.incarnation === 0 ? 'provision' : wanted.action;
@@ -55,8 +63,9 @@ export const superseded = (operation: CurrentOperation, by: string): NewEvent =>
 export const firstOperation = (machine: PresentMachine, command: Command): readonly NewEvent[] =>
   machine.spec.powerState === 'Halted' ? [] : [operationStarted(machine, command, { action: 'start' })];
 
-/** The operation that leads from a power state to a wish; null: nothing to do. */
-const actionFor = (machine: PresentMachine, wish: PowerState): OperationAction | null => {
+/** The operation that leads from a power state to a wish; null: nothing to do. What there is no way to is refused as XAPI refuses the operation. */
+const actionFor = (machine: PresentMachine, wish: PowerState): Exclude<XapiOperation, 'destroy'> | null => {
+  if (wish === 'Suspended') return machine.own.run.phase === 'suspended' ? null : 'suspend';
   switch (machine.own.run.phase) {
     case 'halted':
       return wish === 'Halted' ? null : 'start';
@@ -67,6 +76,8 @@ const actionFor = (machine: PresentMachine, wish: PowerState): OperationAction |
       // A paused guest can't be asked.
       if (wish === 'Halted') return 'hard_shutdown';
       return wish === 'Running' ? 'unpause' : null;
+    case 'suspended':
+      return wish === 'Halted' ? 'hard_shutdown' : 'resume';
   }
 };
 
@@ -79,7 +90,9 @@ const decideWish = (machine: PresentMachine, wished: PresentMachine, command: Co
   if (starting && wish === 'Halted') return ok([superseded(starting, 'the wish to be halted')]);
   const action = actionFor(machine, wish);
   if (blocking.length > 0) return inProgress(machine, `powerState ${wish}`);
-  return ok(action === null ? [] : [operationStarted(wished, command, { action })]);
+  if (action === null) return ok([]);
+  const allowed = checkAllowed(machine, action);
+  return allowed.ok ? ok([operationStarted(wished, command, { action })]) : allowed;
 };
 
 /** Answers a change of spec: what a running machine can't take is refused with all its causes. */
@@ -99,11 +112,11 @@ export const decideSpecChange = (
 };
 
 /**
- * Tears the machine down. A start under way is cancelled first, as only its end says what there is to tear down; any other operation is overtaken, as a
- * hard shutdown would.
+ * Tears the machine down. What starts a run, or takes one away, is cancelled first, as only its end says what there is to tear down; any other operation is
+ * overtaken, as a hard shutdown would.
  */
 export const decideDeletion = (machine: PresentMachine, command: Command): Result<readonly NewEvent[]> => {
-  const starting = blockingOperations(machine).filter(isStarting);
-  if (starting.length > 0) return ok(starting.map((operation) => superseded(operation, 'the deletion of the machine')));
+  const awaited = blockingOperations(machine).filter(isAwaited);
+  if (awaited.length > 0) return ok(awaited.map((operation) => superseded(operation, 'the deletion of the machine')));
   return ok([operationStarted(machine, command, { action: 'deprovision' })]);
 };

@@ -6,6 +6,7 @@ export * from './compute/inventory-digest.js';
 export * from './compute/metrics.messages.js';
 export * from './compute/operation.messages.js';
 export * from './compute/virtual-machine.actions.js';
+export * from './compute/virtual-machine.kind.js';
 export * from './compute/virtual-machine.messages.js';
 export * from './kinds.js';
 export * from './messages.js';

@@ -2,7 +2,7 @@ import { clusterKind } from './compute/cluster.messages.js';
 import { faultRuleKind } from './compute/fault-rule.messages.js';
 import { hostKind } from './compute/host.messages.js';
 import { operationKind } from './compute/operation.messages.js';
-import { virtualMachineKind } from './compute/virtual-machine.messages.js';
+import { virtualMachineKind } from './compute/virtual-machine.kind.js';
 import { networkKind, portKind } from './network/network.messages.js';
 import type { KindDefinition } from './resource.js';
 import { placementKind } from './scheduling/placement.messages.js';

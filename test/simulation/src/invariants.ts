@@ -148,6 +148,9 @@ const sharesWord = (placement: PlacementDocument, request: PlacementRequest, hos
   );
 };
 
+/** Whether no host has anything of such a machine. */
+const isNowhere = (powerState: string): boolean => powerState === 'Halted' || powerState === 'Suspended';
+
 /** The log's picture of what runs, against what runs. */
 const unlikeHosts = (evidence: Evidence): readonly string[] => {
   const broken: string[] = [];
@@ -163,7 +166,7 @@ const unlikeHosts = (evidence: Evidence): readonly string[] => {
       domid: domain.domid,
       runs: domain.state === 'running',
     };
-    const believed = powerState === 'Halted' ? undefined : { host, incarnation, domid, runs: powerState === 'Running' };
+    const believed = isNowhere(powerState) ? undefined : { host, incarnation, domid, runs: powerState === 'Running' };
     if (canonicalJson(truth ?? null) !== canonicalJson(believed ?? null))
       broken.push(
         `machine ${document.metadata.name} (${uid}): the log says ${canonicalJson(believed ?? 'halted')}, the host ${canonicalJson(truth ?? 'nothing')}`,
@@ -215,7 +218,7 @@ const unlikeLedgers = (evidence: Evidence, watcher: Watcher): readonly string[] 
       (operation) =>
         operation.document.status.phase === 'Running' && operation.document.spec.target.name === machine?.metadata.name,
     );
-    if (machine === undefined || (machine.status.powerState === 'Halted' && !starting))
+    if (machine === undefined || (isNowhere(machine.status.powerState) && !starting))
       broken.push(`placement ${document.metadata.name} holds capacity for a machine that does not run`);
   }
   for (const [ledger, state] of watcher.hostLedgers) {

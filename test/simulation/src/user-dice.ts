@@ -31,9 +31,10 @@ const LATE_NAMES = 3;
 const LATE_SUBNETS = ['10.2.0.0/30', '10.3.0.0/29'] as const;
 const BATCH = 4;
 const SENSIBLE: Readonly<Record<string, readonly string[]>> = {
-  Running: ['pause', 'reboot', 'hard-reboot', 'reboot', 'hard-reboot', 'shutdown', 'hard-shutdown'],
+  Running: ['pause', 'reboot', 'hard-reboot', 'reboot', 'hard-reboot', 'shutdown', 'hard-shutdown', 'suspend'],
   Paused: ['unpause', 'unpause', 'hard-reboot', 'hard-shutdown'],
   Halted: ['start'],
+  Suspended: ['resume', 'resume', 'hard-shutdown'],
 };
 
 interface Named {
@@ -173,7 +174,10 @@ export class UserDice {
       machine,
       (document) => {
         if (edit < 6)
-          return { ...document, spec: { ...document.spec, powerState: random.pick(['Running', 'Halted', 'Paused']) } };
+          return {
+            ...document,
+            spec: { ...document.spec, powerState: random.pick(['Running', 'Halted', 'Paused', 'Suspended']) },
+          };
         if (edit < 8)
           return { ...document, metadata: { ...document.metadata, labels: { turn: `${random.below(100)}` } } };
         return { ...document, spec: { ...document.spec, memory: random.pick(['1Gi', '4Gi', '16Gi']) } };

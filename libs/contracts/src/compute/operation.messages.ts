@@ -14,7 +14,7 @@ export const operationSpec = z.strictObject({
   action: z
     .string()
     .describe(
-      'What to do to a VirtualMachine: start, shutdown, clean-shutdown, hard-shutdown, reboot, clean-reboot, hard-reboot, pause, unpause, or XAPI’s word (clean_shutdown). To an Operation that needs an operator: retry, undo, abandon.',
+      'What to do to a VirtualMachine: start, shutdown, clean-shutdown, hard-shutdown, reboot, clean-reboot, hard-reboot, pause, unpause, suspend, resume, or XAPI’s word (clean_shutdown). To an Operation that needs an operator: retry, undo, abandon.',
     ),
   parameters: z
     .record(z.string(), z.unknown())

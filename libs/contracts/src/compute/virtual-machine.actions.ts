@@ -9,6 +9,8 @@ export const VIRTUAL_MACHINE_ACTIONS = {
   'hard-reboot': 'hard_reboot',
   pause: 'pause',
   unpause: 'unpause',
+  suspend: 'suspend',
+  resume: 'resume',
 } as const;
 export type VirtualMachineAction = keyof typeof VIRTUAL_MACHINE_ACTIONS;
 export type XapiAction = (typeof VIRTUAL_MACHINE_ACTIONS)[VirtualMachineAction];

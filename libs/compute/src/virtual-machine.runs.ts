@@ -1,0 +1,185 @@
+import {
+  eventOf,
+  reportDomainStoppedData,
+  virtualMachineCommands,
+  type HaltReason,
+  type PowerState,
+} from '@xenolith/contracts';
+import { ok, type Command, type NewEvent, type Result } from '@xenolith/kernel';
+import { trusted } from './trusted.js';
+import { blockingOperations, isStarting, takesAway } from './virtual-machine.power.js';
+import { currentOperation, placedRun, powerStateOf, type PresentMachine } from './virtual-machine.state.js';
+import { operationStarted } from './virtual-machine.wish.js';
+
+/** How runs of a machine begin and end, as hosts and the operations that deal with them tell it. None of this is ever refused. */
+
+type Decision = Result<readonly NewEvent[]>;
+
+const NOTHING: Decision = ok([]);
+
+/** Ends an operation that changed nothing, or whose change is there already. */
+export const operationEnded = (
+  machine: PresentMachine,
+  data: { operation: string; outcome: 'succeeded' | 'failed' | 'cancelled'; message: string },
+): readonly NewEvent[] =>
+  currentOperation(machine.own, data.operation) === undefined ? [] : [eventOf('VirtualMachineOperationEnded', data)];
+
+export const nothingChanged = (machine: PresentMachine, operation: string): Decision =>
+  ok(operationEnded(machine, { operation, outcome: 'succeeded', message: '' }));
+
+/** The machine without an operation that ends in this very append. */
+const without = (machine: PresentMachine, operation: string): PresentMachine => ({
+  ...machine,
+  own: { ...machine.own, operations: machine.own.operations.filter((current) => current.operation !== operation) },
+});
+
+/** A run that ended without an operation: Halted, then either another run or the clean-up behind this one. */
+const endOfRun = (
+  machine: PresentMachine,
+  command: Command,
+  end: { incarnation: number; reason: HaltReason; message: string; restart: boolean },
+): readonly NewEvent[] => {
+  const deleting = machine.meta.deletionTimestamp !== undefined;
+  const restart = end.restart && !deleting && blockingOperations(machine).length === 0;
+  const halted = eventOf('VirtualMachineHalted', {
+    incarnation: end.incarnation,
+    reason: end.reason,
+    message: end.message,
+    ...(restart ? {} : { powerState: 'Halted' }),
+  });
+  const action = restart ? 'start' : 'release';
+  // The teardown of a machine that is being deleted gives everything back by itself.
+  return deleting ? [halted] : [halted, operationStarted(machine, command, { action })];
+};
+
+/** A run that its host has lost; `wish`: what was wished of the machine while it had it. */
+export const endOfLostRun = (
+  machine: PresentMachine,
+  command: Command,
+  loss: { incarnation: number; reason: HaltReason; message: string; wish: PowerState },
+): readonly NewEvent[] => {
+  const { wish, ...end } = loss;
+  return endOfRun(machine, command, { ...end, restart: machine.spec.ha.restart !== 'never' && wish !== 'Halted' });
+};
+
+const POLICY_OF = {
+  poweroff: { field: 'onPoweroff', reason: 'guest_poweroff', message: 'the guest powered itself off' },
+  crash: { field: 'onCrash', reason: 'guest_crash', message: 'the guest crashed' },
+  reboot: { field: 'onReboot', reason: 'guest_poweroff', message: 'the guest asked for a reboot' },
+} as const;
+
+interface EndOfGuest {
+  readonly incarnation: number;
+  readonly reason: keyof typeof POLICY_OF;
+}
+
+/** A guest that ended by itself follows its machine's policy. */
+const runEnded = (machine: PresentMachine, command: Command, end: EndOfGuest): readonly NewEvent[] => {
+  const { field, reason, message } = POLICY_OF[end.reason];
+  const policy = machine.spec[field];
+  switch (policy) {
+    case 'preserve':
+      return machine.own.run.phase === 'paused' ? [] : [eventOf('VirtualMachinePaused', {})];
+    case 'restart':
+    case 'destroy': {
+      const { incarnation } = end;
+      return endOfRun(machine, command, { incarnation, reason, message, restart: policy === 'restart' });
+    }
+  }
+};
+
+/** The guest of a run that is only being recorded has ended already: it is acted on with the record. */
+const endedEarly = (
+  machine: PresentMachine,
+  report: { incarnation: number; reason: EndOfGuest['reason']; domid?: number | undefined },
+): Decision => {
+  const { operations, endedEarly: known, incarnation: youngest } = machine.own;
+  const { incarnation, reason, domid } = report;
+  const starting = operations.some(isStarting) && youngest === incarnation;
+  // A restarted guest may do so again, or end; after an end there is no more to say of the run.
+  const open = known?.incarnation !== incarnation || known.domid !== undefined;
+  if (!starting || !open) return NOTHING;
+  const restarted = domid === undefined ? {} : { domid };
+  return ok([eventOf('VirtualMachineEndedEarly', { incarnation, reason, ...restarted })]);
+};
+
+export const decideDomainStopped = (machine: PresentMachine, command: Command): Decision => {
+  const report = trusted(reportDomainStoppedData, command);
+  const { incarnation, reason, host, domid } = report;
+  const run = placedRun(machine.own.run);
+  if (run?.incarnation !== incarnation) return endedEarly(machine, report);
+  if (run.host !== host) return NOTHING;
+  // The host has restarted the guest already.
+  if (domid !== undefined) return domid === run.domid ? NOTHING : ok([eventOf('VirtualMachineRebooted', { domid })]);
+  return ok(runEnded(machine, command, { incarnation, reason }));
+};
+
+/** What follows the record of a run that has begun: the end that overtook it, and the wish that came too late for it. */
+const afterBeginning = (
+  machine: PresentMachine,
+  command: Command,
+  begun: { readonly incarnation: number; readonly domid: number },
+): readonly NewEvent[] => {
+  const early = machine.own.endedEarly;
+  const sameRun = early?.incarnation === begun.incarnation;
+  const deleting = machine.meta.deletionTimestamp !== undefined;
+  if (sameRun && early.domid === undefined && !deleting) return runEnded(machine, command, early);
+  const rebooted = sameRun && early.domid !== undefined && early.domid !== begun.domid;
+  // The wish to be halted came too late to cancel the operation, so it is acted on now.
+  const unwanted = !deleting && machine.spec.powerState === 'Halted' && blockingOperations(machine).length === 0;
+  return [
+    ...(rebooted ? [eventOf('VirtualMachineRebooted', { domid: early.domid })] : []),
+    ...(unwanted ? [operationStarted(machine, command, { action: 'shutdown' })] : []),
+  ];
+};
+
+export const decideStarted = (machine: PresentMachine, command: Command): Decision => {
+  const data = trusted(virtualMachineCommands.RecordVirtualMachineStarted, command);
+  const operation = currentOperation(machine.own, data.operation);
+  if (operation === undefined) return NOTHING;
+  const next = afterBeginning(without(machine, data.operation), command, data);
+  // The saved guest lives again. What ends the machine at once gives its image back as well.
+  const resumed = operation.action === 'resume' && machine.meta.deletionTimestamp === undefined;
+  const cleans = next.some(({ data: { action } }) => action === 'release' || action === 'start');
+  const release = resumed && !cleans ? [operationStarted(machine, command, { action: 'release' })] : [];
+  return ok([eventOf('VirtualMachineStarted', data), ...next, ...release]);
+};
+
+/** A guest that was ended by something stronger while it was being saved leaves an image that nobody wants. */
+export const decideSuspended = (machine: PresentMachine, command: Command): Decision => {
+  const data = trusted(virtualMachineCommands.RecordVirtualMachineSuspended, command);
+  if (currentOperation(machine.own, data.operation) === undefined) return NOTHING;
+  const suspended = eventOf('VirtualMachineSuspended', data);
+  const wanted = placedRun(machine.own.run)?.incarnation === data.incarnation;
+  const deleting = machine.meta.deletionTimestamp !== undefined;
+  return ok(wanted || deleting ? [suspended] : [suspended, operationStarted(machine, command, { action: 'release' })]);
+};
+
+export const decideStopped = (machine: PresentMachine, command: Command): Decision => {
+  const data = trusted(virtualMachineCommands.RecordVirtualMachineStopped, command);
+  const { missed, operations } = machine.own;
+  const run = placedRun(machine.own.run);
+  if (run?.incarnation !== data.incarnation || run.host !== data.host) return NOTHING;
+  if (operations.some(takesAway))
+    return missed?.incarnation === run.incarnation ? NOTHING : ok([eventOf('VirtualMachineMissed', data)]);
+  const { incarnation, reason, message } = data;
+  return ok(endOfLostRun(machine, command, { incarnation, reason, message, wish: machine.spec.powerState }));
+};
+
+/**
+ * What runs is the host's to say. The wish follows as XenServer's one `power_state` does, so that asking for the other state is a change and is acted on; but a
+ * wish that had not been fulfilled before stays what it is.
+ */
+export const decideObserved = (machine: PresentMachine, command: Command): Decision => {
+  const { incarnation, host, domid, state } = trusted(virtualMachineCommands.RecordVirtualMachineObserved, command);
+  const run = placedRun(machine.own.run);
+  if (run?.incarnation !== incarnation || run.host !== host) return NOTHING;
+  // An operation under way records what it does by itself.
+  if (machine.own.operations.length > 0) return NOTHING;
+  const paused = state !== 'running';
+  const changes = paused !== (run.phase === 'paused');
+  if (!changes && run.domid === domid) return NOTHING;
+  const follows = changes && machine.spec.powerState === powerStateOf(run);
+  const wish = follows ? { powerState: paused ? 'Paused' : 'Running' } : {};
+  return ok([eventOf('VirtualMachineObserved', { host, domid, paused, ...wish })]);
+};
