@@ -1,5 +1,6 @@
 import type { ComputeIndexes, HeartbeatMonitor, HostFigures } from '@xenolith/compute';
 import { Gauge, type Registry } from 'prom-client';
+import { showMachines } from './machine-metrics.js';
 
 interface FleetView {
   readonly indexes: ComputeIndexes;
@@ -36,16 +37,37 @@ const countMachines = (registry: Registry, { indexes }: FleetView): void => {
   });
 };
 
-const FIGURES: readonly { readonly name: string; readonly help: string; readonly of: (host: HostFigures) => number }[] =
-  [
-    { name: 'xenolith_host_cpu_load', help: 'Busy share of the hardware threads, 0 to 1.', of: (host) => host.cpuLoad },
-    { name: 'xenolith_host_domains', help: 'Domains on the host, Dom0 left out.', of: (host) => host.domains },
-    {
-      name: 'xenolith_host_free_memory_bytes',
-      help: 'Memory that no domain has.',
-      of: (host) => host.freeMemoryBytes,
-    },
-  ];
+interface Figure {
+  readonly name: string;
+  readonly help: string;
+  /** Undefined: the host did not say. */
+  readonly of: (host: HostFigures) => number | undefined;
+}
+
+const FIGURES: readonly Figure[] = [
+  { name: 'xenolith_host_cpu_load', help: 'Busy share of the hardware threads, 0 to 1.', of: (host) => host.cpuLoad },
+  { name: 'xenolith_host_domains', help: 'Domains on the host, Dom0 left out.', of: (host) => host.domains },
+  {
+    name: 'xenolith_host_free_memory_bytes',
+    help: 'Memory that no domain has.',
+    of: (host) => host.freeMemoryBytes,
+  },
+  {
+    name: 'xenolith_host_control_domain_cpu_cores',
+    help: 'Hardware threads that Dom0 keeps busy.',
+    of: (host) => host.controlDomain?.cpu,
+  },
+  {
+    name: 'xenolith_host_migrations_incoming',
+    help: 'Live migrations to the host.',
+    of: (host) => host.migrations?.incoming,
+  },
+  {
+    name: 'xenolith_host_migrations_outgoing',
+    help: 'Live migrations away from the host.',
+    of: (host) => host.migrations?.outgoing,
+  },
+];
 
 /** Figures of each host as its last heartbeat said; a host that sends none shows none. */
 const showHeartbeats = (registry: Registry, { monitor }: FleetView): void => {
@@ -57,15 +79,24 @@ const showHeartbeats = (registry: Registry, { monitor }: FleetView): void => {
       registers: [registry],
       collect: (): void => {
         gauge.reset();
-        for (const host of monitor.figures()) gauge.set({ host: host.name }, of(host));
+        for (const host of monitor.figures()) {
+          const value = of(host);
+          if (value !== undefined) gauge.set({ host: host.name }, value);
+        }
       },
     });
   }
 };
 
 /** The fleet at `/metrics`: what the indexes hold and what heartbeats say, neither of which is in the log as figures. */
-export const registerFleetMetrics = (registry: Registry, view: FleetView): void => {
+export const registerFleetMetrics = (registry: Registry, view: FleetView, mostMachines: number): void => {
   countHosts(registry, view);
   countMachines(registry, view);
   showHeartbeats(registry, view);
+  const { indexes, monitor } = view;
+  showMachines(registry, {
+    machine: (uid) => indexes.machines.get(uid),
+    figures: () => monitor.figures(),
+    most: mostMachines,
+  });
 };

@@ -17,6 +17,10 @@ await runService({
     const companions = computeCompanions(definition, { bus, clock }, retention);
     await companions.start();
     lifecycle.onStop('companions', () => companions.stop());
-    registerFleetMetrics(metrics.registry, { indexes: definition.computeIndexes, monitor: companions.monitor });
+    registerFleetMetrics(
+      metrics.registry,
+      { indexes: definition.computeIndexes, monitor: companions.monitor },
+      config.METRICS_MACHINES,
+    );
   },
 });
