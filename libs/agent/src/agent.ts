@@ -12,12 +12,14 @@ import {
   type Subscription,
   type Uuid,
 } from '@xenolith/kernel';
-import { allocatableBytesOf, type GuestEnd, type HostEvent, type ProfileName } from '@xenolith/xen';
+import { type GuestEnd, type HostEvent, type ProfileName } from '@xenolith/xen';
 import { Announcer } from './announcer.js';
 import { CommandDesk } from './command-desk.js';
+import { DeviceFaults } from './device-faults.js';
 import { FaultRules } from './fault-rules.js';
 import { Fleet, type HostSlot, type TextPacker } from './fleet.js';
 import { Heartbeats } from './heartbeats.js';
+import { inspectionOf, type HostInspection } from './inspection.js';
 import type { EntryOf, Journal, JournalEntry, RuleList } from './journal.js';
 import { inventoryOf, isDomainCommand } from './messages.js';
 import type { AgentObserver } from './observer.js';
@@ -53,21 +55,6 @@ export interface AgentPorts {
   readonly packer?: TextPacker;
 }
 
-/** A host as it is. */
-export interface HostInspection {
-  readonly name: string;
-  /** Memory that domains can have, overhead included. */
-  readonly allocatableBytes: number;
-  readonly domains: readonly {
-    readonly virtualMachine: Uuid;
-    readonly incarnation: number;
-    readonly domid: number;
-    readonly state: 'running' | 'paused' | 'shutdown';
-    /** Guest memory and overhead. */
-    readonly memoryBytes: number;
-  }[];
-}
-
 /** Names of a fleet: host-0001, host-0002, … */
 export const hostNames = (count: number, prefix = 'host-'): string[] =>
   Array.from({ length: count }, (_, index) => `${prefix}${String(index + 1).padStart(4, '0')}`);
@@ -77,6 +64,7 @@ export class Agent {
   private readonly timers: TimerQueue;
   private readonly fleet: Fleet;
   private readonly faults = new FaultRules();
+  private readonly deviceFaults: DeviceFaults;
   private readonly desk: CommandDesk;
   private readonly outbox: Outbox;
   private readonly observer: AgentObserver;
@@ -100,12 +88,19 @@ export class Agent {
     this.fleet = new Fleet({ clock: ports.clock, timers: this.timers, packer: ports.packer }, (slot, event) =>
       this.onHostEvent(slot, event),
     );
+    this.deviceFaults = new DeviceFaults({
+      fleet: this.fleet,
+      faults: this.faults,
+      keep: (entry) => this.keep(entry),
+      onFired: (rule) => this.announcer.reportFired(rule),
+    });
     this.desk = new CommandDesk({
       fleet: this.fleet,
       faults: this.faults,
       timers: this.timers,
       observer: this.observer,
       keep: (entry) => this.keep(entry),
+      prepare: (slot) => this.deviceFaults.prepare(slot),
       onFired: (rule) => this.announcer.reportFired(rule),
       // As after a break of the line: what was done and not told shows in the inventory.
       onHidden: (host) => {
@@ -134,6 +129,7 @@ export class Agent {
     const slots = this.options.hosts.map((name) => this.fleet.slot(name));
     this.live = true;
     this.fleet.goLive();
+    this.deviceFaults.goLive(this.fleet.all());
     this.desk.goLive();
     await this.serve(slots);
     this.announcer.goLive(this.origin?.at ?? 0);
@@ -182,20 +178,7 @@ export class Agent {
 
   /** What each host really runs, whatever anybody was told. */
   inspect(): readonly HostInspection[] {
-    return [...this.fleet.all()].map((slot) => {
-      const bytes = new Map(this.fleet.domainFigures(slot).map((domain) => [domain.uid, domain.memoryBytes]));
-      return {
-        name: slot.name,
-        allocatableBytes: allocatableBytesOf(this.fleet.profile()),
-        domains: this.fleet.inventory(slot).map(({ uid, incarnation, domid, state }) => ({
-          virtualMachine: uid,
-          incarnation,
-          domid,
-          state,
-          memoryBytes: bytes.get(uid) ?? 0,
-        })),
-      };
-    });
+    return [...this.fleet.all()].map((slot) => inspectionOf(this.fleet, slot));
   }
 
   /** Power loss of a host. */
@@ -245,7 +228,10 @@ export class Agent {
 
   private async setFaultRules(slot: HostSlot, rules: RuleList): Promise<Reply> {
     const entry = this.faults.set(slot.name, rules);
-    if (entry) await this.keep(entry);
+    if (entry === null) return ok({});
+    const kept = this.keep(entry);
+    this.deviceFaults.rulesChanged(slot);
+    await kept;
     return ok({});
   }
 
@@ -256,6 +242,9 @@ export class Agent {
         return;
       case 'guestEnded':
         this.announcer.guestEnded(slot, event);
+        return;
+      case 'faultStruck':
+        this.deviceFaults.struck(slot, event, this.live);
         return;
       case 'crashed':
         if (this.live) this.observer.crashed?.(slot.name);
@@ -301,7 +290,10 @@ export class Agent {
     return [
       ...(this.origin ? [this.origin] : []),
       { k: 'opened', at: this.fleet.now(), bootTimeMs: this.options.bootTimeMs },
-      ...hosts.map((slot): JournalEntry => ({ k: 'host', name: slot.name, state: this.fleet.save(slot) })),
+      ...hosts.map((slot): JournalEntry => {
+        const told = this.deviceFaults.toldTo(slot.name);
+        return { k: 'host', name: slot.name, state: this.fleet.save(slot), ...(told === undefined ? {} : { told }) };
+      }),
       ...this.faults.snapshot(),
       ...this.desk.book.snapshot(),
       ...this.announcer.snapshot(),
@@ -360,11 +352,16 @@ export class Agent {
       case 'rules':
         this.faults.put(entry.host, entry.hash, entry.list);
         return;
+      case 'faults':
+        this.fleet.moveTo(entry.at);
+        this.deviceFaults.recover(entry);
+        return;
       case 'reported':
         this.announcer.recoverReported(entry.id);
         return;
       case 'host':
         this.fleet.restore(entry.name, entry.state);
+        this.deviceFaults.restore(entry.name, entry.told);
         return;
       case 'command':
         this.desk.restore(entry);

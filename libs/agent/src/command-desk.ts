@@ -29,6 +29,8 @@ export interface DeskParts {
   readonly observer: AgentObserver;
   /** Keeps a line; the promise settles when it would survive a crash. */
   readonly keep: (entry: JournalEntry) => Promise<void>;
+  /** A command is about to be taken: the host is told of what else it must know. */
+  readonly prepare: (slot: HostSlot) => void;
   /** Is told of each firing of a fault rule. */
   readonly onFired: (rule: Uuid) => void;
   /** Is told of a host that did what its asker is not told of. */
@@ -137,6 +139,7 @@ export class CommandDesk {
     const { fleet, faults, observer, keep } = this.parts;
     const at = fleet.now();
     const { commandId: id, type, streamId: uid, data, undoes } = message;
+    this.parts.prepare(slot);
     if (undoes !== undefined) this.cancel(undoes, at);
     const strikes = faults.strike(slot.name, { type, id });
     const command = { at, host: slot.name, id, hash, type, uid, data, strikes };
@@ -165,6 +168,7 @@ export class CommandDesk {
     this.parts.timers.at(record.at + delayOf(strikes), () => {
       if (record.stage !== 'held') return;
       if (this.strikeDown(record, strikes)) return;
+      this.parts.prepare(this.parts.fleet.slot(record.host));
       const at = this.parts.fleet.now();
       void this.parts.keep({ k: 'applied', at, id: record.id });
       this.perform(record, at);

@@ -1,5 +1,5 @@
-import { faultRuleSpec, type FaultRuleSpec } from '@xenolith/contracts';
-import { hashOf, randomFrom, type Uuid } from '@xenolith/kernel';
+import { faultRuleSpec, type DeviceEffects, type FaultRuleSpec } from '@xenolith/contracts';
+import { globOf, hashOf, randomFrom, type JsonObject, type Uuid } from '@xenolith/kernel';
 import type { EntryOf, RuleList, Strike } from './journal.js';
 
 interface Rule {
@@ -21,12 +21,6 @@ export interface Fired {
   readonly command: string;
 }
 
-/** `*` is any text, `?` one character. */
-const globOf = (pattern: string): RegExp => {
-  const text = pattern.replace(/[.+^${}()|[\]\\]/g, String.raw`\$&`);
-  return new RegExp(`^${text.replaceAll('*', '.*').replaceAll('?', '.')}$`);
-};
-
 const MS_PER_SECOND = 1000;
 
 const strikeOf = (rule: Rule): Strike => {
@@ -41,6 +35,13 @@ const strikeOf = (rule: Rule): Strike => {
     message: effect.fail?.message ?? 'the fault rule says so',
   };
 };
+
+const isInForce = ({ spec, hosts }: Rule, host: string): boolean =>
+  spec.enabled && (hosts.length === 0 || hosts.some((glob) => glob.test(host)));
+
+/** The effects without those that the rule does not have. */
+const effectsOf = (effects: DeviceEffects): JsonObject =>
+  Object.fromEntries(Object.entries(effects).filter(([, value]) => value !== undefined && value !== false));
 
 /**
  * The fault rules of a fleet. Whether a rule strikes a command depends on the rule's seed and the command's id alone, not on what came before; how often
@@ -78,6 +79,27 @@ export class FaultRules {
     return strikes;
   }
 
+  /** What shall go wrong inside a host, in the words of its model, in the rules' order. */
+  onDevices(host: string): JsonObject[] {
+    return (this.byHost.get(host)?.rules ?? []).flatMap((rule) => {
+      const { match, effect, probability, seed } = rule.spec;
+      if (effect.devices === undefined || !isInForce(rule, host)) return [];
+      const effects = effectsOf(effect.devices);
+      const { virtualMachines: machines, devices } = match;
+      return [{ rule: rule.uid, machines, devices, effects, probability, seed, left: this.left(rule) }];
+    });
+  }
+
+  /** Whether the rule, if the host knows it, has struck as often as it may. */
+  isExhausted(host: string, uid: Uuid): boolean {
+    const rule = this.byHost.get(host)?.rules.find((candidate) => candidate.uid === uid);
+    return rule !== undefined && this.left(rule) === 0;
+  }
+
+  private left({ uid, spec }: Rule): number | null {
+    return spec.count === undefined ? null : Math.max(0, spec.count - this.fired(uid).count);
+  }
+
   /** Counts a firing; the answer is how often the rule has struck. */
   count(rule: Uuid, host: string, command: string): void {
     this.firings.set(rule, { count: this.fired(rule).count + 1, host, command });
@@ -113,9 +135,8 @@ export class FaultRules {
 
   private strikes(rule: Rule, host: string, command: { readonly type: string; readonly id: Uuid }): boolean {
     const { spec } = rule;
-    if (!spec.enabled) return false;
+    if (spec.effect.devices !== undefined || !isInForce(rule, host)) return false;
     if (spec.match.commands.length > 0 && !spec.match.commands.includes(command.type)) return false;
-    if (rule.hosts.length > 0 && !rule.hosts.some((glob) => glob.test(host))) return false;
     if (spec.count !== undefined && this.fired(rule.uid).count >= spec.count) return false;
     return randomFrom(`${spec.seed}/${rule.uid}/${command.id}`).chance(spec.probability);
   }

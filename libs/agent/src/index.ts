@@ -1,4 +1,5 @@
-export { Agent, hostNames, type AgentOptions, type AgentPorts, type HostInspection } from './agent.js';
+export { Agent, hostNames, type AgentOptions, type AgentPorts } from './agent.js';
 export { hostUid, type TextPacker } from './fleet.js';
+export type { HostInspection } from './inspection.js';
 export { journalEntry, MemoryJournal, type Journal, type JournalEntry } from './journal.js';
 export type { AgentObserver } from './observer.js';

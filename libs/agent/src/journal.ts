@@ -65,9 +65,12 @@ export const journalEntry = z.discriminatedUnion('k', [
   z.strictObject({ k: z.literal('answered'), id: z.string(), reply: reply.nullable() }),
   /** The fault rules of a host; the list itself once, then its hash. */
   z.strictObject({ k: z.literal('rules'), host: z.string(), hash: z.string(), list: rules.optional() }),
+  /** A host was told what shall go wrong inside it. */
+  z.strictObject({ k: z.literal('faults'), at, host: z.string(), faults: z.array(json) }),
   z.strictObject({ k: z.literal('reported'), id: z.string() }),
   // The lines below are what a snapshot consists of, beside `born`, `opened` and `rules`.
-  z.strictObject({ k: z.literal('host'), name: z.string(), state: z.string() }),
+  /** `told`: hash of the faults that it was told of. */
+  z.strictObject({ k: z.literal('host'), name: z.string(), state: z.string(), told: z.string().optional() }),
   z.strictObject({
     k: z.literal('command'),
     ...command,

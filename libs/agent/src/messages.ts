@@ -22,6 +22,7 @@ const MS_PER_SECOND = 1000;
 
 const settingsOf = (config: DomainConfig): DomainSettings => ({
   name: config.name,
+  namespace: config.namespace,
   guestType: config.guestType,
   vcpus: config.vcpus,
   maxVcpus: config.maxVcpus,

@@ -125,6 +125,8 @@ const domainSteps = fc.oneof(
         paused: false,
         config: configOf('vm', {
           staticMaxBytes: gibibytes * GIBIBYTE,
+          disks: [{ name: 'root', volume: 'v', sizeBytes: GIBIBYTE, readOnly: false, fencingToken: 1 }],
+          nics: [{ name: 'eth0', port: 'p', mac: '00:16:3e:00:00:01', bridge: 'xenbr0', ips: [] }],
           guest: { os: 'linux', pvDrivers: true, ignoresShutdown: ignores },
         }),
       },
@@ -145,7 +147,7 @@ const domainSteps = fc.oneof(
     .map(({ type, ...data }) => ({ type, data })),
 );
 
-const ruleSteps = fc
+const commandRules = fc
   .record({
     phase: fc.constantFrom('before', 'after'),
     delay: fc.integer({ min: 0, max: 3 }),
@@ -154,13 +156,35 @@ const ruleSteps = fc
     count: fc.integer({ min: 1, max: 3 }),
   })
   .map(({ phase, delay, then, probability, count }) => ({
-    type: 'SetFaultRules' as const,
-    data: {
-      rules: [
-        { uid: 'rule', name: 'rule', spec: { match: { phase }, effect: { delay, ...then }, probability, count } },
-      ],
-    },
+    match: { phase },
+    effect: { delay, ...then },
+    probability,
+    count,
   }));
+
+const deviceRules = fc
+  .record({
+    devices: fc.constantFrom(
+      { dropWatches: 'frontend' },
+      { dropWatches: 'all' },
+      { stallHotplug: true },
+      { failHotplug: 'no such disk' },
+    ),
+    device: fc.constantFrom('root', 'eth*', '*'),
+    probability: fc.constantFrom(0.5, 1),
+    count: fc.constantFrom(1, 3, undefined),
+  })
+  .map(({ devices, device, probability, count }) => ({
+    match: { devices: [device] },
+    effect: { devices },
+    probability,
+    ...(count === undefined ? {} : { count }),
+  }));
+
+const ruleSteps = fc.oneof(commandRules, deviceRules).map((spec) => ({
+  type: 'SetFaultRules' as const,
+  data: { rules: [{ uid: 'rule', name: 'rule', spec }] },
+}));
 
 const anyStep: fc.Arbitrary<Step> = fc.record({
   pauseMs: fc.integer({ min: 0, max: 3_000 }),

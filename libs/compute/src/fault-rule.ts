@@ -1,6 +1,7 @@
 import {
   agentCommands,
   decideObject,
+  deviceEffects,
   eventOf,
   evolveObject,
   faultRuleKind,
@@ -8,6 +9,7 @@ import {
   objectResource,
   recordFaultFiredData,
   timestamp,
+  type DeviceEffects,
   type FaultRuleEvent,
   type FaultRuleSpec,
   type ObjectRules,
@@ -66,15 +68,47 @@ const STRIKEABLE: readonly string[] = Object.keys(agentCommands);
 const exhausted = (spec: FaultRuleSpec, own: FaultRuleOwn): boolean =>
   spec.count !== undefined && own.fired >= spec.count;
 
-const causesOf = (spec: FaultRuleSpec): readonly { field: string; reason: string; message: string }[] => {
-  const { delay, fail, timeout, crashHost } = spec.effect;
+interface Cause {
+  readonly field: string;
+  readonly reason: string;
+  readonly message: string;
+}
+
+const forbidden = (field: string, message: string): Cause => ({ field, reason: 'FieldValueForbidden', message });
+
+/** A rule about devices says nothing of commands. */
+const deviceCausesOf = ({ match, effect }: FaultRuleSpec, devices: DeviceEffects): readonly Cause[] => {
+  const { delay, fail, timeout, crashHost } = effect;
+  if (!Object.values(devices).some((value) => value !== undefined && value !== false))
+    return [
+      {
+        field: 'spec.effect.devices',
+        reason: 'FieldValueRequired',
+        message: `say what goes wrong: ${Object.keys(deviceEffects.shape).join(', ')}`,
+      },
+    ];
+  if (devices.stallHotplug && devices.failHotplug !== undefined)
+    return [
+      forbidden('spec.effect.devices.failHotplug', 'a script that never ends does not fail: give one of the two'),
+    ];
+  const mixed = 'a rule strikes commands or devices, not both: make two rules';
+  if (delay !== undefined || fail !== undefined || timeout || crashHost)
+    return [forbidden('spec.effect.devices', mixed)];
+  return match.commands.length > 0 ? [forbidden('spec.match.commands', mixed)] : [];
+};
+
+const causesOf = (spec: FaultRuleSpec): readonly Cause[] => {
+  const { delay, fail, timeout, crashHost, devices } = spec.effect;
+  if (devices !== undefined) return deviceCausesOf(spec, devices);
+  if (spec.match.virtualMachines.length + spec.match.devices.length > 0)
+    return [forbidden('spec.match', 'virtualMachines and devices choose what effect.devices strikes: give one')];
   const ends = [fail !== undefined, timeout, crashHost].filter(Boolean).length;
   if (ends === 0 && delay === undefined)
     return [
       {
         field: 'spec.effect',
         reason: 'FieldValueRequired',
-        message: 'say what happens: delay, fail, timeout or crashHost',
+        message: 'say what happens: delay, fail, timeout, crashHost or devices',
       },
     ];
   const unknown = spec.match.commands.find((command) => !STRIKEABLE.includes(command));

@@ -1,4 +1,4 @@
-import { HEARTBEAT_TIMEOUT_MS } from '@xenolith/contracts';
+import { faultRuleSpec, HEARTBEAT_TIMEOUT_MS } from '@xenolith/contracts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { hostUidOf, machineUid, metadata, Platform } from './platform.spec-fixture.js';
 
@@ -182,13 +182,7 @@ describe('fault rules', () => {
     await platform.accepted('ChangeFaultRule', machineUid('rule'), {
       intent: 'create',
       metadata: { ...metadata('slow'), namespace: undefined },
-      spec: {
-        match: { commands: ['StartDomain'], hosts: [], phase: 'before' },
-        effect: { delay: 1, timeout: false, crashHost: false },
-        probability: 1,
-        seed: 0,
-        enabled: true,
-      },
+      spec: faultRuleSpec.parse({ match: { commands: ['StartDomain'] }, effect: { delay: 1 } }),
     });
     await platform.register('host-2');
     await platform.clock.advance(1_000);

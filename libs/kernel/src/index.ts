@@ -2,6 +2,7 @@ export * from './assert.js';
 export * from './clock.js';
 export * from './decider.js';
 export * from './event-log.js';
+export * from './glob.js';
 export * from './ids.js';
 export * from './json.js';
 export * from './memory-overhead.js';

@@ -1,4 +1,5 @@
 import type { GuestType, Result, Uuid } from '@xenolith/kernel';
+import type { DeviceFault } from './device-fault.js';
 import type { ProfileName } from './hardware-profile.js';
 import type { HostState } from './host/host-state.js';
 import type { ToolName } from './host/tools.js';
@@ -23,6 +24,8 @@ export interface NicSettings {
 /** What the host must know of a guest to run it. */
 export interface DomainSettings {
   readonly name: string;
+  /** Absent: `default`. */
+  readonly namespace?: string;
   readonly guestType: GuestType;
   /** On line at boot; more, up to `maxVcpus`, may follow. */
   readonly vcpus: number;
@@ -80,6 +83,8 @@ export type HostInput =
   | ({ readonly do: 'change'; readonly change: DomainChange } & OnDomain)
   /** The guest does this by itself. */
   | { readonly do: 'guestEnds'; readonly uid: Uuid; readonly reason: GuestEnd }
+  /** From now on these faults are in force and no others. */
+  | { readonly do: 'setFaults'; readonly faults: readonly DeviceFault[] }
   /** Power loss: every domain is lost and the host boots again. */
   | { readonly do: 'crash' };
 
@@ -105,6 +110,8 @@ export type HostEvent =
       readonly reason: GuestEnd;
       readonly domid?: number;
     }
+  /** `what`: the effect and the device, such as `failHotplug web-1/eth0`. */
+  | { readonly type: 'faultStruck'; readonly at: number; readonly rule: Uuid; readonly what: string }
   | { readonly type: 'crashed'; readonly at: number }
   | { readonly type: 'booted'; readonly at: number };
 

@@ -1,3 +1,4 @@
+export type { DeviceEffects, DeviceFault } from './device-fault.js';
 export * from './hardware-profile.js';
 export * from './host-model.js';
 export { timingFor, type HostTiming } from './host-timing.js';

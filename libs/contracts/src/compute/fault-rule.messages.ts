@@ -2,6 +2,30 @@ import { z } from 'zod';
 import type { EventOf } from '../messages.js';
 import { conditions, defineKind } from '../resource.js';
 
+/** Which watches of a device are lost: of the guest's driver, of the back-end's (the bus that finds new devices included), of the toolstack, or all. */
+export const WATCHERS = ['frontend', 'backend', 'toolstack', 'all'] as const;
+
+/** What goes wrong inside a host, with the devices of its virtual machines. */
+export const deviceEffects = z.strictObject({
+  dropWatches: z
+    .enum(WATCHERS)
+    .optional()
+    .describe(
+      'Lose the xenstore watch events of these devices that this end waits for. A driver looks again after 10 s; the toolstack gives the device up after 10 s.',
+    ),
+  stallHotplug: z
+    .boolean()
+    .default(false)
+    .describe('The hot-plug script that attaches the device never ends; the toolstack kills it after 40 s.'),
+  failHotplug: z
+    .string()
+    .min(1)
+    .max(1024)
+    .optional()
+    .describe('The hot-plug script that attaches the device fails with these words.'),
+});
+export type DeviceEffects = z.infer<typeof deviceEffects>;
+
 export const faultRuleSpec = z.strictObject({
   match: z
     .strictObject({
@@ -10,13 +34,23 @@ export const faultRuleSpec = z.strictObject({
         .default([])
         .describe('Agent commands that the rule strikes, such as StartDomain; empty: all.'),
       hosts: z.array(z.string()).default([]).describe('Names of hosts, "*" and "?" as wild cards; empty: all.'),
+      virtualMachines: z
+        .array(z.string())
+        .default([])
+        .describe(
+          'For effects on devices: names of virtual machines, or namespace/name, "*" and "?" as wild cards; empty: all.',
+        ),
+      devices: z
+        .array(z.string())
+        .default([])
+        .describe('For effects on devices: names of disks and NICs, "*" and "?" as wild cards; empty: all.'),
       phase: z
         .enum(['before', 'after'])
         .default('before')
         .describe('Before the command takes effect, or after it did and before its answer.'),
     })
     .prefault({})
-    .describe('Which commands the rule is about; what is left out matches all.'),
+    .describe('Which commands or devices the rule is about; what is left out matches all.'),
   effect: z
     .strictObject({
       delay: z.number().min(0).max(3600).optional().describe('Seconds to wait.'),
@@ -29,9 +63,17 @@ export const faultRuleSpec = z.strictObject({
         .describe('Refuse the command.'),
       timeout: z.boolean().default(false).describe('Never answer.'),
       crashHost: z.boolean().default(false).describe('Crash the host: every domain is lost, and it boots again.'),
+      devices: deviceEffects
+        .optional()
+        .describe('Instead of all these: what goes wrong with devices inside the host, whatever commands it gets.'),
     })
     .describe('What happens; a delay comes first.'),
-  probability: z.number().min(0).max(1).default(1).describe('Chance that the rule strikes a matching command.'),
+  probability: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(1)
+    .describe('Chance that the rule strikes a matching command, script, watch event or device.'),
   count: z.number().int().min(1).optional().describe('How often it strikes at most; absent: without limit.'),
   seed: z.number().int().default(0).describe('Seed of the dice.'),
   enabled: z.boolean().default(true).describe('False lets the rule rest without losing its count.'),
@@ -42,7 +84,10 @@ export const faultRuleStatus = z.looseObject({
   fired: z.number().int().describe('How often the rule has struck.'),
   lastFired: z.string().optional().describe('When it last struck.'),
   lastHost: z.string().optional().describe('The host that it last struck.'),
-  lastCommand: z.string().optional().describe('The agent command that it last struck.'),
+  lastCommand: z
+    .string()
+    .optional()
+    .describe('The agent command that it last struck, or the effect and the device, such as "failHotplug web-1/eth0".'),
   conditions,
 });
 
@@ -56,7 +101,8 @@ export const faultRuleKind = defineKind({
   categories: ['xen'],
   namespaced: false,
   service: 'compute',
-  description: 'Delays, refusals, silence and crashes on demand: which agent commands, on which hosts, how often.',
+  description:
+    'Delays, refusals, silence, crashes and broken devices on demand: which agent commands or devices, on which hosts, how often.',
   spec: faultRuleSpec,
   status: faultRuleStatus,
   columns: [

@@ -141,7 +141,7 @@ export const giveUp = (host: Host, uid: Uuid, ticket: string, timeoutMs: number)
 };
 
 /** Applies a command to one of the host's machines. */
-export const applyCommand = (host: Host, input: Exclude<HostInput, { do: 'crash' }>): void => {
+export const applyCommand = (host: Host, input: Exclude<HostInput, { do: 'crash' | 'setFaults' }>): void => {
   switch (input.do) {
     case 'start':
       start(host, input);

@@ -13,12 +13,14 @@ import {
   removeDevice,
   runHotplug,
   XENBUS,
+  XENBUS_RETRY_US,
   type BackendView,
   type BackendWake,
   type Device,
   type DeviceTaskStep,
   type DeviceTaskWake,
   type FrontendWake,
+  type HotplugFault,
   type HotplugHost,
   type Queue,
   type RingRequest,
@@ -28,7 +30,15 @@ import {
 import type { Outcome } from '../outcome.js';
 import { plan } from './agenda.js';
 import { controlDomainCpus } from './control-domain.js';
-import { deviceNamed, type Host, type Machine, type MachineDevice, type Watcher } from './host-state.js';
+import { losesWatch, struckBy, type Target } from './faults.js';
+import {
+  deviceNamed,
+  type DriverEnd,
+  type Host,
+  type Machine,
+  type MachineDevice,
+  type Watcher,
+} from './host-state.js';
 import { deviceNodes, diskOf, volumeNumbers, volumePath } from './machine-devices.js';
 import { transact, unwatch, viewOf, watch } from './store-access.js';
 
@@ -80,10 +90,17 @@ const performTask = (host: Host, machine: Machine, device: MachineDevice, step: 
         break;
       }
       case 'killHotplug':
+        device.complaint ??= killed(device);
         device.script = null;
         break;
     }
+  if (step.task.phase === 'done' && step.task.rc !== 0)
+    device.complaint ??= `unable to ${step.task.action} device with path ${backendOf(device.device)}`;
 };
+
+/** libxl's words for a script that it ends (tools/libs/light/libxl_aoutils.c, `async_exec_timeout`). */
+const killed = ({ script }: MachineDevice): string =>
+  `killing execution of ${script?.run.script ?? 'a script'} ${script?.run.args[0] ?? ''} because of timeout`;
 
 const toolView = (host: Host) => viewOf(host.xenstore, 0);
 
@@ -103,12 +120,22 @@ export const wakeTask = (host: Host, machine: Machine, device: MachineDevice, wa
   performTask(host, machine, device, deviceTaskStep(device.task, wake, toolView(host), host.state.nowUs));
 };
 
+/** What goes wrong with the script that attaches the device; null: nothing. A rule strikes a run once, when it would end. */
+const scriptFault = (host: Host, machine: Machine, device: MachineDevice): HotplugFault | null => {
+  if (host.state.faults.length === 0 || device.task?.action !== 'add') return null;
+  const target: Target = { machine, device: device.name, what: `script/${device.scripts}` };
+  if (struckBy(host, target, 'stallHotplug')) return { fault: 'stall' };
+  const fails = struckBy(host, target, 'failHotplug');
+  return fails === null ? null : { fault: 'fail', message: fails.effects.failHotplug ?? '' };
+};
+
 /** The script came to its end. */
 export const endScript = (host: Host, machine: Machine, device: MachineDevice, number: number): void => {
   if (device.script?.number !== number) return;
-  const result = runHotplug(device.script.run, hotplugHost(host, machine));
-  device.script = null;
+  const result = runHotplug(device.script.run, hotplugHost(host, machine), scriptFault(host, machine, device));
+  // One that hangs stays, until the toolstack kills it.
   if (result === null) return;
+  device.script = null;
   transact(host, 0, result.operations);
   wakeTask(host, machine, device, { why: 'scriptEnded', exit: result.exit });
 };
@@ -212,10 +239,18 @@ const setBackWatches = (host: Host, machine: Machine, device: MachineDevice, set
     set(host, device.device.backendDomid, path, tokenOf('back', machine, device, token));
 };
 
+const isNew = (host: Host, device: MachineDevice): boolean =>
+  device.back === null && toolView(host).read(`${backendOf(device.device)}/state`) === String(XENBUS.initialising);
+
 /** The serving domain's bus finds a new directory: the driver takes the device up. */
 export const probeBack = (host: Host, machine: Machine, device: MachineDevice): void => {
-  if (device.back !== null) return;
-  if (toolView(host).read(`${backendOf(device.device)}/state`) !== String(XENBUS.initialising)) return;
+  if (!isNew(host, device)) return;
+  if (losesWatch(host, machine, device.name, { who: 'back', why: 'bus' }))
+    lookAgainLater(host, machine, device, 'back');
+  else takeUp(host, machine, device);
+};
+
+const takeUp = (host: Host, machine: Machine, device: MachineDevice): void => {
   const driver = device.kind === 'disk' ? 'blkback' : 'netback';
   device.back = createBackend(driver, device.device, controlDomainCpus(host));
   setBackWatches(host, machine, device, watch);
@@ -284,11 +319,45 @@ export const deviceWatchOf = (token: string): DeviceWatch | null => {
   return { who, domid: Number(domid), name: name ?? '', why: why ?? '' };
 };
 
+/** Linux looks only when a watch fires; here the end that lost one looks again after `XENBUS_RETRY_US`, so that it is late and not lost. */
+const lookAgainLater = (host: Host, machine: Machine, device: MachineDevice, end: DriverEnd): void => {
+  if (device.retries[end] !== undefined) return;
+  const dueUs = host.state.nowUs + XENBUS_RETRY_US;
+  device.retries[end] = dueUs;
+  const { uid, domid } = machine;
+  plan(host.state.agenda, dueUs, { do: 'retry', uid, domid, device: device.name, end, dueUs });
+};
+
+/** An end that lost a watch looks at all that it waits for. */
+export const retryEnd = (
+  host: Host,
+  machine: Machine,
+  { device: name, end, dueUs }: { readonly device: string; readonly end: DriverEnd; readonly dueUs: number },
+): void => {
+  const device = deviceNamed(machine, name);
+  if (device?.retries[end] !== dueUs) return;
+  Reflect.deleteProperty(device.retries, end);
+  if (end === 'back' && isNew(host, device)) takeUp(host, machine, device);
+  else if (end === 'back') wakeBack(host, machine, device, { why: 'retry' });
+  // A guest that does not run looks again when it does.
+  else if (!machine.paused && machine.phase === 'up') wakeFront(host, machine, device, { why: 'retry' });
+};
+
+/** The domain ends: back-ends that missed that their devices went let go of what they hold of it. */
+export const letDevicesGo = (host: Host, machine: Machine): void => {
+  for (const device of machine.devices)
+    if (device.back?.registered === true) wakeBack(host, machine, device, { why: 'retry' });
+};
+
 /** A watch of a device's fired. A guest that does not run hears nothing; it looks again when it does. */
 export const deviceWatchFired = (host: Host, machine: Machine, heard: DeviceWatch): void => {
   const device = deviceNamed(machine, heard.name);
   if (!device) return;
   const token = heard.why as WatchToken;
+  if (losesWatch(host, machine, device.name, heard)) {
+    if (heard.who !== 'tool') lookAgainLater(host, machine, device, heard.who);
+    return;
+  }
   switch (heard.who) {
     case 'tool':
       wakeTask(host, machine, device, { why: 'watch' });
@@ -305,6 +374,5 @@ export const deviceWatchFired = (host: Host, machine: Machine, heard: DeviceWatc
 /** Why adding failed, in the script's words where it left some. */
 export const failureOf = (host: Host, device: MachineDevice): string => {
   const words = toolView(host).read(`${backendOf(device.device)}/hotplug-error`);
-  const timedOut = device.task?.rc === -9;
-  return words ?? (timedOut ? 'it did not come up in time' : `libxl error ${device.task?.rc ?? 0}`);
+  return words ?? device.complaint ?? `libxl error ${device.task?.rc ?? 0}`;
 };

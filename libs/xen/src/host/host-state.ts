@@ -1,5 +1,6 @@
 import { uuidFrom, type Uuid } from '@xenolith/kernel';
 import type { BackendEnd, Device, DeviceTask, FrontendEnd, HotplugRun, XenbusState } from '../devices/index.js';
+import type { DeviceFault } from '../device-fault.js';
 import type { ProfileName } from '../hardware-profile.js';
 import type { DomainSettings, GuestEnd, HostEvent, HostInput, Ticket } from '../host-model.js';
 import type { HostTiming } from '../host-timing.js';
@@ -35,6 +36,8 @@ export interface HostState {
   byDomid: Record<number, Uuid>;
   /** The youngest run of each machine that ended here: it and older ones never start again. */
   ended: Record<Uuid, number>;
+  /** In force; a boot does not end them. */
+  faults: DeviceFault[];
   /** CPU time up to `sinceUs`, and what the vCPUs get from then on. */
   cpu: CpuAccount;
 }
@@ -103,7 +106,14 @@ export interface MachineDevice {
   front: FrontendEnd | null;
   /** Grant handles by which the back-end holds the rings. */
   mappings: number[];
+  /** Ends that a lost watch left behind: when they look again by themselves. */
+  retries: { back?: number; front?: number };
+  /** What libxl logged when it gave the device up; null: it did not. */
+  complaint: string | null;
 }
+
+/** An end of a device with a driver. */
+export type DriverEnd = keyof MachineDevice['retries'];
 
 /** Somebody waits for the machine to be up (`start`, `reboot`) or gone (`end`). */
 export interface Waiting {
@@ -130,6 +140,14 @@ export type HostTask =
       readonly uid: Uuid;
       readonly domid: number;
       readonly device: string;
+      readonly dueUs: number;
+    }
+  | {
+      readonly do: 'retry';
+      readonly uid: Uuid;
+      readonly domid: number;
+      readonly device: string;
+      readonly end: DriverEnd;
       readonly dueUs: number;
     }
   | { readonly do: 'guest'; readonly uid: Uuid; readonly domid: number; readonly dueUs: number }

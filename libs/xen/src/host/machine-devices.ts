@@ -92,6 +92,8 @@ const newDevice = (name: string, kind: MachineDevice['kind'], device: Device): M
   back: null,
   front: null,
   mappings: [],
+  retries: {},
+  complaint: null,
 });
 
 /** The devices of a machine's domain, before anything was done for them. */

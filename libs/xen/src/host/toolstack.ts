@@ -5,7 +5,7 @@ import { MAXMEM_SLACK_BYTES, PAGE_BYTES, parseCpuSet } from '../hypervisor/index
 import type { Errno } from '../outcome.js';
 import { plan } from './agenda.js';
 import { accountCpu } from './cpu-account.js';
-import { beginAdd, beginRemove, failureOf } from './device-control.js';
+import { beginAdd, beginRemove, failureOf, letDevicesGo } from './device-control.js';
 import { devicesOf } from './machine-devices.js';
 import { askToStop, makeHome, removeHome } from './domain-store.js';
 import { pauseGuest, resumeGuest, type GuestWatcher } from './guest-life.js';
@@ -213,6 +213,7 @@ const buildAgain = (host: Host, machine: Machine): void => {
 /** The last of the domain. A machine that is to run again gets its next domain at once, as the memory is there now. */
 export const domainDestroyed = (host: Host, machine: Machine): void => {
   const { domid } = machine;
+  letDevicesGo(host, machine);
   host.hypervisor.domains.destroy(domid, host.state.nowUs);
   removeHome(host, machine);
   Reflect.deleteProperty(host.state.byDomid, domid);

@@ -4,6 +4,7 @@ import {
   allocatableBytesOf,
   HARDWARE_PROFILES,
   timingFor,
+  type DeviceEffects,
   type DomainSettings,
   type GuestEnd,
   type HostEvent,
@@ -169,6 +170,20 @@ describe('a Xen host', () => {
     onReboot: onEnd,
     onCrash: onEnd,
   });
+  const anyFaults = fc
+    .record({
+      effects: fc.constantFrom<DeviceEffects>(
+        { dropWatches: 'all' },
+        { dropWatches: 'frontend' },
+        { dropWatches: 'backend' },
+        { stallHotplug: true },
+        { failHotplug: 'no' },
+      ),
+      devices: fc.constantFrom([], ['root'], ['eth*']),
+      probability: fc.constantFrom(0.3, 1),
+      left: fc.constantFrom(null, 0, 2),
+    })
+    .map((fault): HostInput => ({ do: 'setFaults', faults: [{ rule: 'rule', seed: 0, machines: [], ...fault }] }));
   const anyInput: fc.Arbitrary<HostInput> = fc.oneof(
     fc.record({ ...on, of: anySettings, paused: fc.boolean() }).map(({ of, ...rest }) => ({
       do: 'start' as const,
@@ -183,6 +198,7 @@ describe('a Xen host', () => {
       reason: fc.constantFrom<GuestEnd>('poweroff', 'reboot', 'crash'),
     }),
     fc.constant<HostInput>({ do: 'crash' }),
+    anyFaults,
   );
   // A ticket is one command's own: two equal ones would be two answers to one.
   const anyRun = fc

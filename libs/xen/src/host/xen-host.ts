@@ -7,8 +7,9 @@ import { emptyAgenda, nextDueUs, takeDue } from './agenda.js';
 import { applyCommand, giveUp } from './commands.js';
 import { freshLayers, layersOf } from './control-domain.js';
 import { cpuFigures, cpusUsed, settleCpu } from './cpu-account.js';
-import { deviceWatchFired, deviceWatchOf, endScript, probeBack, wakeTask } from './device-control.js';
+import { deviceWatchFired, deviceWatchOf, endScript, probeBack, retryEnd, wakeTask } from './device-control.js';
 import { CONTROL_TOKEN } from './domain-store.js';
+import { setFaults } from './faults.js';
 import { BALLOON_TOKEN, balloonsMove, CPU_TOKEN, obeyResources } from './guest-resources.js';
 import { deviceConnected, guestStep, lookForRequest } from './guest-life.js';
 import {
@@ -86,6 +87,13 @@ const deviceTimerEnds = (host: Host, task: HostTask & { do: 'deviceTimer' }): vo
   lookAround(host, machine);
 };
 
+const endRetries = (host: Host, task: HostTask & { do: 'retry' }): void => {
+  const machine = machineOf(host, task.uid, task.domid);
+  if (!machine) return;
+  retryEnd(host, machine, task);
+  lookAround(host, machine);
+};
+
 const perform = (host: Host, task: HostTask): void => {
   switch (task.do) {
     case 'watch':
@@ -96,6 +104,9 @@ const perform = (host: Host, task: HostTask): void => {
       return;
     case 'deviceTimer':
       deviceTimerEnds(host, task);
+      return;
+    case 'retry':
+      endRetries(host, task);
       return;
     case 'giveUp':
       giveUp(host, task.uid, task.ticket, task.timeoutMs);
@@ -136,6 +147,10 @@ const stillApplies = (host: Host, task: HostTask): boolean => {
     case 'deviceTimer': {
       const machine = machineOf(host, task.uid, task.domid);
       return machine !== null && deviceNamed(machine, task.device)?.task?.dueUs === task.dueUs;
+    }
+    case 'retry': {
+      const machine = machineOf(host, task.uid, task.domid);
+      return machine !== null && deviceNamed(machine, task.device)?.retries[task.end] === task.dueUs;
     }
     case 'giveUp':
       return host.state.machines[task.uid]?.waiting.some(({ ticket }) => ticket === task.ticket) ?? false;
@@ -209,11 +224,12 @@ const crash = (host: Host): void => {
 
 const applyInput = (host: Host, input: HostInput): void => {
   if (input.do === 'crash') crash(host);
+  else if (input.do === 'setFaults') setFaults(host, input.faults);
   else if (host.state.upAtUs === null) applyCommand(host, input);
   else if (input.do !== 'guestEnds') keepForLater(host, input);
 };
 
-const keepForLater = (host: Host, input: Exclude<HostInput, { do: 'crash' | 'guestEnds' }>): void => {
+const keepForLater = (host: Host, input: Exclude<HostInput, { do: 'crash' | 'guestEnds' | 'setFaults' }>): void => {
   const { waiting, name } = host.state;
   if (waiting.length >= WAITING_WHILE_DOWN) {
     const message = `${name} crashed and boots again; ${waiting.length} commands wait for it already`;
@@ -294,6 +310,7 @@ export const xenHostModel = (timing: HostTiming): HostModel => {
         machines: {},
         byDomid: {},
         ended: {},
+        faults: [],
         cpu: { sinceUs: at * US_PER_MS, stale: true, domains: {} },
       };
       settleCpu(hostOf(state));

@@ -1,0 +1,34 @@
+import type { Uuid } from '@xenolith/kernel';
+import { allocatableBytesOf } from '@xenolith/xen';
+import type { Fleet, HostSlot } from './fleet.js';
+
+/** A host as it is. */
+export interface HostInspection {
+  readonly name: string;
+  /** Memory that domains can have, overhead included. */
+  readonly allocatableBytes: number;
+  readonly domains: readonly {
+    readonly virtualMachine: Uuid;
+    readonly incarnation: number;
+    readonly domid: number;
+    readonly state: 'running' | 'paused' | 'shutdown';
+    /** Guest memory and overhead. */
+    readonly memoryBytes: number;
+  }[];
+}
+
+/** What the host really runs, whatever anybody was told. */
+export const inspectionOf = (fleet: Fleet, slot: HostSlot): HostInspection => {
+  const bytes = new Map(fleet.domainFigures(slot).map((domain) => [domain.uid, domain.memoryBytes]));
+  return {
+    name: slot.name,
+    allocatableBytes: allocatableBytesOf(fleet.profile()),
+    domains: fleet.inventory(slot).map(({ uid, incarnation, domid, state }) => ({
+      virtualMachine: uid,
+      incarnation,
+      domid,
+      state,
+      memoryBytes: bytes.get(uid) ?? 0,
+    })),
+  };
+};

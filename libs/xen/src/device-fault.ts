@@ -1,0 +1,25 @@
+import type { Uuid } from '@xenolith/kernel';
+
+/** What goes wrong with a device. */
+export interface DeviceEffects {
+  /** Events of watches are lost: of the guest's driver, of the back-end's, of the toolstack, or of all. */
+  readonly dropWatches?: 'frontend' | 'backend' | 'toolstack' | 'all';
+  /** The script that attaches it never ends. */
+  readonly stallHotplug?: true;
+  /** The script that attaches it fails with these words. */
+  readonly failHotplug?: string;
+}
+
+/** Something that shall go wrong with devices of this host, until another list comes. */
+export interface DeviceFault {
+  readonly rule: Uuid;
+  /** Names of machines, or namespace/name; `*` and `?` are wild cards; empty: all. */
+  readonly machines: readonly string[];
+  /** Names of disks and interfaces, likewise. */
+  readonly devices: readonly string[];
+  readonly effects: DeviceEffects;
+  readonly probability: number;
+  readonly seed: number;
+  /** How often it may strike yet; null: without limit. */
+  readonly left: number | null;
+}
