@@ -1,9 +1,9 @@
 import { agentSubject } from '@xenolith/contracts';
 import {
   hashOf,
+  rootCommand,
   uuidFrom,
   type Clock,
-  type CommandMessage,
   type JsonObject,
   type MessageBus,
   type Uuid,
@@ -104,17 +104,9 @@ export class FaultRulePusher {
     const [rules, wanted, now] = [this.rules(), this.wanted(host.bootId), this.ports.clock.now()];
     this.sent += 1;
     const commandId = uuidFrom('fault-rules', uid, wanted, now, this.sent);
-    const message: CommandMessage = {
-      commandId,
-      type: 'SetFaultRules',
-      streamId: uid,
-      data: { rules },
-      actor: 'system:compute',
-      correlationId: commandId,
-      causationId: commandId,
-      at: now,
-    };
-    const subject = agentSubject(host.name, 'SetFaultRules');
+    const type = 'SetFaultRules';
+    const message = rootCommand({ commandId, type, streamId: uid, data: { rules }, actor: 'system:compute', at: now });
+    const subject = agentSubject(host.name, type);
     const reply = await this.ports.bus.request(subject, message, { timeoutMs: PUSH_MS });
     if (reply.ok) this.taken.set(uid, wanted);
     return reply.ok;

@@ -7,9 +7,9 @@ import {
   type Heartbeat,
 } from '@xenolith/contracts';
 import {
+  rootCommand,
   uuidFrom,
   type Clock,
-  type CommandMessage,
   type JsonObject,
   type MessageBus,
   type Subscription,
@@ -154,16 +154,7 @@ export class HeartbeatMonitor {
     if (now - watched.toldAt < REPEAT_MS) return;
     watched.toldAt = now;
     const commandId = uuidFrom('heartbeat', host, type, now);
-    const message: CommandMessage = {
-      commandId,
-      type,
-      streamId: host,
-      data,
-      actor: 'system:compute',
-      correlationId: commandId,
-      causationId: commandId,
-      at: now,
-    };
+    const message = rootCommand({ commandId, type, streamId: host, data, actor: 'system:compute', at: now });
     // Whether it arrived shows in the index; until it does, the next look sends it again.
     this.ports.bus.request(commandSubject('compute', type), message, { timeoutMs: COMMAND_MS }).catch(() => undefined);
   }

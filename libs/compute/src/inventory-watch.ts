@@ -1,12 +1,5 @@
 import { agentSubject, commandSubject, inventoryAnswer, type Heartbeat } from '@xenolith/contracts';
-import {
-  uuidFrom,
-  type Clock,
-  type CommandMessage,
-  type JsonObject,
-  type MessageBus,
-  type Uuid,
-} from '@xenolith/kernel';
+import { rootCommand, uuidFrom, type Clock, type JsonObject, type MessageBus, type Uuid } from '@xenolith/kernel';
 import type { HostIndex, IndexedHost } from './host.index.js';
 import { inventoryDifference } from './inventory.js';
 import type { IndexedMachine, VirtualMachineIndex } from './virtual-machine.index.js';
@@ -116,16 +109,7 @@ export class InventoryWatch {
     const at = this.ports.clock.now();
     this.asked += 1;
     const commandId = uuidFrom('inventory', host, type, at, this.asked);
-    const message: CommandMessage = {
-      commandId,
-      type,
-      streamId: host,
-      data,
-      actor: 'system:compute',
-      correlationId: commandId,
-      causationId: commandId,
-      at,
-    };
+    const message = rootCommand({ commandId, type, streamId: host, data, actor: 'system:compute', at });
     return this.ports.bus.request(subject, message, { timeoutMs });
   }
 }

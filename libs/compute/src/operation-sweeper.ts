@@ -1,5 +1,5 @@
 import { commandSubject } from '@xenolith/contracts';
-import { BusFault, uuidFrom, type Clock, type CommandMessage, type MessageBus, type Uuid } from '@xenolith/kernel';
+import { BusFault, rootCommand, uuidFrom, type Clock, type MessageBus, type Uuid } from '@xenolith/kernel';
 import type { FinishedOperations } from './finished-operations.index.js';
 
 /** How long finished operations can be looked at. */
@@ -92,17 +92,9 @@ export class OperationSweeper {
   private async remove(uid: Uuid): Promise<void> {
     const at = this.ports.clock.now();
     const commandId = uuidFrom(uid, 'sweep', at);
-    const message: CommandMessage = {
-      commandId,
-      type: 'RemoveOperation',
-      streamId: uid,
-      data: {},
-      actor: 'system:compute',
-      correlationId: commandId,
-      causationId: commandId,
-      at,
-    };
-    await this.ports.bus.request(commandSubject('compute', message.type), message, { timeoutMs: COMMAND_MS });
+    const type = 'RemoveOperation';
+    const message = rootCommand({ commandId, type, streamId: uid, data: {}, actor: 'system:compute', at });
+    await this.ports.bus.request(commandSubject('compute', type), message, { timeoutMs: COMMAND_MS });
   }
 
   /** Operations whose own timer is due no later than here need nobody to look. */

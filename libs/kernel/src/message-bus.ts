@@ -26,6 +26,13 @@ export interface CommandMessage {
   readonly traceparent?: string;
 }
 
+/** A command that nothing else caused: it begins a chain of causes of its own. */
+export const rootCommand = (command: Omit<CommandMessage, 'correlationId' | 'causationId'>): CommandMessage => ({
+  ...command,
+  correlationId: command.commandId,
+  causationId: command.commandId,
+});
+
 /** `value` is what the handler answers: for commands on streams a `CommandAnswer`. */
 export type Reply<Value = JsonObject> =
   { readonly ok: true; readonly value: Value } | { readonly ok: false; readonly rejection: Rejection };

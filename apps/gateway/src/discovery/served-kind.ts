@@ -23,17 +23,11 @@ export interface ServedColumn extends TableColumn {
   readonly cell?: (object: JsonObject, now: number) => string | number | null;
 }
 
+type Names =
+  'group' | 'version' | 'kind' | 'plural' | 'singular' | 'shortNames' | 'categories' | 'namespaced' | 'description';
+
 /** A kind as the API shows it. `definition` is null for views of the log (events), which nobody writes. */
-export interface ServedKind {
-  readonly group: string;
-  readonly version: string;
-  readonly kind: string;
-  readonly plural: string;
-  readonly singular: string;
-  readonly shortNames: readonly string[];
-  readonly categories: readonly string[];
-  readonly namespaced: boolean;
-  readonly description: string;
+export interface ServedKind extends Pick<KindDefinition, Names> {
   readonly verbs: readonly Verb[];
   readonly subresources: readonly Subresource[];
   readonly columns: readonly ServedColumn[];

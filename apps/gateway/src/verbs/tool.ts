@@ -1,5 +1,5 @@
 import { agentSubject, toolAnswer, type HostTool } from '@xenolith/contracts';
-import { BusFault, uuidFrom, type CommandMessage, type Reply } from '@xenolith/kernel';
+import { BusFault, rootCommand, uuidFrom, type CommandMessage, type Reply } from '@xenolith/kernel';
 import { keyOf } from '../cache/cached-object.js';
 import type { ApiAnswer, ApiRequest } from '../http/api-request.js';
 import type { ResourcePath } from '../http/api-path.js';
@@ -26,17 +26,15 @@ export const runHostTool = async (
   const host = ports.cache.store(target.kind).get(keyOf(target.namespace, target.name));
   if (host === undefined) throw notFoundObject(target.kind, target.name);
   const commandId = commandIds(request).nth(0);
-  const message: CommandMessage = {
+  const message = rootCommand({
     commandId,
     type: 'RunTool',
     streamId: uuidFrom('host', target.name),
     data: { tool, args: request.query.getAll('arg') },
     actor: `user:${request.user.name}`,
     sourceAddress: request.sourceAddress,
-    correlationId: commandId,
-    causationId: commandId,
     at: Date.now(),
-  };
+  });
   const reply = await asked(ports, target.name, message, deadlineOf(request).left());
   if (!reply.ok) throw statusOfRejection(reply.rejection, target);
   const { stdout, stderr, exitCode } = toolAnswer.parse(reply.value);
