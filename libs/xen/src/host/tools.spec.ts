@@ -96,4 +96,14 @@ describe('tools in the control domain', () => {
     expect(call(hostWithDomain(), 'xl', 'destroy', '1')).toMatchObject({ exitCode: 1 });
     expect(call(hostWithDomain(), 'xl', 'destroy', '1').stderr).toMatch(/there is no such command; .*list/);
   });
+
+  it('show the console of a guest, and why Dom0 has none', () => {
+    const state = hostWithDomain();
+    const text = call(state, 'xl', 'console', 'web-1').stdout;
+    expect(text).toContain('blkfront: xvda: ');
+    expect(text).toMatch(/web-1 login: $/);
+    expect(call(state, 'xl', 'console', '1').stdout).toBe(text);
+    expect(call(state, 'xl', 'console', '0')).toMatchObject({ stdout: '', exitCode: 1 });
+    expect(call(state, 'xl', 'console', 'none').stderr).toContain('is an invalid domain identifier');
+  });
 });

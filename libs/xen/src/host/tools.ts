@@ -2,6 +2,7 @@ import { CREDIT2_DEFAULTS } from '../scheduler/index.js';
 import {
   blockListText,
   bootLogText,
+  consoleText,
   credit2Text,
   domainDoesNotExist,
   domidText,
@@ -23,6 +24,7 @@ import {
 } from '../xl/index.js';
 import { controlDomainCpus } from './control-domain.js';
 import { US_PER_MS, type Host } from './host-state.js';
+import { consoleFacts } from './console-facts.js';
 import {
   diskFacts,
   domainFacts,
@@ -189,6 +191,16 @@ const dmesg: Tool = ({ host, nowUs }) =>
     }),
   );
 
+/** Of a guest; Dom0's console is the machine's own (tools/console/client/main.c says this where there is no terminal). */
+const consoleTool: Tool = ({ host, args: [asked] }) => {
+  if (asked === undefined) return failed("'xl console' requires at least 1 argument.");
+  const domid = domidOf(host, asked);
+  if (domid === null) return invalidDomain(asked);
+  const machine = machineOfDomid(host, domid);
+  if (machine === null) return failed('xenconsole: Could not read tty from store: No such file or directory');
+  return printed(consoleText(consoleFacts(host, machine)));
+};
+
 const domidTool: Tool = ({ host, args: [asked = ''] }) => domidText(asked, domidOf(host, asked));
 
 const domname: Tool = ({ host, args: [asked = ''] }) =>
@@ -200,6 +212,7 @@ const vmList: Tool = ({ host, nowUs }) =>
 /** The commands of xl that only look. */
 const XL: Readonly<Record<string, Tool>> = {
   'block-list': blockList,
+  console: consoleTool,
   dmesg,
   domid: domidTool,
   domname,

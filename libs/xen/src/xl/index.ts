@@ -1,6 +1,8 @@
 export { bitmapText } from './columns.js';
 export { bootLogText } from './boot-log.js';
 export type { BootFacts } from './boot-log.js';
+export { consoleText } from './console.js';
+export type { ConsoleFacts } from './console.js';
 export { blockListText, networkListText } from './device-list.js';
 export { domainDoesNotExist, domidText, domnameText, invalidDomain } from './errors.js';
 export { infoFieldText, infoText } from './info.js';

@@ -1,0 +1,34 @@
+import { vbdName, XENBUS } from '../devices/index.js';
+import { SHUTDOWN_REASONS, type ConsoleFacts } from '../xl/index.js';
+import { EMULATED_XEN_VERSION } from '../hardware-profile.js';
+import { diskOf, hasFrontends } from './machine-devices.js';
+import type { Host, Machine } from './host-state.js';
+
+const KIBIBYTE = 1024;
+const [MAJOR = '4', MINOR = '20', PATCH = '0'] = EMULATED_XEN_VERSION.split('.');
+
+const endOf = (host: Host, machine: Machine): ConsoleFacts['ended'] => {
+  if (machine.guest.phase !== 'ended') return null;
+  const code = host.state.hypervisor.domains[machine.domid]?.shutdownCode ?? null;
+  return code === null ? null : (SHUTDOWN_REASONS[code] ?? 'crash');
+};
+
+/** What a guest did, as its console has shown it. */
+export const consoleFacts = (host: Host, machine: Machine): ConsoleFacts => ({
+  name: machine.settings.name,
+  guestType: machine.settings.guestType,
+  frontends: hasFrontends(machine),
+  vcpus: machine.settings.vcpus,
+  memoryKib: Math.floor(machine.settings.dynamicMaxBytes / KIBIBYTE),
+  phase: machine.guest.phase,
+  stopping: machine.guest.stopping,
+  ended: endOf(host, machine),
+  disks: machine.devices
+    .filter(({ kind }) => kind === 'disk')
+    .map((device) => ({
+      name: hasFrontends(machine) ? vbdName(device.device.devid) : device.name,
+      connected: device.front?.state === XENBUS.connected,
+      sectors: diskOf(machine, device)?.sectors ?? 0,
+    })),
+  xen: { major: Number(MAJOR), minor: Number(MINOR), extra: `.${PATCH}` },
+});
