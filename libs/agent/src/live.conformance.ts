@@ -13,6 +13,7 @@ import {
 const MEBIBYTE = 2 ** 20;
 const VM = uuidFrom('agent-conformance', 'vm');
 const ON_RUN = { incarnation: 1 };
+const startOf = (name: string) => ({ ...ON_RUN, paused: false, config: configOf(name) });
 
 /** What the contract says of domains that change while they live. */
 export const describeLiveDomains = (name: string, makeAgent: MakeAgent): void => {
@@ -55,6 +56,44 @@ export const describeLiveDomains = (name: string, makeAgent: MakeAgent): void =>
         const reboot = { ...ON_RUN, mode: 'clean', timeoutMs: 10_000 };
         expect(valueOf(await compute.ask('RebootDomain', VM, reboot))).toMatchObject({ domid: 2 });
         expect(codeOf(await compute.ask('ChangeDomain', VM, { ...ON_RUN, vcpus: 5 }))).toBe('host_domain_unsupported');
+      });
+    });
+
+    describe('hot-plug', () => {
+      const disk = { name: 'data', volume: 'v-2', sizeBytes: 1024 * MEBIBYTE, readOnly: false, fencingToken: 1 };
+      const nic = { name: 'eth1', port: 'p-2', mac: '00:16:3e:00:00:02', ips: ['10.0.0.2'], bridge: 'xenbr0' };
+
+      it('brings disks and interfaces to a domain that runs, and takes them away', async () => {
+        await compute.start(VM, configOf('web'));
+        for (const [type, data] of [
+          ['AttachDisk', { disk }],
+          ['AttachDisk', { disk }],
+          ['AttachNic', { nic }],
+          ['DetachNic', { name: 'eth1' }],
+          ['DetachDisk', { name: 'data' }],
+          ['DetachDisk', { name: 'data' }],
+        ] as const)
+          expect(codeOf(await compute.ask(type, VM, { ...ON_RUN, ...data })), type).toBe('ok');
+        expect(await compute.domain(VM)).toMatchObject({ state: 'running' });
+      });
+
+      it('does so while it boots and while it is paused', async () => {
+        const started = compute.send(compute.message('StartDomain', VM, startOf('web')));
+        const plugged = compute.send(compute.message('AttachDisk', VM, { ...ON_RUN, disk }));
+        expect((await agent.settled(Promise.all([started, plugged]))).map(codeOf)).toEqual(['ok', 'ok']);
+        await compute.ask('PauseDomain', VM, ON_RUN);
+        expect(codeOf(await compute.ask('AttachNic', VM, { ...ON_RUN, nic }))).toBe('ok');
+      });
+
+      it('says that a guest does not let go', async () => {
+        await compute.start(VM, configOf('web', { disks: [disk] }));
+        await compute.ask('PauseDomain', VM, ON_RUN);
+        expect(codeOf(await compute.ask('DetachDisk', VM, { ...ON_RUN, name: 'data' }))).toBe('host_device_failed');
+      });
+
+      it('refuses devices for a domain that is not there', async () => {
+        expect(codeOf(await compute.ask('AttachDisk', VM, { ...ON_RUN, disk }))).toBe('host_unknown_domain');
+        expect(codeOf(await compute.ask('DetachNic', VM, { ...ON_RUN, name: 'eth1' }))).toBe('host_unknown_domain');
       });
     });
   });

@@ -12,13 +12,27 @@ import {
   EMULATED_XEN_VERSION,
   numaNodesOf,
   threadsOf,
+  type DiskSettings,
   type DomainSettings,
   type HardwareProfile,
   type HostInput,
+  type NicSettings,
 } from '@xenolith/xen';
 import type { Fleet, HostSlot } from './fleet.js';
 
 const MS_PER_SECOND = 1000;
+
+type DomainDisk = DomainConfig['disks'][number];
+type DomainNic = DomainConfig['nics'][number];
+
+const diskOf = ({ name, volume, sizeBytes, readOnly }: DomainDisk): DiskSettings => ({
+  name,
+  volume,
+  sizeBytes,
+  readOnly,
+});
+
+const nicOf = ({ name, mac, bridge, ips }: DomainNic): NicSettings => ({ name, mac, bridge, ips });
 
 const settingsOf = (config: DomainConfig): DomainSettings => ({
   name: config.name,
@@ -32,8 +46,8 @@ const settingsOf = (config: DomainConfig): DomainSettings => ({
   staticMaxBytes: config.staticMaxBytes,
   dynamicMinBytes: config.dynamicMinBytes,
   dynamicMaxBytes: config.dynamicMaxBytes,
-  disks: config.disks.map(({ name, volume, sizeBytes, readOnly }) => ({ name, volume, sizeBytes, readOnly })),
-  nics: config.nics.map(({ name, mac, bridge, ips }) => ({ name, mac, bridge, ips })),
+  disks: config.disks.map(diskOf),
+  nics: config.nics.map(nicOf),
   pvDrivers: config.guest.pvDrivers,
   ignoresShutdown: config.guest.ignoresShutdown,
   ...(config.guest.bootSeconds === undefined ? {} : { bootMs: config.guest.bootSeconds * MS_PER_SECOND }),
@@ -51,6 +65,10 @@ export const DOMAIN_COMMANDS = [
   'UnpauseDomain',
   'DestroyDomain',
   'ChangeDomain',
+  'AttachDisk',
+  'AttachNic',
+  'DetachDisk',
+  'DetachNic',
 ] as const satisfies readonly AgentCommandType[];
 export type DomainCommandType = (typeof DOMAIN_COMMANDS)[number];
 
@@ -68,11 +86,14 @@ interface Accepted {
 /** The hypervisor's input for a command of the contract. */
 export const inputOf = (command: Accepted): HostInput => {
   const on = { ticket: command.id, uid: command.uid, incarnation: command.data['incarnation'] as number };
-  const { config, paused, mode, timeoutMs } = command.data as unknown as {
+  const { config, paused, mode, timeoutMs, disk, nic, name } = command.data as unknown as {
     config: DomainConfig;
     paused: boolean;
     mode: 'clean' | 'hard';
     timeoutMs: number;
+    disk: DomainDisk;
+    nic: DomainNic;
+    name: string;
   };
   switch (command.type as DomainCommandType) {
     case 'StartDomain':
@@ -91,6 +112,14 @@ export const inputOf = (command: Accepted): HostInput => {
       const { incarnation: _incarnation, ...change } = command.data;
       return { do: 'change', ...on, change };
     }
+    case 'AttachDisk':
+      return { do: 'attach', ...on, device: { kind: 'disk', settings: diskOf(disk) } };
+    case 'AttachNic':
+      return { do: 'attach', ...on, device: { kind: 'nic', settings: nicOf(nic) } };
+    case 'DetachDisk':
+      return { do: 'detach', ...on, kind: 'disk', name };
+    case 'DetachNic':
+      return { do: 'detach', ...on, kind: 'nic', name };
   }
 };
 

@@ -21,6 +21,9 @@ export interface NicSettings {
   readonly ips: readonly string[];
 }
 
+export type DeviceSettings =
+  { readonly kind: 'disk'; readonly settings: DiskSettings } | { readonly kind: 'nic'; readonly settings: NicSettings };
+
 /** What the host must know of a guest to run it. */
 export interface DomainSettings {
   readonly name: string;
@@ -81,6 +84,9 @@ export type HostInput =
   | ({ readonly do: 'unpause' } & OnDomain)
   | ({ readonly do: 'destroy' } & OnDomain)
   | ({ readonly do: 'change'; readonly change: DomainChange } & OnDomain)
+  /** Hot-plug; it is answered when both ends are connected, or when the guest will find the device as soon as it looks. */
+  | ({ readonly do: 'attach'; readonly device: DeviceSettings } & OnDomain)
+  | ({ readonly do: 'detach'; readonly kind: 'disk' | 'nic'; readonly name: string } & OnDomain)
   /** The guest does this by itself. */
   | { readonly do: 'guestEnds'; readonly uid: Uuid; readonly reason: GuestEnd }
   /** From now on these faults are in force and no others. */

@@ -5,6 +5,7 @@ import { plan } from './agenda.js';
 import { askToStop } from './domain-store.js';
 import { stopGuest } from './guest-life.js';
 import { change } from './live-change.js';
+import { continuePlugs, plug } from './plugging.js';
 import { newGuest, rememberEnded, US_PER_MS, type Host, type Machine } from './host-state.js';
 import {
   answer,
@@ -115,6 +116,7 @@ const setPaused = (host: Host, input: Input<'pause'> | Input<'unpause'>): void =
   if (changes && machine.phase === 'up') {
     if (paused) pauseDomain(host, machine);
     else unpauseDomain(host, machine);
+    continuePlugs(host, machine);
   }
   answer(host, input.ticket, runningAnswer(host, machine));
 };
@@ -161,6 +163,10 @@ export const applyCommand = (host: Host, input: Exclude<HostInput, { do: 'crash'
       return;
     case 'change':
       change(host, input);
+      return;
+    case 'attach':
+    case 'detach':
+      plug(host, input);
       return;
     case 'guestEnds': {
       const machine = host.state.machines[input.uid];

@@ -7,6 +7,7 @@ import {
   createFrontend,
   deviceTaskStep,
   deviceTaskWatches,
+  frontendOf,
   frontendStep,
   frontendWatches,
   hotplugDurationUs,
@@ -19,6 +20,7 @@ import {
   type Device,
   type DeviceTaskStep,
   type DeviceTaskWake,
+  type Force,
   type FrontendWake,
   type HotplugFault,
   type HotplugHost,
@@ -109,10 +111,10 @@ export const beginAdd = (host: Host, machine: Machine, device: MachineDevice): v
   performTask(host, machine, device, addDevice(device.device, nodes, toolView(host), host.state.nowUs));
 };
 
-/** By force: the domain is being destroyed, and its guest is not asked. */
-export const beginRemove = (host: Host, machine: Machine, device: MachineDevice): void => {
+/** By force where nothing else is said: the domain is being destroyed, and its guest is not asked. */
+export const beginRemove = (host: Host, machine: Machine, device: MachineDevice, force: Force = 'on'): void => {
   device.script = null;
-  performTask(host, machine, device, removeDevice(device.device, 'on', toolView(host), host.state.nowUs));
+  performTask(host, machine, device, removeDevice(device.device, force, toolView(host), host.state.nowUs));
 };
 
 export const wakeTask = (host: Host, machine: Machine, device: MachineDevice, wake: DeviceTaskWake): void => {
@@ -293,6 +295,10 @@ const performFront = (host: Host, machine: Machine, device: MachineDevice, actio
       return;
   }
 };
+
+/** The toolstack has made the device, and no driver of the guest's has found it. */
+export const frontendAppeared = (host: Host, device: MachineDevice): boolean =>
+  toolView(host).read(`${frontendOf(device.device)}/state`) === String(XENBUS.initialising);
 
 /** The guest's driver finds the device. */
 export const probeFront = (host: Host, machine: Machine, device: MachineDevice): void => {

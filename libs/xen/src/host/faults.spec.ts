@@ -24,6 +24,7 @@ const SETTINGS: DomainSettings = {
   cap: 0,
   pin: '',
   staticMaxBytes: GIBIBYTE,
+  dynamicMinBytes: GIBIBYTE,
   dynamicMaxBytes: GIBIBYTE,
   disks: [{ name: 'root', volume: 'v', sizeBytes: GIBIBYTE, readOnly: false }],
   nics: [{ name: 'eth0', mac: '00:16:3e:00:00:01', bridge: 'xenbr0', ips: [] }],

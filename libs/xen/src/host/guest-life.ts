@@ -4,7 +4,7 @@ import { SHUTDOWN } from '../hypervisor/index.js';
 import { XENBUS } from '../devices/index.js';
 import { plan } from './agenda.js';
 import { accountCpu } from './cpu-account.js';
-import { probeFront, wakeFront } from './device-control.js';
+import { frontendAppeared, probeFront, wakeFront } from './device-control.js';
 import { acknowledge, askedToStop, listenForRequests } from './domain-store.js';
 import { obeyResources, watchResources } from './guest-resources.js';
 import { hasFrontends } from './machine-devices.js';
@@ -22,6 +22,10 @@ export interface GuestWatcher {
 const label = (machine: Machine, what: string): string => `${machine.uid}/${machine.domid}/${what}`;
 
 const runs = (machine: Machine): boolean => machine.phase === 'up' && !machine.paused;
+
+/** Its drivers take up a device that comes now. */
+export const guestConnects = (machine: Machine): boolean =>
+  runs(machine) && machine.guest.phase === 'up' && hasFrontends(machine);
 
 /** The guest will do this after so long a time of its own; a pause of the domain stops its clock. */
 const proceed = (host: Host, machine: Machine, what: GuestStep['what'], ms: number): void => {
@@ -59,6 +63,7 @@ export const resumeGuest = (host: Host, machine: Machine): void => {
   startClock(host, machine);
   // What its drivers were told while it did not run.
   for (const device of machine.devices) if (device.front) wakeFront(host, machine, device, { why: 'retry' });
+  probeNewDevices(host, machine);
   obeyResources(host, machine);
   lookForRequest(host, machine);
 };
@@ -68,9 +73,9 @@ export const pauseGuest = (host: Host, machine: Machine): void => {
   stopClock(host, machine);
 };
 
-/** A guest can't come up without its disks; it waits for a network while it runs. */
+/** A guest can't come up without the disks that it found; it waits for a network, and for what was plugged in since, while it runs. */
 const disksReady = (machine: Machine): boolean =>
-  machine.devices.every((device) => device.kind !== 'disk' || device.front?.state === XENBUS.connected);
+  machine.devices.every(({ kind, front }) => kind !== 'disk' || front === null || front.state === XENBUS.connected);
 
 const probeDevices = (host: Host, machine: Machine): void => {
   machine.guest.phase = 'probing';
@@ -86,8 +91,16 @@ const finishBoot = (host: Host, machine: Machine, watcher: GuestWatcher): void =
   if (hasFrontends(machine)) watchResources(host, machine);
   accountCpu(host);
   watcher.booted(host, machine);
+  probeNewDevices(host, machine);
   obeyResources(host, machine);
   lookForRequest(host, machine);
+};
+
+/** Its drivers look for devices that have come since they last did. */
+export const probeNewDevices = (host: Host, machine: Machine): void => {
+  if (!guestConnects(machine)) return;
+  for (const device of machine.devices)
+    if (device.front === null && frontendAppeared(host, device)) probeFront(host, machine, device);
 };
 
 /** A disk came up: a guest that waited for it goes on. */

@@ -4,6 +4,7 @@ import { plan } from './agenda.js';
 import { accountCpu } from './cpu-account.js';
 import { hasFrontends } from './machine-devices.js';
 import type { Host, Machine } from './host-state.js';
+import { DEVICES_TOKEN } from './store-access.js';
 
 /** The guest's own words for what it watches: its vCPUs (drivers/xen/cpu_hotplug.c) and its memory (drivers/xen/xen-balloon.c of Linux). */
 export const CPU_TOKEN = 'cpu';
@@ -15,6 +16,7 @@ export const watchResources = (host: Host, machine: Machine): void => {
   const { domid } = machine;
   host.xenstore.watch(domid, domainNode(domid, 'cpu'), CPU_TOKEN);
   host.xenstore.watch(domid, memoryTargetPath(domid), BALLOON_TOKEN);
+  host.xenstore.watch(domid, domainNode(domid, 'device'), DEVICES_TOKEN);
 };
 
 const PAGES_PER_MIB = 2 ** 20 / PAGE_BYTES;

@@ -59,9 +59,9 @@ export interface Machine {
   createdUs: number;
   /**
    * `restarting`: its domain is being torn down, another follows. `ending`: it is being torn down for good. `shutdown`: its guest ended and it is
-   * preserved.
+   * preserved. `suspended`: its guest stands still to be saved or to go on elsewhere.
    */
-  phase: 'building' | 'up' | 'restarting' | 'ending' | 'shutdown';
+  phase: 'building' | 'up' | 'suspended' | 'restarting' | 'ending' | 'shutdown';
   /** Who wants the next domain of a machine that restarts. */
   restart: 'asked' | 'itself' | null;
   /** What the guest is to be asked as soon as it has a home in the store. */
@@ -96,6 +96,8 @@ export interface MachineDevice {
   /** Its name in the machine's specification. */
   readonly name: string;
   readonly kind: 'disk' | 'nic';
+  /** Its place among those of its kind: 0 is xvda, or the first interface. */
+  readonly slot: number;
   readonly device: Device;
   /** What the toolstack does with it; null: nothing. */
   task: DeviceTask | null;
@@ -115,11 +117,10 @@ export interface MachineDevice {
 /** An end of a device with a driver. */
 export type DriverEnd = keyof MachineDevice['retries'];
 
-/** Somebody waits for the machine to be up (`start`, `reboot`) or gone (`end`). */
-export interface Waiting {
-  readonly ticket: Ticket;
-  readonly for: 'start' | 'reboot' | 'end';
-}
+/** Somebody waits for the machine to be up (`start`, `reboot`) or gone (`end`), or for a device to be there or gone. */
+export type Waiting =
+  | { readonly ticket: Ticket; readonly for: 'start' | 'reboot' | 'end' }
+  | { readonly ticket: Ticket; readonly for: 'plug' | 'unplug'; readonly device: string };
 
 /** Who set a watch, in its token: the driver of an end, or the toolstack. */
 export type Watcher = 'back' | 'front' | 'tool';
@@ -153,6 +154,8 @@ export type HostTask =
   | { readonly do: 'guest'; readonly uid: Uuid; readonly domid: number; readonly dueUs: number }
   | { readonly do: 'giveUp'; readonly uid: Uuid; readonly ticket: Ticket; readonly timeoutMs: number }
   | { readonly do: 'destroyed'; readonly uid: Uuid; readonly domid: number }
+  /** Somebody has waited long enough for a guest to take a device up. */
+  | { readonly do: 'plugTimer'; readonly uid: Uuid; readonly ticket: Ticket }
   /** A balloon arrives, or asks for memory again. */
   | { readonly do: 'hypervisor'; readonly dueUs: number };
 

@@ -15,6 +15,7 @@ const HOUR_MS = 3_600_000;
 
 export const settingsOf = (change: Partial<DomainSettings> = {}): DomainSettings => ({
   name: 'web',
+  namespace: 'default',
   guestType: 'pvh',
   vcpus: 2,
   maxVcpus: 4,

@@ -8,6 +8,7 @@ import {
   type DeviceNodes,
   type PhysicalDisk,
 } from '../devices/index.js';
+import type { DeviceSettings, DomainSettings } from '../host-model.js';
 import type { Machine, MachineDevice } from './host-state.js';
 
 /** A guest with front-ends of its own; one without drives what qemu emulates. */
@@ -54,10 +55,9 @@ const diskNumber = (index: number): number => {
 export const deviceNodes = (machine: Machine, device: MachineDevice): DeviceNodes => {
   const { settings } = machine;
   if (device.kind === 'disk') {
-    const index = settings.disks.findIndex(({ name }) => name === device.name);
-    const disk = settings.disks[index];
+    const disk = settings.disks.find(({ name }) => name === device.name);
     return blockDeviceNodes(device.device, {
-      vdev: diskNodeName(index),
+      vdev: diskNodeName(device.slot),
       target: volumePath(disk?.volume ?? ''),
       format: 'raw',
       writable: disk?.readOnly !== true,
@@ -82,9 +82,10 @@ export const deviceNodes = (machine: Machine, device: MachineDevice): DeviceNode
   });
 };
 
-const newDevice = (name: string, kind: MachineDevice['kind'], device: Device): MachineDevice => ({
+const newDevice = (name: string, kind: MachineDevice['kind'], slot: number, device: Device): MachineDevice => ({
   name,
   kind,
+  slot,
   device,
   task: null,
   script: null,
@@ -96,15 +97,43 @@ const newDevice = (name: string, kind: MachineDevice['kind'], device: Device): M
   complaint: null,
 });
 
+const deviceAt = (machine: Machine, kind: MachineDevice['kind'], name: string, slot: number): MachineDevice => {
+  const of = { domid: machine.domid, backendDomid: 0 };
+  return kind === 'disk'
+    ? newDevice(name, kind, slot, { kind: 'vbd', backendKind: 'vbd', devid: diskNumber(slot), ...of })
+    : newDevice(name, kind, slot, { kind: 'vif', backendKind: 'vif', devid: slot, ...of });
+};
+
 /** The devices of a machine's domain, before anything was done for them. */
 export const devicesOf = (machine: Machine): MachineDevice[] => {
-  const of = { domid: machine.domid, backendDomid: 0 };
   return [
-    ...machine.settings.disks.map(({ name }, index) =>
-      newDevice(name, 'disk', { kind: 'vbd', backendKind: 'vbd', devid: diskNumber(index), ...of }),
-    ),
-    ...machine.settings.nics.map(({ name }, index) =>
-      newDevice(name, 'nic', { kind: 'vif', backendKind: 'vif', devid: index, ...of }),
-    ),
+    ...machine.settings.disks.map(({ name }, index) => deviceAt(machine, 'disk', name, index)),
+    ...machine.settings.nics.map(({ name }, index) => deviceAt(machine, 'nic', name, index)),
   ];
 };
+
+/** A device that comes to those that a machine has, at the first place that is free. */
+export const pluggedDevice = (machine: Machine, { kind, settings }: DeviceSettings): MachineDevice => {
+  const taken = machine.devices.filter((device) => device.kind === kind).map(({ slot }) => slot);
+  let slot = 0;
+  while (taken.includes(slot)) slot += 1;
+  return deviceAt(machine, kind, settings.name, slot);
+};
+
+interface Named {
+  readonly kind: MachineDevice['kind'];
+  readonly name: string;
+}
+
+export const hasDevice = (settings: DomainSettings, { kind, name }: Named): boolean =>
+  (kind === 'disk' ? settings.disks : settings.nics).some((device) => device.name === name);
+
+export const withDevice = (settings: DomainSettings, added: DeviceSettings): DomainSettings =>
+  added.kind === 'disk'
+    ? { ...settings, disks: [...settings.disks, added.settings] }
+    : { ...settings, nics: [...settings.nics, added.settings] };
+
+export const withoutDevice = (settings: DomainSettings, { kind, name }: Named): DomainSettings =>
+  kind === 'disk'
+    ? { ...settings, disks: settings.disks.filter((disk) => disk.name !== name) }
+    : { ...settings, nics: settings.nics.filter((nic) => nic.name !== name) };

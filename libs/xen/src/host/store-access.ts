@@ -11,6 +11,8 @@ const WATCH_LATENCY_US = 100;
 
 /** A watch whose events only its own paths matter to; the store tells of everything below. */
 export const BACKENDS_TOKEN = 'backends';
+/** Likewise the bus of front-ends in a guest (drivers/xen/xenbus/xenbus_probe_frontend.c). */
+export const DEVICES_TOKEN = 'devices';
 
 /** What of its watch an end of a device looks at: whether its directory still stands. */
 const SELF = ' self';
@@ -23,7 +25,7 @@ const DIRECTORY = /\/(?:device\/[^/]+\/\d+|backend\/[^/]+\/\d+\/\d+)$/;
  * device's end only when its directory goes. Such events are not worth the trip.
  */
 const isHeard = ({ token, path }: WatchEvent): boolean => {
-  if (token === BACKENDS_TOKEN) return path.endsWith('/state');
+  if (token === BACKENDS_TOKEN || token === DEVICES_TOKEN) return path.endsWith('/state');
   return !token.endsWith(SELF) || DIRECTORY.test(path);
 };
 

@@ -6,11 +6,20 @@ import type { Errno } from '../outcome.js';
 import { plan } from './agenda.js';
 import { accountCpu } from './cpu-account.js';
 import { beginAdd, beginRemove, failureOf, letDevicesGo } from './device-control.js';
-import { devicesOf } from './machine-devices.js';
+import { devicesOf, withoutDevice } from './machine-devices.js';
 import { askToStop, makeHome, removeHome } from './domain-store.js';
 import { pauseGuest, resumeGuest, type GuestWatcher } from './guest-life.js';
 import { followBalloons } from './guest-resources.js';
-import { newGuest, nowMs, rememberEnded, US_PER_MS, type Host, type Machine, type Waiting } from './host-state.js';
+import {
+  deviceNamed,
+  newGuest,
+  nowMs,
+  rememberEnded,
+  US_PER_MS,
+  type Host,
+  type Machine,
+  type Waiting,
+} from './host-state.js';
 
 // Answers.
 
@@ -34,7 +43,7 @@ const answerAll = (machine: Machine, is: (waiting: Waiting) => boolean, tell: (t
   for (const { ticket } of told) tell(ticket);
 };
 
-const forStart = (waiting: Waiting): boolean => waiting.for !== 'end';
+const forStart = (waiting: Waiting): boolean => waiting.for === 'start' || waiting.for === 'reboot';
 
 /** Those who wait for the machine to be up hear that it is. */
 export const answerStarted = (host: Host, machine: Machine): void =>
@@ -154,10 +163,24 @@ export const pauseDomain = (host: Host, machine: Machine): void => {
 
 // The end.
 
+/** Devices that were to be taken away go with their domain, and the next one has them no more. */
+const letGoOfUnplugged = (host: Host, machine: Machine): void => {
+  for (const waiting of machine.waiting) {
+    const device = waiting.for === 'unplug' ? deviceNamed(machine, waiting.device) : null;
+    if (device) machine.settings = withoutDevice(machine.settings, device);
+  }
+  answerAll(
+    machine,
+    ({ for: what }) => what === 'unplug',
+    (ticket) => answer(host, ticket, {}),
+  );
+};
+
 const takeApart = (host: Host, machine: Machine): void => {
   machine.guest = { ...machine.guest, next: null };
   host.hypervisor.domains.pause(machine.domid, host.state.nowUs);
   accountCpu(host);
+  letGoOfUnplugged(host, machine);
   for (const device of machine.devices) beginRemove(host, machine, device);
   continueTeardown(host, machine);
 };
@@ -191,12 +214,9 @@ const endedBefore = (host: Host, machine: Machine): { readonly rejection: Reject
 const forget = (host: Host, machine: Machine): void => {
   Reflect.deleteProperty(host.state.machines, machine.uid);
   rememberEnded(host, machine.uid, machine.incarnation);
-  refuseStarting(host, machine, endedBefore(host, machine));
-  answerAll(
-    machine,
-    () => true,
-    (ticket) => answer(host, ticket, {}),
-  );
+  for (const waiting of machine.waiting.splice(0))
+    if (waiting.for === 'end') answer(host, waiting.ticket, {});
+    else refuse(host, waiting.ticket, endedBefore(host, machine));
 };
 
 const buildAgain = (host: Host, machine: Machine): void => {

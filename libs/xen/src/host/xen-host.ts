@@ -11,7 +11,7 @@ import { deviceWatchFired, deviceWatchOf, endScript, probeBack, retryEnd, wakeTa
 import { CONTROL_TOKEN } from './domain-store.js';
 import { setFaults } from './faults.js';
 import { BALLOON_TOKEN, balloonsMove, CPU_TOKEN, obeyResources } from './guest-resources.js';
-import { deviceConnected, guestStep, lookForRequest } from './guest-life.js';
+import { deviceConnected, guestStep, lookForRequest, probeNewDevices } from './guest-life.js';
 import {
   bootIdOf,
   deviceNamed,
@@ -24,7 +24,8 @@ import {
   type Machine,
   type HostState,
 } from './host-state.js';
-import { BACKENDS_TOKEN } from './store-access.js';
+import { continuePlugs, plugTimerEnds } from './plugging.js';
+import { BACKENDS_TOKEN, DEVICES_TOKEN } from './store-access.js';
 import { runTool } from './tools.js';
 import { continueBuild, continueTeardown, domainBuilt, domainDestroyed, refuse, toolstack } from './toolstack.js';
 
@@ -35,7 +36,8 @@ const WAITING_WHILE_DOWN = 1_024;
 
 /** After anything moved on a device: the toolstack and the guest look whether all that they wait for is there. */
 const lookAround = (host: Host, machine: Machine): void => {
-  if (machine.phase === 'building' && machine.devices.length > 0) continueBuild(host, machine);
+  continuePlugs(host, machine);
+  if (machine.phase === 'building') continueBuild(host, machine);
   else if (machine.phase === 'ending' || machine.phase === 'restarting') continueTeardown(host, machine);
   else deviceConnected(host, machine, toolstack);
 };
@@ -68,6 +70,7 @@ const watchFired = (host: Host, task: HostTask & { do: 'watch' }): void => {
     deviceWatchFired(host, machine, heard);
     lookAround(host, machine);
   } else if (task.token === CONTROL_TOKEN) lookForRequest(host, machine);
+  else if (task.token === DEVICES_TOKEN) probeNewDevices(host, machine);
   else if (task.token === CPU_TOKEN || task.token === BALLOON_TOKEN) obeyResources(host, machine);
 };
 
@@ -116,6 +119,11 @@ const perform = (host: Host, task: HostTask): void => {
     case 'destroyed':
       performOnMachine(host, task);
       return;
+    case 'plugTimer': {
+      const machine = host.state.machines[task.uid];
+      if (machine) plugTimerEnds(host, machine, task.ticket);
+      return;
+    }
     case 'hypervisor':
       balloonsMove(host);
       return;
@@ -128,6 +136,7 @@ const performOnMachine = (host: Host, task: HostTask & { do: 'built' | 'guest' |
   switch (task.do) {
     case 'built':
       if (machine.phase === 'building') domainBuilt(host, machine);
+      continuePlugs(host, machine);
       return;
     case 'guest':
       guestStep(host, machine, task.dueUs, toolstack);
@@ -153,6 +162,7 @@ const stillApplies = (host: Host, task: HostTask): boolean => {
       return machine !== null && deviceNamed(machine, task.device)?.retries[task.end] === task.dueUs;
     }
     case 'giveUp':
+    case 'plugTimer':
       return host.state.machines[task.uid]?.waiting.some(({ ticket }) => ticket === task.ticket) ?? false;
     case 'guest':
       return machineOf(host, task.uid, task.domid)?.guest.next?.dueUs === task.dueUs;
