@@ -39,7 +39,8 @@ const EXAMPLES = `
 Examples:
   ./xenolith up --hosts 4 --detach         start everything in the background; comes back when it is ready
   ./xenolith kubectl get hosts             the real kubectl, with the right configuration
-  ./xenolith xl host-0001 list             what xl prints on a host; xenstore host-0001 ls shows its store
+  ./xenolith xl host-0001 list             what xl prints on a host; xl host-0001 console web-1 shows a guest's console
+  ./xenolith xenstore host-0001 watch /local/domain    changes in a host's xenstore, until Ctrl-C
   ./xenolith status                        what runs
   ./xenolith logs compute -f               what one process says
   ./xenolith up --data ../b --port 7444    a second platform beside the first

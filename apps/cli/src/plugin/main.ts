@@ -1,6 +1,8 @@
 import { Argument, Command, Option } from 'commander';
 import { ending, runCommandLine } from '../program.js';
 import { act, ACTIONS, type ActionOptions } from './action.js';
+import type { ClusterOptions } from './cluster.js';
+import { showConsole } from './console.js';
 import { SORT_KEYS, topHosts, topMachines, type TopOptions } from './top.js';
 
 const program = new Command('kubectl xen')
@@ -45,6 +47,16 @@ program
   .action(
     ending((what: string, name: string | undefined, _own: object, command: Command) =>
       (NAMES_OF[what] ?? topHosts)(name, command.optsWithGlobals<TopOptions>()),
+    ),
+  );
+
+program
+  .command('console')
+  .description('what the console of a virtual machine has shown')
+  .argument('<name>', 'the virtual machine')
+  .action(
+    ending((name: string, _own: object, command: Command) =>
+      showConsole(name, command.optsWithGlobals<ClusterOptions>()),
     ),
   );
 
