@@ -65,6 +65,47 @@ export const indexerOf = (paths: readonly string[]): Indexer => {
   };
 };
 
+const textOf = (document: JsonObject, position: number): string => {
+  const metadata = (document['metadata'] ?? {}) as JsonObject;
+  return JSON.stringify({ ...document, metadata: { resourceVersion: String(position), ...metadata } });
+};
+
+/** An object that is rendered when somebody looks at it, each time anew: for what is made often, small, and rarely read. */
+export class RenderedObject implements CachedObject {
+  readonly uid: Uuid;
+  readonly namespace: string;
+  readonly name: string;
+  readonly position: number;
+  readonly version: number;
+  private selected: JsonObject | null = null;
+
+  constructor(
+    identity: Pick<CachedObject, 'uid' | 'namespace' | 'name' | 'position' | 'version'>,
+    private readonly document: () => JsonObject,
+    private readonly indexer: Indexer,
+  ) {
+    this.uid = identity.uid;
+    this.namespace = identity.namespace;
+    this.name = identity.name;
+    this.position = identity.position;
+    this.version = identity.version;
+  }
+
+  get key(): string {
+    return keyOf(this.namespace, this.name);
+  }
+
+  get text(): string {
+    return textOf(this.document(), this.position);
+  }
+
+  /** Kept once it was asked for: selectors look at all objects of a kind. */
+  get index(): JsonObject {
+    this.selected ??= this.indexer(this.document());
+    return this.selected;
+  }
+}
+
 export const cachedObject = (source: {
   readonly uid: Uuid;
   readonly position: number;
@@ -83,7 +124,7 @@ export const cachedObject = (source: {
     key: keyOf(namespace, name),
     position,
     version,
-    text: JSON.stringify({ ...document, metadata: { resourceVersion: String(position), ...metadata } }),
+    text: textOf(document, position),
     index: source.indexer(document),
   };
 };
@@ -92,10 +133,15 @@ export const cachedObject = (source: {
 const RESOURCE_VERSION = /"resourceVersion":"\d*"/;
 
 /** The same object under another resourceVersion: deletions carry the position of the deletion. */
-export const atPosition = (object: CachedObject, position: number): CachedObject => ({
-  ...object,
+export const atPosition = (object: CachedObject, position: number, version = object.version): CachedObject => ({
+  uid: object.uid,
+  namespace: object.namespace,
+  name: object.name,
+  key: object.key,
   position,
+  version,
   text: object.text.replace(RESOURCE_VERSION, `"resourceVersion":"${position}"`),
+  index: object.index,
 });
 
 export const parsed = (object: Pick<CachedObject, 'text'>): JsonObject => JSON.parse(object.text) as JsonObject;

@@ -58,7 +58,7 @@ export class KindStore {
   /** `position` is where the deletion is in the log. */
   remove(held: CachedObject, position: number, version: number): void {
     this.objects.delete(held.key);
-    this.record('DELETED', { ...atPosition(held, position), version }, held);
+    this.record('DELETED', atPosition(held, position, version), held);
   }
 
   /** Shows the changes since the last call to all who listen, at once. */

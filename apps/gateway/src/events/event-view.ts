@@ -7,7 +7,7 @@ import {
   type StoredEvent,
   type Uuid,
 } from '@xenolith/kernel';
-import { cachedObject, indexerOf, type CachedObject } from '../cache/cached-object.js';
+import { indexerOf, keyOf, RenderedObject, type CachedObject } from '../cache/cached-object.js';
 import { selectablePaths, type BatchObserver, type DocumentCache } from '../cache/document-cache.js';
 import type { KindStore } from '../cache/kind-store.js';
 import { SERVED_KINDS, type ServedKind } from '../discovery/index.js';
@@ -24,7 +24,7 @@ export type DescribeEvent = (event: StoredEvent) => EventDescription | null;
 
 /** As long as Kubernetes keeps its events. */
 export const EVENT_LIFE_MS = 60 * 60_000;
-/** Events kept at most: two forms of each take some 40 MB. At the highest rates an hour holds more than anybody reads. */
+/** Events kept at most. At the highest rates an hour holds more than anybody reads. */
 const MAX_EVENTS = 20_000;
 /** How many events of the log are read when the gateway starts. */
 const MAX_HISTORY = 50_000;
@@ -222,9 +222,15 @@ export class EventView implements BatchObserver {
     return { kind, uid: object.uid, name: object.name, namespace: object.namespace };
   }
 
+  /** Far more happens than anybody reads: an event is written out when somebody looks at it. */
   private object(form: Form, entry: Entry): CachedObject {
-    const { uid, position, count } = entry;
-    return cachedObject({ uid, position, version: count, document: form.document(entry), indexer: form.indexer });
+    const { uid, name, position, count } = entry;
+    const namespace = entry.subject.namespace || DEFAULT_NAMESPACE;
+    return new RenderedObject(
+      { uid, name, namespace, position, version: count },
+      () => form.document(entry),
+      form.indexer,
+    );
   }
 
   /** Forgets what is too old; called every few seconds. */
@@ -247,7 +253,7 @@ export class EventView implements BatchObserver {
   private forget(key: string, entry: Entry): void {
     this.entries.delete(key);
     for (const form of this.forms) {
-      const held = form.store.get(this.object(form, entry).key);
+      const held = form.store.get(keyOf(entry.subject.namespace || DEFAULT_NAMESPACE, entry.name));
       if (held !== undefined) form.store.remove(held, Math.max(this.cache.position, held.position), held.version);
     }
   }
