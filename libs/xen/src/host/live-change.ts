@@ -1,6 +1,6 @@
 import { reject, type Rejection } from '@xenolith/kernel';
 import type { DomainSettings, HostInput } from '../host-model.js';
-import { allCpus, intersects, parseCpuSet, type CpuSet } from '../hypervisor/index.js';
+import { allCpus, intersects, PAGE_BYTES, parseCpuSet, type CpuSet } from '../hypervisor/index.js';
 import { cpuAvailabilityPath, memoryTargetPath } from '../xenstore/index.js';
 import { freeBytes, living } from './addressing.js';
 import { accountCpu } from './cpu-account.js';
@@ -54,6 +54,13 @@ const schedule = (host: Host, { domid, settings }: Machine): void => {
   accountCpu(host);
 };
 
+/** What was promised to a balloon is kept for it until its guest has taken it (XENMEM_claim_pages; a domain that has as much needs no claim). */
+const claim = (host: Host, { domid, settings }: Machine): void => {
+  const { memory } = host.hypervisor;
+  memory.claim(domid, 0, host.state.nowUs);
+  memory.claim(domid, Math.floor(settings.dynamicMaxBytes / PAGE_BYTES), host.state.nowUs);
+};
+
 /** What it asks of the guest: `libxl_set_vcpuonline`, `libxl_set_memory_target`. A domain without a home gets these nodes with it. */
 const askGuest = (host: Host, { domid, settings }: Machine, before: DomainSettings): void => {
   const target = memoryTargetPath(domid);
@@ -91,6 +98,7 @@ export const change = (host: Host, input: HostInput & { do: 'change' }): void =>
   // The next domain of a machine that restarts is built as it shall be.
   if (machine.phase !== 'restarting') {
     schedule(host, machine);
+    claim(host, machine);
     askGuest(host, machine, before);
     if (before.vcpus !== next.vcpus) plugCpus(host, machine, hasFrontends(machine));
   }

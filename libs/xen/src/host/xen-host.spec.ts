@@ -4,12 +4,15 @@ import {
   allocatableBytesOf,
   HARDWARE_PROFILES,
   timingFor,
+  type DiskSettings,
+  type NicSettings,
   type DeviceEffects,
   type DomainSettings,
   type GuestEnd,
   type HostEvent,
   type HostInput,
 } from '../index.js';
+import { Hypervisor, PAGE_BYTES } from '../hypervisor/index.js';
 import type { HostState } from './host-state.js';
 import { xenHostModel } from './xen-host.js';
 
@@ -184,6 +187,32 @@ describe('a Xen host', () => {
       left: fc.constantFrom(null, 0, 2),
     })
     .map((fault): HostInput => ({ do: 'setFaults', faults: [{ rule: 'rule', seed: 0, machines: [], ...fault }] }));
+  const gibibytes = fc.integer({ min: 1, max: 12 }).map((count) => count * GIBIBYTE);
+  const anyChange = fc.record({
+    do: fc.constant('change' as const),
+    ...on,
+    change: fc.record(
+      { vcpus: fc.constant(1), weight: fc.integer({ min: 0, max: 600 }), dynamicMaxBytes: gibibytes },
+      { requiredKeys: [] },
+    ),
+  });
+  const name = fc.constantFrom('root', 'data', 'eth0', 'eth1');
+  const anyPlug: fc.Arbitrary<HostInput> = fc.oneof(
+    fc.record({
+      do: fc.constant('attach' as const),
+      ...on,
+      device: fc.oneof(
+        name.map((as) => ({ kind: 'disk' as const, settings: { ...DISKS[0], name: as } as DiskSettings })),
+        name.map((as) => ({ kind: 'nic' as const, settings: { ...NICS[0], name: as } as NicSettings })),
+      ),
+    }),
+    fc.record({
+      do: fc.constant('detach' as const),
+      ...on,
+      kind: fc.constantFrom('disk' as const, 'nic' as const),
+      name,
+    }),
+  );
   const anyInput: fc.Arbitrary<HostInput> = fc.oneof(
     fc.record({ ...on, of: anySettings, paused: fc.boolean() }).map(({ of, ...rest }) => ({
       do: 'start' as const,
@@ -199,6 +228,8 @@ describe('a Xen host', () => {
     }),
     fc.constant<HostInput>({ do: 'crash' }),
     anyFaults,
+    anyChange,
+    anyPlug,
   );
   // A ticket is one command's own: two equal ones would be two answers to one.
   const anyRun = fc
@@ -222,7 +253,9 @@ describe('a Xen host', () => {
           const used = model
             .domainFigures(state, model.timeOf(state))
             .reduce((sum, domain) => sum + domain.memoryBytes, 0);
-          expect(model.figures(state).freeMemoryBytes).toBe(allocatableBytesOf(HARDWARE_PROFILES['1x4-16']) - used);
+          const promised = new Hypervisor(state.hypervisor).physicalInfo(state.nowUs).outstandingPages * PAGE_BYTES;
+          const all = allocatableBytesOf(HARDWARE_PROFILES['1x4-16']);
+          expect(model.figures(state).freeMemoryBytes + promised).toBe(all - used);
           expect(model.figures(state).freeMemoryBytes).toBeGreaterThanOrEqual(0);
           expect(new Set(held.map(({ domid }) => domid)).size).toBe(held.length);
           for (const domain of held)
