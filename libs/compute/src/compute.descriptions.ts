@@ -41,6 +41,11 @@ const describeMachine = (event: VirtualMachineEvent): EventDescription | null =>
       return normal('Paused', 'the domain is paused');
     case 'VirtualMachineSuspended':
       return normal('Suspended', `the guest is saved in volume ${event.data.image.volume}`);
+    case 'VirtualMachineReconfigured':
+      return normal(
+        'Reconfigured',
+        `the domain has ${event.data.hardware.vcpus} virtual CPUs, ${event.data.disks.length} disks and ${event.data.nics.length} interfaces`,
+      );
     case 'VirtualMachineUnpaused':
       return normal('Unpaused', 'the domain runs again');
     case 'VirtualMachineRebooted':

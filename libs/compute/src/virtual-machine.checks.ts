@@ -1,11 +1,11 @@
 import { memorySizes, type VirtualMachineSpec } from '@xenolith/contracts';
-import { bytesOf, sameJson, type FieldCause } from '@xenolith/kernel';
+import { bytesOf, type FieldCause } from '@xenolith/kernel';
 
 /** The least memory that a domain can be built with: kernel, page tables and a ramdisk. */
 const LEAST_MEMORY_BYTES = 16 * 2 ** 20;
 
 const invalidField = (field: string, message: string): FieldCause => ({ field, reason: 'FieldValueInvalid', message });
-const forbiddenField = (field: string, message: string): FieldCause => ({
+export const forbiddenField = (field: string, message: string): FieldCause => ({
   field,
   reason: 'FieldValueForbidden',
   message,
@@ -128,27 +128,3 @@ export const causesOfNewSpec = (spec: VirtualMachineSpec): readonly FieldCause[]
     ? [invalidField('spec.powerState', 'a machine that has never run can not be suspended; use Running or Halted')]
     : []),
 ];
-
-/** What a domain is built from: a change would need another domain. */
-const FIXED_WHILE_RUNNING = [
-  'cpu',
-  'memory',
-  'disks',
-  'nics',
-  'guestType',
-  'guest',
-  'hypervisor',
-  'placement',
-] as const;
-
-type FixedField = (typeof FIXED_WHILE_RUNNING)[number];
-
-/** `1Gi`, `1024Mi` and `{ staticMax: 1Gi }` are one size of memory, so they build the same domain. */
-const buildsTheSame = (field: FixedField, before: VirtualMachineSpec, after: VirtualMachineSpec): boolean =>
-  field === 'memory' ? sameJson(memoryOf(before), memoryOf(after)) : sameJson(before[field], after[field]);
-
-/** Fields that differ and can't change before the machine is halted. */
-export const causesOfChange = (before: VirtualMachineSpec, after: VirtualMachineSpec): readonly FieldCause[] =>
-  FIXED_WHILE_RUNNING.filter((field) => !buildsTheSame(field, before, after)).map((field) =>
-    forbiddenField(`spec.${field}`, 'can not change while the machine is not halted; set powerState to Halted first'),
-  );

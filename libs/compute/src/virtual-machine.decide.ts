@@ -8,14 +8,17 @@ import {
   VIRTUAL_MACHINE_ACTIONS,
   xapiActionOf,
   type PowerState,
+  type VirtualMachineSpec,
 } from '@xenolith/contracts';
-import { ok, reject, type Command, type NewEvent, type Result } from '@xenolith/kernel';
+import { ok, reject, sameJson, type Command, type NewEvent, type Result } from '@xenolith/kernel';
 import { trusted } from './trusted.js';
+import { withoutChange } from './virtual-machine.changes.js';
 import { blockingOperations, checkAllowed, isStarting, takesAway } from './virtual-machine.power.js';
 import { machineRules } from './virtual-machine.rules.js';
 import {
   decideDomainStopped,
   decideObserved,
+  decideReconfigured,
   decideStarted,
   decideStopped,
   decideSuspended,
@@ -95,10 +98,17 @@ const releaseNext = (machine: PresentMachine, ended: CurrentOperation, command: 
   return leaves ? [operationStarted(machine, command, { action: 'release' })] : [];
 };
 
+/** A change that the domain did not take comes off the spec as well. */
+const specGivenBack = (machine: PresentMachine, former: VirtualMachineSpec): readonly NewEvent[] => {
+  const spec = withoutChange(machine.spec, former);
+  return sameJson(spec, machine.spec) ? [] : [eventOf('VirtualMachineSpecChanged', { spec: spec })];
+};
+
 /** What an operation that came to nothing leaves to be done. */
 const afterFailure = (machine: PresentMachine, ended: CurrentOperation, command: Command): readonly NewEvent[] => {
   const { run, operations, missed } = machine.own;
   const others = operations.filter((operation) => operation.operation !== ended.operation);
+  if (ended.formerSpec !== null) return specGivenBack(machine, ended.formerSpec);
   const left: PresentMachine = { ...machine, own: { ...machine.own, operations: others } };
   if (takesAway(ended) && missed !== null && placedRun(run)?.incarnation === missed.incarnation)
     return endOfLostRun(left, command, { ...missed, wish: ended.formerPowerState ?? machine.spec.powerState });
@@ -175,6 +185,7 @@ const decideHostAnswers = (machine: PresentMachine, command: Command, answers: b
 const ENDS: ReadonlySet<string> = new Set([
   'RecordVirtualMachineStarted',
   'RecordVirtualMachineSuspended',
+  'RecordVirtualMachineReconfigured',
   'RecordVirtualMachinePaused',
   'RecordVirtualMachineUnpaused',
   'RecordVirtualMachineRebooted',
@@ -191,6 +202,8 @@ const decideOwn = (machine: PresentMachine, command: Command): Decision => {
       return decideStarted(machine, command);
     case 'RecordVirtualMachineSuspended':
       return decideSuspended(machine, command);
+    case 'RecordVirtualMachineReconfigured':
+      return decideReconfigured(machine, command);
     case 'RecordVirtualMachinePaused':
       return decidePhase(machine, command, 'paused');
     case 'RecordVirtualMachineUnpaused':

@@ -1,6 +1,8 @@
 import {
   apiVersionOf,
   virtualMachineKind,
+  type AttachedDisk,
+  type AttachedNic,
   type DomainConfig,
   type PlanStep,
   type PlacementRequest,
@@ -51,7 +53,8 @@ export const placementRequest = (machine: PresentMachine): PlacementRequest => {
   const maxVcpus = spec.cpu.max ?? spec.cpu.vcpus;
   return {
     virtualMachine: { uid: meta.uid, name: meta.name, namespace: meta.namespace ?? '' },
-    vcpus: spec.cpu.vcpus,
+    // All that the machine may come to have while it runs, of CPU as of memory.
+    vcpus: maxVcpus,
     memoryBytes: staticMaxBytes + memoryOverheadBytes({ guestType: spec.guestType, vcpus: maxVcpus, staticMaxBytes }),
     hypervisor: spec.hypervisor,
     guestType: spec.guestType,
@@ -246,6 +249,31 @@ export const detachDisks = (machine: PresentMachine, incarnation: number): PlanS
       mustSucceed: true,
     }),
   );
+
+/** A disk of the machine's own goes, another volume is let go. */
+export const giveBackDisk = (machine: PresentMachine, disk: AttachedDisk, incarnation: number): PlanStep => {
+  const data = { virtualMachine: { uid: machine.meta.uid }, incarnation };
+  return step({
+    name: `give-back-disk-${disk.name}`,
+    to: { service: 'storage' },
+    type: disk.owned ? 'DeprovisionVolume' : 'DetachVolume',
+    streamId: disk.volumeUid,
+    data: disk.owned ? { ...data, delete: true } : data,
+    doneOn: ['not_found'],
+    mustSucceed: true,
+  });
+};
+
+export const giveBackNic = (machine: PresentMachine, nic: AttachedNic, incarnation: number): PlanStep =>
+  step({
+    name: `give-back-nic-${nic.name}`,
+    to: { service: 'network' },
+    type: 'DeprovisionPort',
+    streamId: nic.portUid,
+    data: { virtualMachine: { uid: machine.meta.uid }, incarnation, delete: true },
+    doneOn: ['not_found'],
+    mustSucceed: true,
+  });
 
 /** What a run that ended by itself left: first fenced, then given back. */
 export const cleanUp = (machine: PresentMachine): readonly (readonly PlanStep[])[] => {

@@ -11,6 +11,7 @@ import {
   savedImage,
   startDomainAnswer,
   virtualMachineCommands,
+  virtualMachineSpec,
   type PlanStep,
 } from '@xenolith/contracts';
 import { memoryOverheadBytes, type JsonObject } from '@xenolith/kernel';
@@ -19,6 +20,7 @@ import { describe, expect, it } from 'vitest';
 import { isFinish } from './operation.state.js';
 import { referencesOf, resolveReferences } from './plan-references.js';
 import { machineSpec, machineUid, metadata, WITH_DEVICES } from './platform.spec-fixture.js';
+import { hardwareOf } from './virtual-machine.changes.js';
 import { virtualMachineAggregate } from './virtual-machine.js';
 import { operationPlan } from './virtual-machine.plan.js';
 import type { OperationAction, PresentMachine } from './virtual-machine.state.js';
@@ -47,6 +49,7 @@ const running = (spec: object = WITH_DEVICES): PresentMachine => {
       ...machine.own,
       incarnation: 1,
       run: { phase: 'running', incarnation: 1, host: 'host-1', hostUid: 'uid-1', domid: 1, hostAnswers: true },
+      hardware: hardwareOf(machine.spec),
       disks: [{ name: 'root', volume: 'web-root', volumeUid: 'volume-uid', owned: true }],
       nics: [{ name: 'eth0', port: 'web-eth0', portUid: 'port-uid', mac: '00:16:3e:00:00:01', ips: [] }],
     },
@@ -153,6 +156,38 @@ describe('plans', () => {
     ]);
   });
 
+  it('change of a running machine: provide, plug, unplug, and only then let go', () => {
+    const machine = running();
+    const spec = machineSpec({ cpu: { vcpus: 1, weight: 512 }, disks: [{ name: 'data', size: '2Gi' }], nics: [] });
+    const changed = { ...machine, spec: virtualMachineSpec.parse(spec) };
+    expect(outline(plan(changed, 'reconfigure'))).toEqual([
+      '0 ProvisionVolume / DeprovisionVolume',
+      '1 ChangeDomain / ChangeDomain',
+      '1 AttachDisk / DetachDisk',
+      '2 DetachDisk / AttachDisk',
+      '2 DetachNic / AttachNic',
+      '3 DeprovisionVolume',
+      '3 DeprovisionPort',
+      '4 RecordVirtualMachineReconfigured',
+    ]);
+    expect(plan(changed, 'reconfigure')[1]).toMatchObject({
+      data: { incarnation: 1, weight: 512 },
+      undo: { data: { incarnation: 1, weight: 256 } },
+    });
+  });
+
+  it('give back what the spec of a halted machine names no more', () => {
+    const machine = running();
+    const run = { phase: 'halted', reason: 'clean_shutdown', message: '', leftover: null } as const;
+    const spec = virtualMachineSpec.parse(machineSpec({ powerState: 'Halted' }));
+    const bare: PresentMachine = { ...machine, spec, own: { ...machine.own, run } };
+    expect(outline(plan(bare, 'release'))).toEqual([
+      '0 DeprovisionVolume',
+      '0 DeprovisionPort',
+      '1 RecordOperationEnded',
+    ]);
+  });
+
   it('attach a volume of its own life by its name, and wait for it', () => {
     const steps = plan(halted({ disks: [{ name: 'data', volume: 'shared' }] }), 'start', { incarnation: 1 });
     expect(steps[1]).toMatchObject({ type: 'AttachVolume', streamId: 'volume:default/shared', waitOn: ['not_found'] });
@@ -163,7 +198,8 @@ describe('plans', () => {
     const staticMaxBytes = 4 * 2 ** 30;
     expect(place?.data).toMatchObject({
       request: {
-        vcpus: 2,
+        // What may be plugged in while it runs is reserved, as all of its memory is.
+        vcpus: 4,
         memoryBytes: staticMaxBytes + memoryOverheadBytes({ guestType: 'pvh', vcpus: 4, staticMaxBytes }),
       },
     });
@@ -230,6 +266,8 @@ describe('plans', () => {
       plan(running(), 'suspend'),
       plan(suspended(), 'resume', { incarnation: 2 }),
       plan(suspended(), 'hard_shutdown'),
+      plan({ ...running(), spec: halted().spec }, 'reconfigure'),
+      plan({ ...running(), spec: halted({}).spec }, 'reconfigure'),
     ];
     for (const step of plans.flat()) {
       check(step.type, step.data);

@@ -1,6 +1,10 @@
-import type { PlanStep } from '@xenolith/contracts';
+import type { AttachedDisk, AttachedNic, PlanStep } from '@xenolith/contracts';
 import type { Uuid } from '@xenolith/kernel';
+import { obsoleteDevices } from './virtual-machine.changes.js';
+import { attachedDisk, attachedNic, changePlan } from './virtual-machine.plan-change.js';
 import {
+  giveBackDisk,
+  giveBackNic,
   step,
   inStages,
   from,
@@ -57,22 +61,8 @@ const startPlan = (machine: PresentMachine, operation: PlannedOperation): PlanSt
     bootId: from('start-domain', 'bootId'),
     domid: from('start-domain', 'domid'),
     paused,
-    disks: machine.spec.disks.map((disk) => ({
-      name: disk.name,
-      volume: from(`disk-${disk.name}`, 'name'),
-      volumeUid: from(`disk-${disk.name}`, 'uid'),
-      owned: disk.volume === undefined,
-      sizeBytes: from(`disk-${disk.name}`, 'sizeBytes'),
-      fencingToken: from(`disk-${disk.name}`, 'fencingToken'),
-    })),
-    nics: machine.spec.nics.map((nic) => ({
-      name: nic.name,
-      port: from(`nic-${nic.name}`, 'name'),
-      portUid: from(`nic-${nic.name}`, 'uid'),
-      mac: from(`nic-${nic.name}`, 'mac'),
-      ips: from(`nic-${nic.name}`, 'ips'),
-      bridge: from(`nic-${nic.name}`, 'bridge'),
-    })),
+    disks: machine.spec.disks.map(attachedDisk),
+    nics: machine.spec.nics.map(attachedNic),
   });
   const begins = operation.action === 'resume' ? resumeDomain : startDomain;
   return inStages(
@@ -171,10 +161,13 @@ const pausePlan = (machine: PresentMachine, run: RunPlace, operation: PlannedOpe
   return inStages([change], [finish(machine, type, { operation: operation.operation })]);
 };
 
-/** What former runs left behind: their holdings, and a saved guest that is not waited for. */
+/** What former runs left behind: their holdings, a saved guest that is not waited for, devices that the spec names no more. */
 const tidy = (machine: PresentMachine): readonly (readonly PlanStep[])[] => [
   ...cleanUp(machine),
-  machine.own.run.phase === 'suspended' ? [] : discardImage(machine),
+  [
+    ...(machine.own.run.phase === 'suspended' ? [] : discardImage(machine)),
+    ...(machine.own.run.phase === 'halted' ? giveBack(machine, obsoleteDevices(machine)) : []),
+  ],
 ];
 
 const releasePlan = (machine: PresentMachine, operation: PlannedOperation): PlanStep[] =>
@@ -183,32 +176,14 @@ const releasePlan = (machine: PresentMachine, operation: PlannedOperation): Plan
   ]);
 
 /** Own disks and ports go, volumes of others are let go, wherever a run has had them. */
-const giveBackDevices = (machine: PresentMachine): PlanStep[] => {
-  const { own, meta } = machine;
-  const data = { virtualMachine: { uid: meta.uid }, incarnation: own.incarnation };
+const giveBack = (
+  machine: PresentMachine,
+  devices: { readonly disks: readonly AttachedDisk[]; readonly nics: readonly AttachedNic[] },
+): PlanStep[] => {
+  const { incarnation } = machine.own;
   return [
-    ...own.disks.map((disk) =>
-      step({
-        name: `disk-${disk.name}`,
-        to: { service: 'storage' },
-        type: disk.owned ? 'DeprovisionVolume' : 'DetachVolume',
-        streamId: disk.volumeUid,
-        data: disk.owned ? { ...data, delete: true } : data,
-        doneOn: ['not_found'],
-        mustSucceed: true,
-      }),
-    ),
-    ...own.nics.map((nic) =>
-      step({
-        name: `nic-${nic.name}`,
-        to: { service: 'network' },
-        type: 'DeprovisionPort',
-        streamId: nic.portUid,
-        data: { ...data, delete: true },
-        doneOn: ['not_found'],
-        mustSucceed: true,
-      }),
-    ),
+    ...devices.disks.map((disk) => giveBackDisk(machine, disk, incarnation)),
+    ...devices.nics.map((nic) => giveBackNic(machine, nic, incarnation)),
   ];
 };
 
@@ -220,10 +195,12 @@ const deprovisionPlan = (machine: PresentMachine, operation: PlannedOperation): 
       : [[destroyDomain(machine, run)], [releasePlacement(machine, run.incarnation, 'the machine is being deleted')]];
   return inStages(
     ...running,
-    [...giveBackDevices(machine), ...discardImage(machine)],
+    [...giveBack(machine, machine.own), ...discardImage(machine)],
     [finish(machine, 'RecordVirtualMachineTornDown', { operation: operation.operation })],
   );
 };
+
+const CHANGES: ReadonlySet<OperationAction> = new Set(['changing_VCPUs_live', 'changing_dynamic_range', 'reconfigure']);
 
 /** All steps of an operation with their undos, from what the machine is now. */
 export const operationPlan = (machine: PresentMachine, operation: PlannedOperation): OperationPlan => {
@@ -236,6 +213,7 @@ export const operationPlan = (machine: PresentMachine, operation: PlannedOperati
   if (run.phase === 'halted') return { plan: releasePlan(machine, operation), cancellable: false };
   if (operation.action === 'pause' || operation.action === 'unpause')
     return { plan: pausePlan(machine, run, operation), cancellable: false };
+  if (CHANGES.has(operation.action)) return { plan: changePlan(machine, run, operation.operation), cancellable: false };
   if (operation.action === 'suspend') {
     const asked = { operation: operation.operation, timeoutMs: guestTimeoutMs(operation.parameters) };
     return { plan: suspendPlan(machine, run, asked), cancellable: false };

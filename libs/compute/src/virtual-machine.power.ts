@@ -18,7 +18,10 @@ import {
 } from './xapi-operations.js';
 
 /** The operations of XAPI that the platform offers. */
-export type XapiOperation = Exclude<OperationAction, 'provision' | 'release' | 'deprovision'> | 'destroy';
+export type XapiOperation = Exclude<OperationAction, OwnAction> | 'destroy';
+
+/** What XAPI has no operation of a VM for. */
+type OwnAction = 'provision' | 'reconfigure' | 'release' | 'deprovision';
 
 const OFFERED: ReadonlySet<XapiVmOperation> = new Set<XapiOperation>([
   'start',
@@ -31,6 +34,8 @@ const OFFERED: ReadonlySet<XapiVmOperation> = new Set<XapiOperation>([
   'hard_shutdown',
   'suspend',
   'resume',
+  'changing_VCPUs_live',
+  'changing_dynamic_range',
   'destroy',
 ]);
 
@@ -43,15 +48,18 @@ export const takesAway = (operation: Pick<CurrentOperation, 'action'>): boolean 
 
 /** Operations whose own end says what there is to tear down: a deletion waits for them, and cancels those that can be. */
 export const isAwaited = (operation: Pick<CurrentOperation, 'action'>): boolean =>
-  isStarting(operation) || takesAway(operation);
+  isStarting(operation) || takesAway(operation) || operation.action === 'reconfigure';
 
 /** Operations that stand in the way of others; cleaning up behind a run that ended by itself does not. */
 export const blockingOperations = (machine: PresentMachine): readonly CurrentOperation[] =>
   machine.own.operations.filter((operation) => operation.action !== 'release');
 
-/** XAPI's word for an operation of ours; one that cleans up has none, as XAPI knows no such thing. */
-const xapiNameOf = (action: Exclude<OperationAction, 'release'>): XapiVmOperation =>
-  action === 'provision' ? 'start' : action === 'deprovision' ? 'destroy' : action;
+/** XAPI's word for an operation of ours; null: XAPI has no such operation of a VM. It plugs devices by operations of theirs, and cleans nothing up. */
+const xapiNameOf = (action: OperationAction): XapiVmOperation | null => {
+  if (action === 'release' || action === 'reconfigure') return null;
+  if (action === 'provision') return 'start';
+  return action === 'deprovision' ? 'destroy' : action;
+};
 
 /** The machine as XAPI would have it. */
 const xapiVm = (machine: PresentMachine): XapiVmView => {
@@ -61,9 +69,10 @@ const xapiVm = (machine: PresentMachine): XapiVmView => {
     powerState: powerStateOf(own.run),
     domainType: placedRun(own.run) === null ? null : spec.guestType,
     pvDrivers: spec.guest.pvDrivers,
-    currentOperations: own.operations.flatMap(({ operation, action }) =>
-      action === 'release' ? [] : [{ ref: operation, operation: xapiNameOf(action) }],
-    ),
+    currentOperations: own.operations.flatMap(({ operation: ref, action }) => {
+      const operation = xapiNameOf(action);
+      return operation === null ? [] : [{ ref, operation }];
+    }),
   };
 };
 
@@ -103,7 +112,8 @@ export const inProgress = (machine: PresentMachine, wanted: string, error?: Xapi
   );
 };
 
-const xapiWordOf = ({ action }: CurrentOperation): string => (action === 'release' ? action : xapiNameOf(action));
+/** Of devices, XAPI says "plug" (record_util.ml, `vbd_operation_table`). */
+const xapiWordOf = ({ action }: CurrentOperation): string => xapiNameOf(action) ?? 'plug';
 
 const refused = (machine: PresentMachine, wanted: XapiVmOperation, error: XapiError): Refusal =>
   error.code === 'OTHER_OPERATION_IN_PROGRESS'
@@ -127,11 +137,35 @@ export const checkAllowed = (machine: PresentMachine, wanted: XapiOperation): Re
       details: { xapi: { code: 'OPERATION_NOT_ALLOWED', args: ['VM is being destroyed'] } },
     });
   const error = refusalOf(wanted, xapiVm(machine), 'strict');
-  return error === null ? ok(null) : refused(machine, wanted, error);
+  if (error !== null) return refused(machine, wanted, error);
+  return overlapsPlug(machine, wanted) ? inProgress(machine, wanted) : ok(null);
+};
+
+/** Devices are being plugged or unplugged, which XAPI would not see at the VM: only what ends the domain may come in between. */
+const overlapsPlug = (machine: PresentMachine, wanted: XapiVmOperation): boolean =>
+  wanted !== 'hard_shutdown' &&
+  wanted !== 'hard_reboot' &&
+  machine.own.operations.some(({ action }) => action === 'reconfigure');
+
+/** Whether XAPI would plug or unplug a disk or an interface now (xapi_vbd_helpers.ml, `valid_operations`). */
+export const checkPlug = (machine: PresentMachine): Result<null> => {
+  const { own, spec, meta } = machine;
+  const state = powerStateOf(own.run);
+  const refuse = (message: string, code: string, ...args: readonly string[]): Refusal =>
+    reject('operation_not_allowed', `${nameOf(machine)} can not get or lose devices: ${message}`, {
+      details: { xapi: { code, args: [meta.uid, ...args] } },
+    });
+  if (state !== 'Running')
+    return refuse(`it is ${state.toLowerCase()}, not running`, 'VM_BAD_POWER_STATE', 'running', state.toLowerCase());
+  return spec.guestType === 'hvm' && !spec.guest.pvDrivers
+    ? refuse('its guest has no paravirtual drivers', 'VM_MISSING_PV_DRIVERS')
+    : ok(null);
 };
 
 /** What may be asked of the machine now, in XAPI's words and in alphabetical order. Advisory: the request is checked again. */
 export const allowedOperations = (machine: PresentMachine): readonly string[] =>
   machine.meta.deletionTimestamp === undefined
-    ? allowedXapiOperations(xapiVm(machine)).filter((operation) => OFFERED.has(operation))
+    ? allowedXapiOperations(xapiVm(machine)).filter(
+        (operation) => OFFERED.has(operation) && !overlapsPlug(machine, operation),
+      )
     : [];

@@ -155,6 +155,16 @@ export const decideSuspended = (machine: PresentMachine, command: Command): Deci
   return ok(wanted || deleting ? [suspended] : [suspended, operationStarted(machine, command, { action: 'release' })]);
 };
 
+/** A domain that was ended meanwhile leaves the devices that it got at last to be given back. */
+export const decideReconfigured = (machine: PresentMachine, command: Command): Decision => {
+  const data = trusted(virtualMachineCommands.RecordVirtualMachineReconfigured, command);
+  if (currentOperation(machine.own, data.operation) === undefined) return NOTHING;
+  const there = placedRun(machine.own.run)?.incarnation === data.incarnation;
+  const deleting = machine.meta.deletionTimestamp !== undefined;
+  const release = there || deleting ? [] : [operationStarted(machine, command, { action: 'release' })];
+  return ok([eventOf('VirtualMachineReconfigured', data), ...release]);
+};
+
 export const decideStopped = (machine: PresentMachine, command: Command): Decision => {
   const data = trusted(virtualMachineCommands.RecordVirtualMachineStopped, command);
   const { missed, operations } = machine.own;

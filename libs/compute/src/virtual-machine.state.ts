@@ -3,6 +3,7 @@ import {
   type AttachedDisk,
   type AttachedNic,
   type Condition,
+  type DomainHardware,
   type HaltReason,
   type ObjectState,
   type PowerState,
@@ -58,9 +59,14 @@ export interface CurrentOperation {
   readonly formerPowerState: PowerState | null;
   /** The wish that it set, while that is still what is wished. */
   readonly wish: PowerState | null;
+  /** The spec before the change that this operation carries out: what one that fails gives back. */
+  readonly formerSpec: VirtualMachineSpec | null;
 }
 
-/** XAPI's words, and three of the platform's own: what makes a first run, what cleans up behind a run, and what ends a machine. */
+/**
+ * XAPI's words, and four of the platform's own: what makes a first run, what changes several things of a run, what cleans up behind a run, and what ends a
+ * machine.
+ */
 export type OperationAction =
   | 'provision'
   | 'start'
@@ -73,6 +79,9 @@ export type OperationAction =
   | 'unpause'
   | 'suspend'
   | 'resume'
+  | 'changing_VCPUs_live'
+  | 'changing_dynamic_range'
+  | 'reconfigure'
   | 'release'
   | 'deprovision';
 
@@ -89,6 +98,8 @@ export interface MachineOwn {
     readonly reason: HaltReason;
     readonly message: string;
   } | null;
+  /** CPU and memory of the last run, as it has them now. */
+  readonly hardware: DomainHardware | null;
   /** Devices of the last run: they outlive it, addresses and all. */
   readonly disks: readonly AttachedDisk[];
   readonly nics: readonly AttachedNic[];
@@ -114,6 +125,7 @@ export const NEVER_STARTED: MachineOwn = {
   operations: [],
   image: null,
   missed: null,
+  hardware: null,
   disks: [],
   nics: [],
   endedEarly: null,

@@ -65,6 +65,34 @@ export const readyCondition = (machine: PresentMachine): Omit<Condition, 'lastTr
   ...readyOf(machine),
 });
 
+/** What was decided, never what the balloon has reached: that is a figure, and not in the log. */
+const memoryTarget = ({ own, spec }: PresentMachine): string => {
+  const reached = placedRun(own.run) === null ? null : own.hardware;
+  return reached === null ? memorySizes(spec.memory).dynamicMax : formatBytes(reached.dynamicMaxBytes);
+};
+
+/** Those of the spec, and those that the domain still has. */
+const disksOf = ({ own, spec }: PresentMachine): JsonObject[] => {
+  const runs = placedRun(own.run) !== null;
+  const left = runs ? own.disks.filter(({ name }) => !spec.disks.some((disk) => disk.name === name)) : [];
+  return [...spec.disks, ...left].map(({ name }) => {
+    const known = own.disks.find((disk) => disk.name === name);
+    return { name, ...(known ? { volume: known.volume } : {}), attached: runs && known !== undefined };
+  });
+};
+
+const nicsOf = ({ own, spec }: PresentMachine): JsonObject[] => {
+  const runs = placedRun(own.run) !== null;
+  const left = runs ? own.nics.filter(({ name }) => !spec.nics.some((nic) => nic.name === name)) : [];
+  return [...spec.nics, ...left].map(({ name }) => {
+    const known = own.nics.find((nic) => nic.name === name);
+    const attached = runs && known !== undefined;
+    return known
+      ? { name, port: known.port, mac: known.mac, ips: [...known.ips], attached }
+      : { name, ips: [], attached };
+  });
+};
+
 export const virtualMachineStatus = (machine: PresentMachine): JsonObject => {
   const { own, spec, meta } = machine;
   const run = placedRun(own.run);
@@ -73,6 +101,8 @@ export const virtualMachineStatus = (machine: PresentMachine): JsonObject => {
     phase: phaseWord(machine),
     ...(run === null ? {} : { host: run.host, hostUid: run.hostUid, domid: run.domid }),
     memory: memorySizes(spec.memory).staticMax,
+    vcpus: (run === null ? null : own.hardware?.vcpus) ?? spec.cpu.vcpus,
+    memoryTarget: memoryTarget(machine),
     incarnation: own.incarnation,
     ...(own.run.phase !== 'suspended' || own.image === null
       ? {}
@@ -80,16 +110,8 @@ export const virtualMachineStatus = (machine: PresentMachine): JsonObject => {
     observedGeneration: meta.generation,
     allowedOperations: [...allowedOperations(machine)],
     currentOperations: Object.fromEntries(own.operations.map((operation) => [operation.name, operation.action])),
-    disks: spec.disks.map((disk) => {
-      const attached = own.disks.find((known) => known.name === disk.name);
-      return attached ? { name: disk.name, volume: attached.volume } : { name: disk.name };
-    }),
-    nics: spec.nics.map((nic) => {
-      const attached = own.nics.find((known) => known.name === nic.name);
-      return attached
-        ? { name: nic.name, port: attached.port, mac: attached.mac, ips: [...attached.ips] }
-        : { name: nic.name, ips: [] };
-    }),
+    disks: disksOf(machine),
+    nics: nicsOf(machine),
     conditions: [own.ready],
   };
 };

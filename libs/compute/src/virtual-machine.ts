@@ -6,8 +6,10 @@ import {
   virtualMachineKind,
   type PowerState,
   type VirtualMachineEvent,
+  type VirtualMachineSpec,
 } from '@xenolith/contracts';
 import type { Aggregate, AlsoCommand, Command, Consequences, EventPlace, JsonObject, NewEvent } from '@xenolith/kernel';
+import { hardwareOf, obsoleteDevices } from './virtual-machine.changes.js';
 import { decideVirtualMachine } from './virtual-machine.decide.js';
 import { WAIT_REASONS } from './operation.waits.js';
 import { operationPlan } from './virtual-machine.plan.js';
@@ -51,6 +53,16 @@ const inPhase = (own: MachineOwn, phase: 'running' | 'paused'): MachineOwn => {
   return run === null ? own : { ...own, run: { ...run, phase } };
 };
 
+const withoutObsolete = (machine: PresentMachine): MachineOwn => {
+  const { disks, nics } = obsoleteDevices(machine);
+  const { own } = machine;
+  return {
+    ...own,
+    disks: own.disks.filter((disk) => !disks.includes(disk)),
+    nics: own.nics.filter((nic) => !nics.includes(nic)),
+  };
+};
+
 const ended = (
   machine: PresentMachine,
   data: { operation: string; outcome: 'succeeded' | 'failed' | 'cancelled'; message: string },
@@ -60,7 +72,7 @@ const ended = (
   const { run } = machine.own;
   const released = !failed && operation?.action === 'release';
   const own: MachineOwn = {
-    ...withoutOperation(data.operation)(machine.own),
+    ...withoutOperation(data.operation)(released && run.phase === 'halted' ? withoutObsolete(machine) : machine.own),
     unschedulable: null,
     problem: failed ? data.message : machine.own.problem,
     run: released && run.phase === 'halted' ? { ...run, leftover: null } : run,
@@ -109,6 +121,8 @@ const started = (
       domid: data.domid,
       hostAnswers: true,
     },
+    // The spec is as it was when the start began: nothing of it may change before the domain is there.
+    hardware: hardwareOf(machine.spec),
     disks: data.disks,
     nics: data.nics,
     endedEarly: null,
@@ -130,6 +144,17 @@ const suspended = (
   };
 };
 
+/** A domain that is gone by now leaves the devices that it got at last behind. */
+const reconfigured = (
+  own: MachineOwn,
+  data: Extract<VirtualMachineEvent, { type: 'VirtualMachineReconfigured' }>['data'],
+): MachineOwn => {
+  const { operation, incarnation, host, hardware, disks, nics } = data;
+  const run =
+    own.run.phase === 'halted' ? { ...own.run, leftover: own.run.leftover ?? { incarnation, host } } : own.run;
+  return { ...withoutOperation(operation)(own), run, hardware, disks, nics };
+};
+
 const observed = (
   machine: PresentMachine,
   data: Extract<VirtualMachineEvent, { type: 'VirtualMachineObserved' }>['data'],
@@ -149,6 +174,7 @@ const operationStarted = (
     formerPowerState:
       data.powerState === undefined || data.powerState === machine.spec.powerState ? null : machine.spec.powerState,
     wish: data.powerState ?? null,
+    formerSpec: (data.formerSpec as VirtualMachineSpec | undefined) ?? null,
   };
   const own: MachineOwn = {
     ...machine.own,
@@ -189,6 +215,8 @@ const evolveOwn = (machine: PresentMachine, event: VirtualMachineEvent): Present
       });
     case 'VirtualMachineSuspended':
       return change((own) => suspended(own, event.data));
+    case 'VirtualMachineReconfigured':
+      return change((own) => reconfigured(own, event.data));
     case 'VirtualMachineMissed': {
       const { incarnation, reason, message } = event.data;
       return change((own) => ({ ...own, missed: { incarnation, reason, message } }));

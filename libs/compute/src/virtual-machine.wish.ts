@@ -9,7 +9,15 @@ import {
   type Result,
   type Uuid,
 } from '@xenolith/kernel';
-import { causesOfChange, causesOfSpec } from './virtual-machine.checks.js';
+import {
+  actionOf,
+  causesOfLiveChange,
+  checkLiveChange,
+  liveChangeOf,
+  obsoleteDevices,
+  touchesDomain,
+} from './virtual-machine.changes.js';
+import { causesOfSpec } from './virtual-machine.checks.js';
 import {
   blockingOperations,
   checkAllowed,
@@ -40,6 +48,7 @@ export const operationStarted = (
     readonly name?: string | undefined;
     readonly parameters?: Readonly<Record<string, unknown>>;
     readonly powerState?: PowerState;
+    readonly formerSpec?: VirtualMachineSpec;
   },
 ): NewEvent => {
   const operation = wanted.operation ?? uuidFrom(command.commandId, machine.meta.uid, 'operation', wanted.action);
@@ -53,6 +62,7 @@ export const operationStarted = (
     parameters: (wanted.parameters ?? {}) as JsonObject,
     ...(starts ? { incarnation: machine.own.incarnation + 1 } : {}),
     ...(wanted.powerState === undefined ? {} : { powerState: wanted.powerState }),
+    ...(wanted.formerSpec === undefined ? {} : { formerSpec: wanted.formerSpec }),
   });
 };
 
@@ -95,20 +105,53 @@ const decideWish = (machine: PresentMachine, wished: PresentMachine, command: Co
   return allowed.ok ? ok([operationStarted(wished, command, { action })]) : allowed;
 };
 
+/** The running domain follows the spec by an operation. */
+const decideLive = (
+  machine: PresentMachine,
+  changed: PresentMachine,
+  command: Command,
+): Result<readonly NewEvent[]> => {
+  if (!touchesDomain(machine.spec, changed.spec)) return ok([]);
+  if (machine.meta.deletionTimestamp !== undefined) return isGoing(machine);
+  const change = liveChangeOf(machine, changed.spec);
+  const allowed = checkLiveChange(machine, change);
+  if (!allowed.ok) return allowed;
+  const action = actionOf(change);
+  return ok(action === null ? [] : [operationStarted(changed, command, { action, formerSpec: machine.spec })]);
+};
+
+const isGoing = (machine: PresentMachine): Result<never> =>
+  reject('operation_not_allowed', `virtual machine "${machine.meta.name}" is being deleted`);
+
+/** A halted machine gives back at once what its spec names no more, unless it starts, which does so first. */
+const decideObsolete = (
+  changed: PresentMachine,
+  command: Command,
+  events: readonly NewEvent[],
+): readonly NewEvent[] => {
+  const { disks, nics } = obsoleteDevices(changed);
+  const nothing = disks.length + nics.length === 0 || events.length > 0 || changed.own.operations.length > 0;
+  return nothing ? events : [operationStarted(changed, command, { action: 'release' })];
+};
+
 /** Answers a change of spec: what a running machine can't take is refused with all its causes. */
 export const decideSpecChange = (
   machine: PresentMachine,
   spec: VirtualMachineSpec,
   command: Command,
 ): Result<readonly NewEvent[]> => {
-  const busy = machine.own.run.phase !== 'halted' || blockingOperations(machine).length > 0;
-  const causes = [...causesOfSpec(spec), ...(busy ? causesOfChange(machine.spec, spec) : [])];
+  const rests = machine.own.run.phase === 'halted' && blockingOperations(machine).length === 0;
+  const causes = [...causesOfSpec(spec), ...(rests ? [] : causesOfLiveChange(machine, spec))];
   if (causes.length > 0) return invalid(virtualMachineKind, machine.meta, causes);
   if (machine.meta.deletionTimestamp !== undefined && spec.powerState !== machine.spec.powerState)
-    return reject('operation_not_allowed', `virtual machine "${machine.meta.name}" is being deleted`);
-  const wish = decideWish(machine, { ...machine, spec }, command);
+    return isGoing(machine);
+  const changed = { ...machine, spec };
+  const live = rests ? ok([]) : decideLive(machine, changed, command);
+  if (!live.ok) return live;
+  const wish = decideWish(machine, changed, command);
   if (!wish.ok) return wish;
-  return ok([eventOf('VirtualMachineSpecChanged', { spec: spec }), ...wish.value]);
+  const left = rests ? decideObsolete(changed, command, wish.value) : wish.value;
+  return ok([eventOf('VirtualMachineSpecChanged', { spec: spec }), ...live.value, ...left]);
 };
 
 /**

@@ -44,6 +44,13 @@ interface Named {
 
 const namedOf = (stored: StoredDocument): Named => stored.document as unknown as Named;
 
+/** The list without the device of that name, or with the device if there is none. */
+const toggled = (devices: unknown, device: JsonObject): JsonObject[] => {
+  const list = devices as readonly JsonObject[];
+  const others = list.filter(({ name }) => name !== device['name']);
+  return others.length < list.length ? others : [...list, device];
+};
+
 /** What the dice make users do. They don't wait for each other. */
 export class UserDice {
   private readonly habits: readonly Habit[];
@@ -58,6 +65,7 @@ export class UserDice {
       { weight: 3, act: () => this.createBatch() },
       { weight: 8, act: () => this.changeTheirMind() },
       { weight: 16, act: () => this.changeMachine() },
+      { weight: 10, act: () => this.changeLive() },
       { weight: 24, act: () => this.actOnMachine() },
       { weight: 4, act: () => this.operateOnMachine() },
       { weight: 12, act: () => this.deleteOne(virtualMachineKind) },
@@ -104,7 +112,7 @@ export class UserDice {
       { name: `vm-${random.below(MACHINE_NAMES)}`, namespace },
       {
         powerState: random.pick(['Running', 'Running', 'Running', 'Paused', 'Halted']),
-        cpu: { vcpus: 1 + random.below(4) },
+        cpu: { vcpus: 1 + random.below(4), max: 4 },
         memory: random.pick(['512Mi', '2Gi', '8Gi', '24Gi', '60Gi', '60Gi']),
         guest: { ignoresShutdown: random.chance(0.1) },
         disks,
@@ -184,6 +192,30 @@ export class UserDice {
       },
       random.chance(0.5),
     );
+  }
+
+  /** Most machines that this finds run, and follow at once. */
+  private changeLive(): void {
+    const machine = this.pick(virtualMachineKind);
+    if (!machine) return;
+    const { random } = this;
+    const extra = { name: 'extra', size: '1Gi' };
+    const change = random.pick<(spec: JsonObject) => JsonObject>([
+      (spec) => ({ cpu: { ...(spec['cpu'] as JsonObject), vcpus: 1 + random.below(4) } }),
+      (spec) => ({ cpu: { ...(spec['cpu'] as JsonObject), weight: random.pick([128, 512]) } }),
+      () => ({ memory: { staticMax: '2Gi', dynamicMin: '1Gi', dynamicMax: random.pick(['1Gi', '2Gi']) } }),
+      (spec) => ({ disks: toggled(spec['disks'], extra) }),
+      (spec) => ({ nics: toggled(spec['nics'], { name: 'eth1', network: 'default' }) }),
+      (spec) => ({
+        disks: toggled(spec['disks'], { name: 'data', volume: `volume-${random.below(OTHER_NAMES)}` }),
+        nics: toggled(spec['nics'], { name: 'eth1', network: this.lateName('net') }),
+      }),
+    ]);
+    const edit = (document: EditedDocument): EditedDocument => ({
+      ...document,
+      spec: { ...document.spec, ...change(document.spec) },
+    });
+    this.users.change(virtualMachineKind, machine, edit, random.chance(0.5));
   }
 
   private actOnMachine(): void {

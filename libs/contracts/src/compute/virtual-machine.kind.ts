@@ -145,6 +145,8 @@ export const virtualMachineStatus = z.looseObject({
   host: z.string().optional().describe('The host that runs it.'),
   domid: z.number().int().optional().describe('Domain id on the host.'),
   memory: z.string().describe('Static maximum of memory.'),
+  vcpus: z.number().int().describe('Virtual CPUs that are on line, or will be at the next start.'),
+  memoryTarget: z.string().describe('Where the guest’s balloon is to go: the most memory that it gets now.'),
   incarnation: z.number().int().describe('Which run of the machine this is.'),
   suspendImage: z
     .looseObject({
@@ -160,6 +162,7 @@ export const virtualMachineStatus = z.looseObject({
       z.looseObject({
         name: z.string().describe('Name of the disk.'),
         volume: z.string().optional().describe('The volume behind it.'),
+        attached: z.boolean().describe('Whether the running domain has it.'),
       }),
     )
     .describe('Disks, with their volumes.'),
@@ -170,6 +173,7 @@ export const virtualMachineStatus = z.looseObject({
         port: z.string().optional().describe('The port behind it.'),
         mac: z.string().optional().describe('Its MAC address.'),
         ips: z.array(z.string()).describe('Its IP addresses.'),
+        attached: z.boolean().describe('Whether the running domain has it.'),
       }),
     )
     .describe('Network interfaces, with their addresses.'),

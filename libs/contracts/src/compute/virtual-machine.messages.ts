@@ -28,10 +28,23 @@ const attachedDisk = z.strictObject({
   volume: z.string(),
   volumeUid: z.string(),
   owned: z.boolean(),
+  readOnly: z.boolean().optional(),
   /** Of the lease that the run has, as its domain was told. */
   sizeBytes: z.number().int().optional(),
   fencingToken: z.number().int().optional(),
 });
+/** What a running domain has of CPU and memory; `maxVcpus`: as it was built. */
+const domainHardware = z.strictObject({
+  vcpus: z.number().int(),
+  maxVcpus: z.number().int(),
+  weight: z.number().int(),
+  cap: z.number().int(),
+  pin: z.string(),
+  dynamicMinBytes: z.number().int(),
+  dynamicMaxBytes: z.number().int(),
+});
+export type DomainHardware = z.infer<typeof domainHardware>;
+
 /** A suspended guest: what its host answered, and the volume that stands for it in storage. */
 const suspendImage = z.strictObject({ ...savedImage.shape, volume: z.string(), volumeUid: z.string() });
 export type SuspendImage = z.infer<typeof suspendImage>;
@@ -75,6 +88,15 @@ export const virtualMachineCommands = {
   }),
   RecordVirtualMachineUnpaused: z.strictObject(ofOperation),
   RecordVirtualMachineRebooted: z.strictObject({ ...ofOperation, domid: z.number().int() }),
+  /** The running domain has these devices and this hardware now. */
+  RecordVirtualMachineReconfigured: z.strictObject({
+    ...ofOperation,
+    incarnation: z.number().int(),
+    host: z.string(),
+    hardware: domainHardware,
+    disks: z.array(attachedDisk),
+    nics: z.array(attachedNic),
+  }),
   RecordVirtualMachineHalted: z.strictObject({
     ...ofOperation,
     incarnation: z.number().int(),
@@ -139,6 +161,8 @@ export const virtualMachineEvents = {
     incarnation: z.number().int().optional(),
     /** The wish that comes with the action, set in the same append. */
     powerState: powerState.optional(),
+    /** What was wished before, of a change to a running machine: it comes back when the change fails. */
+    formerSpec: z.looseObject({}).optional(),
   }),
   /** The operation is over without a change of power state (refused by the host, failed, cancelled, or nothing to do). */
   VirtualMachineOperationEnded: z.object({
@@ -184,6 +208,14 @@ export const virtualMachineEvents = {
     message: z.string(),
   }),
   VirtualMachineUnpaused: z.object({ operation: z.string().optional() }),
+  VirtualMachineReconfigured: z.object({
+    operation: z.string(),
+    incarnation: z.number().int(),
+    host: z.string(),
+    hardware: domainHardware,
+    disks: z.array(attachedDisk),
+    nics: z.array(attachedNic),
+  }),
   VirtualMachineRebooted: z.object({ operation: z.string().optional(), domid: z.number().int() }),
   VirtualMachineHalted: z.object({
     operation: z.string().optional(),
