@@ -9,6 +9,7 @@ import {
   hashOf,
   isUuid,
   memoryOverheadBytes,
+  qemuOverheadBytes,
   parseQuantity,
   present,
   randomFrom,
@@ -117,6 +118,14 @@ describe('memory overhead', () => {
     { guestType: 'pv', vcpus: 8, mib: 8192, overheadMiB: 0 + 1 + Math.ceil((2048 + 16384) / 256) + 2 },
   ] as const)('of a $guestType guest with $vcpus vCPUs and $mib MiB', ({ guestType, vcpus, mib, overheadMiB }) => {
     expect(memoryOverheadBytes({ guestType, vcpus, staticMaxBytes: mib * MIB })).toBe(overheadMiB * MIB);
+  });
+
+  it.each([
+    [1, 1024, 48],
+    [4, 16 * 1024, 102],
+    [1, 1, 47],
+  ])('of a QEMU process with %i vCPUs and %i MiB is %i MiB', (vcpus, mib, overheadMiB) => {
+    expect(qemuOverheadBytes({ vcpus, staticMaxBytes: mib * MIB })).toBe(overheadMiB * MIB);
   });
 });
 

@@ -173,32 +173,35 @@ export interface DomainFigures {
   readonly nics?: readonly NicFigures[];
 }
 
+/** Those of Dom0, and libvirt's on a KVM host. */
+export type HostToolName = ToolName | 'virsh';
+
 /**
  * Emulated hosts that inputs and virtual time move forward. A state is JSON, so that it can be kept in a file; it belongs to the model, which changes it in
  * place. The same inputs at the same times give the same states and events, on every machine. Times are milliseconds since the epoch.
  */
-export interface HostModel {
+export interface HostModel<State = HostState> {
   /** A host that booted at `at` and runs nothing. */
-  create(options: { name: string; seed: string; profile: ProfileName; at: number }): HostState;
+  create(options: { name: string; seed: string; profile: ProfileName; at: number }): State;
   /** Lets time pass to `at`, then applies the input. Returns what it brought about, in order. */
-  apply(state: HostState, input: HostInput, at: number): readonly HostEvent[];
+  apply(state: State, input: HostInput, at: number): readonly HostEvent[];
   /** Lets time pass to `at`: all that falls due happens at its own time. */
-  advance(state: HostState, at: number): readonly HostEvent[];
+  advance(state: State, at: number): readonly HostEvent[];
   /** When something will happen without input; null: never. */
-  nextDue(state: HostState): number | null;
+  nextDue(state: State): number | null;
   /** Up to when time has passed. */
-  timeOf(state: HostState): number;
-  isUp(state: HostState): boolean;
+  timeOf(state: State): number;
+  isUp(state: State): boolean;
   /** Differs after every boot. */
-  bootId(state: HostState): Uuid;
+  bootId(state: State): Uuid;
   /** Domains that exist; those being torn down are left out. */
-  inventory(state: HostState): readonly DomainView[];
-  figures(state: HostState): HostFigures;
+  inventory(state: State): readonly DomainView[];
+  figures(state: State): HostFigures;
   /** As they are at `at`, which may be later than all that has happened; asking changes nothing. */
-  domainFigures(state: HostState, at: number): readonly DomainFigures[];
-  /** What a tool in the control domain prints at `at`. It changes nothing. */
+  domainFigures(state: State, at: number): readonly DomainFigures[];
+  /** What a tool on the host prints at `at`. It changes nothing. */
   tool(
-    state: HostState,
-    call: { readonly tool: ToolName; readonly args: readonly string[]; readonly at: number },
+    state: State,
+    call: { readonly tool: HostToolName; readonly args: readonly string[]; readonly at: number },
   ): ToolOutput;
 }

@@ -1,3 +1,4 @@
+export * from './emulated-host.js';
 export type { DeviceEffects, DeviceFault } from './device-fault.js';
 export * from './hardware-profile.js';
 export * from './host-model.js';
@@ -6,3 +7,5 @@ export type { HostState } from './host/host-state.js';
 export { xenHostModel } from './host/xen-host.js';
 export type { ToolName } from './host/tools.js';
 export type { ToolOutput } from './xl/index.js';
+export { kvmHostModel } from './kvm/kvm-host.js';
+export type { KvmHostState } from './kvm/kvm-state.js';

@@ -26,6 +26,7 @@ import {
 } from './host-state.js';
 import { continuePlugs, plugTimerEnds } from './plugging.js';
 import { BACKENDS_TOKEN, DEVICES_TOKEN } from './store-access.js';
+import { failed } from '../xl/index.js';
 import { runTool } from './tools.js';
 import { continueBuild, continueTeardown, domainBuilt, domainDestroyed, refuse, toolstack } from './toolstack.js';
 
@@ -341,6 +342,9 @@ export const xenHostModel = (timing: HostTiming): HostModel => {
         .map(viewOf),
     figures: (state) => figuresOf(hostOf(state)),
     domainFigures: (state, at) => domainFiguresOf(hostOf(state), Math.max(at * US_PER_MS, state.nowUs)),
-    tool: (state, { tool, args, at }) => runTool(hostOf(state), tool, args, at),
+    tool: (state, { tool, args, at }) =>
+      tool === 'virsh'
+        ? failed(`${state.name} runs Xen: it has no virsh; ask xl there`)
+        : runTool(hostOf(state), tool, args, at),
   };
 };

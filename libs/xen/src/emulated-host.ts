@@ -1,0 +1,73 @@
+import type { HostModel } from './host-model.js';
+import type { HostTiming } from './host-timing.js';
+import type { HostState } from './host/host-state.js';
+import { xenHostModel } from './host/xen-host.js';
+import {
+  allocatableBytesOf,
+  controlDomainOf,
+  EMULATED_XEN_VERSION,
+  type ControlDomainSize,
+  type HardwareProfile,
+  type ProfileName,
+} from './hardware-profile.js';
+import { kvmHostModel } from './kvm/kvm-host.js';
+import { EMULATED_KVM_RELEASE, kvmAllocatableBytes, kvmVersion } from './kvm/kvm-profile.js';
+import type { KvmHostState } from './kvm/kvm-state.js';
+
+export type Hypervisor = 'xen' | 'kvm';
+
+/** A host of either kind. */
+export type EmulatedHostState = HostState | KvmHostState;
+
+/** What a hypervisor makes of a machine. */
+export interface HypervisorFacts {
+  readonly version: string;
+  /** Bytes that guests can have, overhead included. */
+  readonly allocatableBytes: number;
+  /** Null: it has none, as KVM's host is the operating system itself. */
+  readonly controlDomain: ControlDomainSize | null;
+}
+
+export const hypervisorFacts = (hypervisor: Hypervisor, profile: HardwareProfile): HypervisorFacts =>
+  hypervisor === 'kvm'
+    ? {
+        version: kvmVersion(EMULATED_KVM_RELEASE),
+        allocatableBytes: kvmAllocatableBytes(profile),
+        controlDomain: null,
+      }
+    : {
+        version: EMULATED_XEN_VERSION,
+        allocatableBytes: allocatableBytesOf(profile),
+        controlDomain: controlDomainOf(profile),
+      };
+
+export interface EmulatedHostModel extends Omit<HostModel<EmulatedHostState>, 'create'> {
+  create(options: {
+    name: string;
+    seed: string;
+    profile: ProfileName;
+    at: number;
+    hypervisor: Hypervisor;
+  }): EmulatedHostState;
+}
+
+const isKvm = (state: EmulatedHostState): state is KvmHostState => 'kind' in state;
+
+/** Hosts of both kinds behind one interface: each state knows what it is. */
+export const emulatedHostModel = (timing: HostTiming): EmulatedHostModel => {
+  const xen = xenHostModel(timing);
+  const kvm = kvmHostModel(timing);
+  return {
+    create: ({ hypervisor, ...options }) => (hypervisor === 'kvm' ? kvm : xen).create(options),
+    apply: (state, input, at) => (isKvm(state) ? kvm.apply(state, input, at) : xen.apply(state, input, at)),
+    advance: (state, at) => (isKvm(state) ? kvm.advance(state, at) : xen.advance(state, at)),
+    nextDue: (state) => (isKvm(state) ? kvm.nextDue(state) : xen.nextDue(state)),
+    timeOf: (state) => (isKvm(state) ? kvm.timeOf(state) : xen.timeOf(state)),
+    isUp: (state) => (isKvm(state) ? kvm.isUp(state) : xen.isUp(state)),
+    bootId: (state) => (isKvm(state) ? kvm.bootId(state) : xen.bootId(state)),
+    inventory: (state) => (isKvm(state) ? kvm.inventory(state) : xen.inventory(state)),
+    figures: (state) => (isKvm(state) ? kvm.figures(state) : xen.figures(state)),
+    domainFigures: (state, at) => (isKvm(state) ? kvm.domainFigures(state, at) : xen.domainFigures(state, at)),
+    tool: (state, call) => (isKvm(state) ? kvm.tool(state, call) : xen.tool(state, call)),
+  };
+};

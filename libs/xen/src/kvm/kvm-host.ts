@@ -1,0 +1,219 @@
+import { reject } from '@xenolith/kernel';
+import type { DomainView, HostEvent, HostFigures, HostInput, HostModel } from '../host-model.js';
+import { jittered, type HostTiming } from '../host-timing.js';
+import { emptyAgenda, nextDueUs, takeDue } from '../host/agenda.js';
+import { bootIdOf } from '../host/host-state.js';
+import { applyCommand, freeBytes, giveUp, guestEnds, started } from './kvm-commands.js';
+import { cpuFigures, settleCpu } from './kvm-cpu.js';
+import { exited, guestStep, rememberEnded } from './kvm-guest.js';
+import {
+  machineOf,
+  nowMs,
+  refuse,
+  threadsOfHost,
+  US_PER_MS,
+  type KvmHost,
+  type KvmHostState,
+  type KvmMachine,
+  type KvmTask,
+} from './kvm-state.js';
+import { kvmTool } from './virsh.js';
+
+/** Commands that a host which boots keeps for later; more are refused. */
+const WAITING_WHILE_DOWN = 1_024;
+/** Assumption: processes that a host starts before libvirt does its first. */
+const FIRST_PID = 1_800;
+
+// What happens at its time.
+
+const perform = (host: KvmHost, task: KvmTask): void => {
+  if (task.do === 'giveUp') {
+    giveUp(host, task.uid, task.ticket, task.timeoutMs);
+    return;
+  }
+  const machine = machineOf(host, task.uid, task.pid);
+  if (!machine) return;
+  switch (task.do) {
+    case 'started':
+      started(host, machine);
+      return;
+    case 'guest':
+      guestStep(host, machine, task.dueUs);
+      return;
+    case 'exited':
+      exited(host, machine);
+      return;
+  }
+};
+
+/** Whether a task still means anything: what was overtaken is dropped, so that a host at rest has nothing to do. */
+const stillApplies = (host: KvmHost, task: KvmTask): boolean => {
+  switch (task.do) {
+    case 'giveUp':
+      return host.state.machines[task.uid]?.waiting.some(({ ticket }) => ticket === task.ticket) ?? false;
+    case 'guest':
+      return machineOf(host, task.uid, task.pid)?.guest.next?.dueUs === task.dueUs;
+    case 'started':
+    case 'exited':
+      return machineOf(host, task.uid, task.pid) !== null;
+  }
+};
+
+const dropOvertaken = (host: KvmHost): void => {
+  const { agenda } = host.state;
+  for (let [first] = agenda.entries; first; [first] = agenda.entries) {
+    if (stillApplies(host, first.task)) return;
+    takeDue(agenda, first.dueUs);
+  }
+};
+
+const dueUsOf = (state: KvmHostState): number | null => state.upAtUs ?? nextDueUs(state.agenda);
+
+/** Time passes; what processes get is booked before anything changes it. */
+const moveTo = (host: KvmHost, nowUs: number): void => {
+  host.state.nowUs = Math.max(host.state.nowUs, nowUs);
+};
+
+const finishBoot = (host: KvmHost): void => {
+  const { state } = host;
+  const waiting = state.waiting.splice(0);
+  state.upAtUs = null;
+  state.bootedUs = state.nowUs;
+  host.events.push({ type: 'booted', at: nowMs(host) });
+  for (const input of waiting) applyInput(host, input);
+};
+
+const passTime = (host: KvmHost, untilUs: number): void => {
+  for (let due = dueUsOf(host.state); due !== null && due <= untilUs; due = dueUsOf(host.state)) {
+    moveTo(host, due);
+    if (host.state.upAtUs !== null) finishBoot(host);
+    else {
+      const next = takeDue(host.state.agenda, due);
+      if (next && stillApplies(host, next.task)) perform(host, next.task);
+      else continue;
+    }
+    settleCpu(host);
+  }
+  moveTo(host, untilUs);
+  dropOvertaken(host);
+};
+
+// Inputs.
+
+const crash = (host: KvmHost): void => {
+  const { state } = host;
+  const lost = Object.values(state.machines);
+  host.events.push({ type: 'crashed', at: nowMs(host) });
+  for (const { ticket } of lost.flatMap((machine) => machine.waiting))
+    refuse(host, ticket, reject('host_crashed', `${state.name} crashed while it worked on the command`));
+  for (const machine of lost) rememberEnded(host, machine.uid, machine.incarnation);
+  state.boots += 1;
+  state.bootId = bootIdOf(state, state.boots);
+  state.machines = {};
+  state.agenda = emptyAgenda();
+  state.lastPid = FIRST_PID;
+  state.lastNumber = 0;
+  state.upAtUs =
+    state.nowUs + jittered(host.timing.hostBootMs, state.seed, `${state.name}/boot/${state.boots}`) * US_PER_MS;
+};
+
+const applyInput = (host: KvmHost, input: HostInput): void => {
+  const { state } = host;
+  if (input.do === 'crash') crash(host);
+  else if (input.do === 'guestEnds') {
+    if (state.upAtUs === null) guestEnds(host, input);
+  }
+  // Faults and what else nobody waits for are of split drivers and their scripts, which there are none of here.
+  else if ('ticket' in input) take(host, input);
+};
+
+const take = (host: KvmHost, input: HostInput & { readonly ticket: string }): void => {
+  const { upAtUs, waiting, name } = host.state;
+  if (upAtUs === null) applyCommand(host, input);
+  else if (waiting.length < WAITING_WHILE_DOWN) waiting.push(input);
+  else {
+    const message = `${name} boots again; ${waiting.length} commands wait for it already`;
+    refuse(host, input.ticket, reject('host_crashed', message));
+  }
+};
+
+const viewOf = (machine: KvmMachine): DomainView => ({
+  uid: machine.uid,
+  incarnation: machine.incarnation,
+  domid: machine.pid,
+  state: machine.phase === 'shutdown' ? 'shutdown' : machine.paused ? 'paused' : 'running',
+});
+
+const figuresOf = (host: KvmHost): HostFigures => {
+  const machines = Object.values(host.state.machines);
+  const busy = machines.reduce((sum, { cpu }) => sum + cpu.share, 0);
+  return {
+    domains: machines.length,
+    freeMemoryBytes: freeBytes(host),
+    cpuLoad: Math.min(1, Math.round((1000 * busy) / threadsOfHost(host)) / 1000),
+  };
+};
+
+/**
+ * The KVM host: a QEMU process for each machine, virtio devices, no control domain. A start is answered when the guest has booted, or when QEMU stands ready if
+ * it shall stay paused; a reboot happens in place, under the same process id. States belong to the model, which changes them in place.
+ */
+export const kvmHostModel = (timing: HostTiming): HostModel<KvmHostState> => {
+  const hostOf = (state: KvmHostState): KvmHost => ({ state, timing, events: [] });
+  const step = (state: KvmHostState, at: number, input?: HostInput): readonly HostEvent[] => {
+    const host = hostOf(state);
+    const nowUs = Math.max(at * US_PER_MS, state.nowUs);
+    passTime(host, nowUs);
+    if (input) {
+      applyInput(host, input);
+      settleCpu(host);
+      // What takes no time is done at once.
+      passTime(host, nowUs);
+    }
+    return host.events;
+  };
+  return {
+    create: ({ name, seed, profile, at }) => ({
+      kind: 'kvm',
+      name,
+      seed,
+      profile,
+      bornAt: at,
+      boots: 1,
+      bootId: bootIdOf({ name, seed, bornAt: at }, 1),
+      nowUs: at * US_PER_MS,
+      bootedUs: at * US_PER_MS,
+      upAtUs: null,
+      waiting: [],
+      agenda: emptyAgenda(),
+      machines: {},
+      ended: {},
+      lastPid: FIRST_PID,
+      lastNumber: 0,
+      cpuSinceUs: at * US_PER_MS,
+    }),
+    apply: (state, input, at) => step(state, at, input),
+    advance: (state, at) => step(state, at),
+    nextDue: (state) => {
+      const due = dueUsOf(state);
+      return due === null ? null : Math.ceil(due / US_PER_MS);
+    },
+    timeOf: (state) => Math.ceil(state.nowUs / US_PER_MS),
+    isUp: (state) => state.upAtUs === null,
+    bootId: (state) => state.bootId,
+    inventory: (state) =>
+      Object.values(state.machines)
+        .filter(({ phase }) => phase !== 'ending')
+        .map(viewOf),
+    figures: (state) => figuresOf(hostOf(state)),
+    domainFigures: (state, at) => {
+      const host = hostOf(state);
+      return Object.values(state.machines).map((machine) => ({
+        uid: machine.uid,
+        memoryBytes: machine.settings.dynamicMaxBytes,
+        ...cpuFigures(host, machine, Math.max(at * US_PER_MS, state.nowUs)),
+      }));
+    },
+    tool: (state, call) => kvmTool(hostOf(state), call),
+  };
+};

@@ -1,0 +1,120 @@
+import { ok, type Rejection, type Uuid } from '@xenolith/kernel';
+import type { HardwareProfile, ProfileName } from '../hardware-profile.js';
+import { HARDWARE_PROFILES, threadsOf } from '../hardware-profile.js';
+import type { DomainSettings, HostAnswer, HostEvent, HostInput, Ticket } from '../host-model.js';
+import type { HostTiming } from '../host-timing.js';
+import { plan, type AgendaState } from '../host/agenda.js';
+
+/** A KVM host as JSON: QEMU processes side by side, and no control domain. It belongs to the model, which changes it in place. */
+export interface KvmHostState {
+  readonly kind: 'kvm';
+  readonly name: string;
+  readonly seed: string;
+  readonly profile: ProfileName;
+  /** When it booted for the first time, in milliseconds; part of its boot ids. */
+  readonly bornAt: number;
+  boots: number;
+  bootId: Uuid;
+  /** No input or due event lies before this; microseconds. */
+  nowUs: number;
+  bootedUs: number;
+  /** Set while the host boots after a crash. */
+  upAtUs: number | null;
+  /** What came while the host was down, in order. */
+  waiting: HostInput[];
+  agenda: AgendaState<KvmTask>;
+  /** By the machine's uid, in the order of their start. */
+  machines: Record<Uuid, KvmMachine>;
+  /** The youngest run of each machine that ended here. */
+  ended: Record<Uuid, number>;
+  lastPid: number;
+  lastNumber: number;
+  /** CPU time is booked up to here; later it grows by the machines' shares. */
+  cpuSinceUs: number;
+}
+
+/** One QEMU process. */
+export interface KvmMachine {
+  readonly uid: Uuid;
+  readonly incarnation: number;
+  readonly pid: number;
+  /** libvirt counts the domains that it starts. */
+  readonly number: number;
+  readonly startedUs: number;
+  /** `starting`: its monitor does not answer yet. `ending`: the process was told to quit. `shutdown`: its guest ended and it is preserved. */
+  phase: 'starting' | 'up' | 'ending' | 'shutdown';
+  paused: boolean;
+  /** What the guest is to be asked by the power button, once it listens. */
+  asked: 'poweroff' | 'reboot' | null;
+  settings: DomainSettings;
+  guest: KvmGuest;
+  waiting: KvmWaiting[];
+  /** Nanoseconds used, threads kept busy and threads missed, in that order of meaning. */
+  cpu: { usedNs: number; share: number; steal: number; stolenNs: number };
+}
+
+export interface KvmGuest {
+  phase: 'off' | 'booting' | 'up' | 'ended';
+  /** What it does next: the moment while it runs, what is left of its own time while it is paused. */
+  next: { readonly what: 'booted' | 'stop'; readonly dueUs: number | null; readonly leftUs: number } | null;
+  stopping: 'poweroff' | 'reboot' | null;
+}
+
+export type KvmWaiting =
+  | { readonly ticket: Ticket; readonly for: 'start' | 'reboot' | 'end' }
+  | { readonly ticket: Ticket; readonly for: 'unplug'; readonly kind: 'disk' | 'nic'; readonly name: string };
+
+export type KvmTask =
+  | { readonly do: 'started'; readonly uid: Uuid; readonly pid: number }
+  | { readonly do: 'guest'; readonly uid: Uuid; readonly pid: number; readonly dueUs: number }
+  | { readonly do: 'giveUp'; readonly uid: Uuid; readonly ticket: Ticket; readonly timeoutMs: number }
+  | { readonly do: 'exited'; readonly uid: Uuid; readonly pid: number };
+
+/** A host at work: its state, and what has come of the present step. */
+export interface KvmHost {
+  readonly state: KvmHostState;
+  readonly timing: HostTiming;
+  readonly events: HostEvent[];
+}
+
+export const US_PER_MS = 1_000;
+
+export const nowMs = ({ state }: KvmHost): number => Math.floor(state.nowUs / US_PER_MS);
+export const profileOf = ({ state }: KvmHost): HardwareProfile => HARDWARE_PROFILES[state.profile];
+export const threadsOfHost = (host: KvmHost): number => threadsOf(profileOf(host));
+
+export const planIn = (host: KvmHost, ms: number, task: KvmTask): void =>
+  plan(host.state.agenda, host.state.nowUs + Math.round(ms * US_PER_MS), task);
+
+/** The machine, if it still is this process. */
+export const machineOf = (host: KvmHost, uid: Uuid, pid: number): KvmMachine | null => {
+  const machine = host.state.machines[uid];
+  return machine?.pid === pid ? machine : null;
+};
+
+/** Its virtual CPUs are let run. */
+export const runs = (machine: KvmMachine): boolean => machine.phase === 'up' && !machine.paused;
+
+export const isOver = ({ phase }: KvmMachine): boolean => phase === 'ending' || phase === 'shutdown';
+
+export const answer = (host: KvmHost, ticket: Ticket, value: HostAnswer): void => {
+  host.events.push({ type: 'answered', ticket, at: nowMs(host), result: ok(value) });
+};
+
+export const refuse = (host: KvmHost, ticket: Ticket, refusal: { readonly rejection: Rejection }): void => {
+  host.events.push({ type: 'answered', ticket, at: nowMs(host), result: { ok: false, ...refusal } });
+};
+
+/** A process id stands where Xen has a domain id. */
+export const runningAnswer = (host: KvmHost, machine: KvmMachine): HostAnswer => ({
+  domid: machine.pid,
+  state: machine.paused ? 'paused' : 'running',
+  bootId: host.state.bootId,
+});
+
+/** Takes those out of the waiting whom it concerns. */
+export const waitingFor = (machine: KvmMachine, is: (waiting: KvmWaiting) => boolean): readonly KvmWaiting[] => {
+  const told = machine.waiting.filter(is);
+  machine.waiting = machine.waiting.filter((waiting) => !is(waiting));
+  return told;
+};
