@@ -1,10 +1,13 @@
+import { savedImage } from '@xenolith/contracts';
 import { uuidFrom } from '@xenolith/kernel';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   codeOf,
   Commander,
   configOf,
+  IGNORES,
   Services,
+  startedOf,
   valueOf,
   type AgentUnderTest,
   type MakeAgent,
@@ -94,6 +97,58 @@ export const describeLiveDomains = (name: string, makeAgent: MakeAgent): void =>
       it('refuses devices for a domain that is not there', async () => {
         expect(codeOf(await compute.ask('AttachDisk', VM, { ...ON_RUN, disk }))).toBe('host_unknown_domain');
         expect(codeOf(await compute.ask('DetachNic', VM, { ...ON_RUN, name: 'eth1' }))).toBe('host_unknown_domain');
+      });
+    });
+
+    describe('suspend and resume', () => {
+      const suspend = { ...ON_RUN, timeoutMs: 30_000 };
+      const resume = (image: unknown, more: object = {}) => ({
+        incarnation: 2,
+        paused: false,
+        config: configOf('web'),
+        image,
+        ...more,
+      });
+
+      it('saves a guest, ends its domain, and lets it go on', async () => {
+        await compute.start(VM, configOf('web'));
+        const image = savedImage.parse(valueOf(await compute.ask('SuspendDomain', VM, suspend)));
+        expect(image.sizeBytes).toBeGreaterThan(1024 * MEBIBYTE);
+        expect(await compute.domain(VM)).toBeUndefined();
+        expect(startedOf(await compute.ask('ResumeDomain', VM, resume(image)))).toMatchObject({ state: 'running' });
+        expect(await compute.domain(VM)).toMatchObject({ state: 'running' });
+      });
+
+      it('resumes paused on request', async () => {
+        await compute.start(VM, configOf('web'));
+        const image = valueOf(await compute.ask('SuspendDomain', VM, suspend));
+        expect(startedOf(await compute.ask('ResumeDomain', VM, resume(image, { paused: true }))).state).toBe('paused');
+        expect(codeOf(await compute.ask('UnpauseDomain', VM, { incarnation: 2 }))).toBe('ok');
+      });
+
+      it('gives the same image to whoever asks again, over a restart', async () => {
+        await compute.start(VM, configOf('web'));
+        const message = compute.message('SuspendDomain', VM, suspend);
+        const image = await agent.settled(compute.send(message));
+        await agent.restart();
+        expect(await agent.settled(compute.send(message))).toEqual(image);
+      });
+
+      it('leaves a guest running that does not acknowledge', async () => {
+        await compute.start(VM, configOf('stubborn', IGNORES));
+        expect(codeOf(await compute.ask('SuspendDomain', VM, { ...suspend, timeoutMs: 300 }))).toBe(
+          'guest_ignored_shutdown',
+        );
+        expect(await compute.domain(VM)).toMatchObject({ state: 'running' });
+      });
+
+      it('refuses what is not there, what can’t be suspended, and what is no image', async () => {
+        expect(codeOf(await compute.ask('SuspendDomain', VM, suspend))).toBe('host_unknown_domain');
+        const plain = configOf('plain', { guestType: 'hvm', guest: { ...IGNORES.guest, pvDrivers: false } });
+        await compute.start(VM, plain);
+        expect(codeOf(await compute.ask('SuspendDomain', VM, suspend))).toBe('host_domain_unsupported');
+        const nothing = resume({ sizeBytes: 0, content: '' }, { incarnation: 1 });
+        expect(codeOf(await compute.ask('ResumeDomain', uuidFrom('other'), nothing))).toBe('host_domain_unsupported');
       });
     });
   });

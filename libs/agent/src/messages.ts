@@ -4,6 +4,7 @@ import {
   type DomainReport,
   type Hardware,
   type RegisterHostData,
+  type SavedImage,
 } from '@xenolith/contracts';
 import { uuidFrom, type CommandMessage, type JsonObject, type Uuid } from '@xenolith/kernel';
 import {
@@ -69,6 +70,8 @@ export const DOMAIN_COMMANDS = [
   'AttachNic',
   'DetachDisk',
   'DetachNic',
+  'SuspendDomain',
+  'ResumeDomain',
 ] as const satisfies readonly AgentCommandType[];
 export type DomainCommandType = (typeof DOMAIN_COMMANDS)[number];
 
@@ -86,7 +89,7 @@ interface Accepted {
 /** The hypervisor's input for a command of the contract. */
 export const inputOf = (command: Accepted): HostInput => {
   const on = { ticket: command.id, uid: command.uid, incarnation: command.data['incarnation'] as number };
-  const { config, paused, mode, timeoutMs, disk, nic, name } = command.data as unknown as {
+  const { config, paused, mode, timeoutMs, disk, nic, name, image } = command.data as unknown as {
     config: DomainConfig;
     paused: boolean;
     mode: 'clean' | 'hard';
@@ -94,6 +97,7 @@ export const inputOf = (command: Accepted): HostInput => {
     disk: DomainDisk;
     nic: DomainNic;
     name: string;
+    image: SavedImage;
   };
   switch (command.type as DomainCommandType) {
     case 'StartDomain':
@@ -112,6 +116,10 @@ export const inputOf = (command: Accepted): HostInput => {
       const { incarnation: _incarnation, ...change } = command.data;
       return { do: 'change', ...on, change };
     }
+    case 'SuspendDomain':
+      return { do: 'suspend', ...on, timeoutMs };
+    case 'ResumeDomain':
+      return { do: 'resume', ...on, settings: settingsOf(config), image, paused };
     case 'AttachDisk':
       return { do: 'attach', ...on, device: { kind: 'disk', settings: diskOf(disk) } };
     case 'AttachNic':

@@ -65,6 +65,21 @@ export const HARDWARE_PROFILES = {
 } as const satisfies Readonly<Record<string, HardwareProfile>>;
 export type ProfileName = keyof typeof HARDWARE_PROFILES;
 
+/** What a host's cables carry. Assumptions: a network of 10 Gbit/s of their own for migrations, and storage that takes the images of several guests at once. */
+const LINKS: Readonly<
+  Record<ProfileName, { readonly migrationBitsPerSecond: number; readonly imageBytesPerSecond: number }>
+> = {
+  '1x4-16': { migrationBitsPerSecond: 10e9, imageBytesPerSecond: 200e6 },
+  '2x8-128': { migrationBitsPerSecond: 10e9, imageBytesPerSecond: 600e6 },
+  '2x24-768': { migrationBitsPerSecond: 10e9, imageBytesPerSecond: 600e6 },
+  '2x24-2250': { migrationBitsPerSecond: 10e9, imageBytesPerSecond: 600e6 },
+};
+
+export const migrationBitsPerSecondOf = (profile: ProfileName): number => LINKS[profile].migrationBitsPerSecond;
+
+/** What the storage of images takes and gives. */
+export const imageBytesPerSecondOf = (profile: ProfileName): number => LINKS[profile].imageBytesPerSecond;
+
 export const DEFAULT_PROFILE: ProfileName = '2x8-128';
 
 export const isProfileName = (name: string): name is ProfileName => Object.hasOwn(HARDWARE_PROFILES, name);

@@ -83,6 +83,15 @@ export type HostInput =
   | ({ readonly do: 'pause' } & OnDomain)
   | ({ readonly do: 'unpause' } & OnDomain)
   | ({ readonly do: 'destroy' } & OnDomain)
+  /** Saves the guest and ends the domain: the answer is its image. */
+  | ({ readonly do: 'suspend'; readonly timeoutMs: number } & OnDomain)
+  /** As `start`, from an image: the guest goes on where it was. */
+  | ({
+      readonly do: 'resume';
+      readonly settings: DomainSettings;
+      readonly image: SavedGuestImage;
+      readonly paused: boolean;
+    } & OnDomain)
   | ({ readonly do: 'change'; readonly change: DomainChange } & OnDomain)
   /** Hot-plug; it is answered when both ends are connected, or when the guest will find the device as soon as it looks. */
   | ({ readonly do: 'attach'; readonly device: DeviceSettings } & OnDomain)
@@ -97,7 +106,13 @@ export type HostInput =
 /** Why a guest stops by itself; Xen's shutdown codes 0, 1 and 3. */
 export type GuestEnd = 'poweroff' | 'reboot' | 'crash';
 
-export interface HostAnswer {
+/** A guest that stands still: what its image takes on storage, and what a host must know to wake it (the hosts' own). */
+export interface SavedGuestImage {
+  readonly sizeBytes: number;
+  readonly content: string;
+}
+
+export interface HostAnswer extends Partial<SavedGuestImage> {
   readonly domid?: number;
   readonly state?: 'running' | 'paused';
   /** The boot of the host that the domain belongs to. */

@@ -1,10 +1,12 @@
-import { memoryOverheadBytes, reject, type Uuid } from '@xenolith/kernel';
+import { memoryOverheadBytes, reject, type Rejection, type Uuid } from '@xenolith/kernel';
 import type { HostInput } from '../host-model.js';
 import { addressed, freeBytes, isOver, knownRun, refuseStale, unknownDomain } from './addressing.js';
 import { plan } from './agenda.js';
 import { askToStop } from './domain-store.js';
 import { stopGuest } from './guest-life.js';
 import { change } from './live-change.js';
+import { toolstack } from './guest-watcher.js';
+import { guestIn, readingUs, suspend } from './suspend.js';
 import { continuePlugs, plug } from './plugging.js';
 import { newGuest, rememberEnded, US_PER_MS, type Host, type Machine } from './host-state.js';
 import {
@@ -15,7 +17,6 @@ import {
   pauseDomain,
   refuse,
   runningAnswer,
-  toolstack,
   unpauseDomain,
 } from './toolstack.js';
 
@@ -24,8 +25,19 @@ type Input<Do extends HostInput['do']> = Extract<HostInput, { do: Do }>;
 const isStarting = (machine: Machine): boolean =>
   machine.phase !== 'up' || (!machine.paused && machine.guest.phase !== 'up');
 
-const start = (host: Host, input: Input<'start'>): void => {
+const unreadable = (host: Host, input: Input<'resume'>): { readonly rejection: Rejection } =>
+  reject(
+    'host_domain_unsupported',
+    `the image of ${input.settings.name} holds no guest that ${host.state.name} can wake`,
+  );
+
+const start = (host: Host, input: Input<'start'> | Input<'resume'>): void => {
   const { settings, uid, incarnation, ticket } = input;
+  const guest = input.do === 'resume' ? guestIn(input.image.content) : null;
+  if (input.do === 'resume' && guest === null) {
+    refuse(host, ticket, unreadable(host, input));
+    return;
+  }
   const machine = host.state.machines[uid];
   if (machine?.incarnation === incarnation && !isOver(machine)) {
     if (isStarting(machine)) machine.waiting.push({ ticket, for: 'start' });
@@ -60,6 +72,8 @@ const start = (host: Host, input: Input<'start'>): void => {
     paused: input.paused,
     settings,
     guest: newGuest(),
+    wakes: guest && input.do === 'resume' ? { guest, readingUs: readingUs(host, input.image) } : null,
+    image: null,
     devices: [],
     waiting: [{ ticket, for: 'start' }],
   });
@@ -146,6 +160,7 @@ export const giveUp = (host: Host, uid: Uuid, ticket: string, timeoutMs: number)
 export const applyCommand = (host: Host, input: Exclude<HostInput, { do: 'crash' | 'setFaults' }>): void => {
   switch (input.do) {
     case 'start':
+    case 'resume':
       start(host, input);
       return;
     case 'shutdown':
@@ -163,6 +178,9 @@ export const applyCommand = (host: Host, input: Exclude<HostInput, { do: 'crash'
       return;
     case 'change':
       change(host, input);
+      return;
+    case 'suspend':
+      suspend(host, input);
       return;
     case 'attach':
     case 'detach':

@@ -21,7 +21,8 @@ export const consoleFacts = (host: Host, machine: Machine): ConsoleFacts => ({
   vcpus: machine.settings.vcpus,
   memoryKib: Math.floor(machine.settings.dynamicMaxBytes / KIBIBYTE),
   phase: machine.guest.phase,
-  stopping: machine.guest.stopping,
+  // A guest that suspends has nothing to say: its console stands still too.
+  stopping: machine.guest.stopping === 'suspend' ? null : machine.guest.stopping,
   ended: endOf(host, machine),
   disks: machine.devices
     .filter(({ kind }) => kind === 'disk')

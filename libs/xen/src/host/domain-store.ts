@@ -11,7 +11,7 @@ import {
   memoryTargetPath,
   vmPath,
 } from '../xenstore/index.js';
-import type { Host, Machine } from './host-state.js';
+import type { Host, Machine, StopRequest } from './host-state.js';
 import { tell, transact } from './store-access.js';
 
 const KIBIBYTE = 1024;
@@ -85,14 +85,19 @@ export const removeHome = (host: Host, machine: Machine): void => {
 };
 
 /** The toolstack asks the guest to stop (tools/libs/light/libxl_domain.c, `libxl__domain_pvcontrol`). */
-export const askToStop = (host: Host, machine: Machine, what: 'poweroff' | 'reboot'): void =>
+export const askToStop = (host: Host, machine: Machine, what: StopRequest): void =>
   transact(host, 0, [{ op: 'write', path: controlShutdownPath(machine.domid), value: what }]);
 
 /** What the guest reads of such a request; null: nothing was asked. */
-export const askedToStop = (host: Host, machine: Machine): 'poweroff' | 'reboot' | null => {
+export const askedToStop = (host: Host, machine: Machine): StopRequest | null => {
   const found = host.xenstore.read(machine.domid, controlShutdownPath(machine.domid));
-  return found.ok && (found.value === 'poweroff' || found.value === 'reboot') ? found.value : null;
+  if (!found.ok || (found.value !== 'poweroff' && found.value !== 'reboot' && found.value !== 'suspend')) return null;
+  return found.value;
 };
+
+/** The toolstack takes back what the guest has not acknowledged. */
+export const withdrawRequest = (host: Host, machine: Machine): void =>
+  transact(host, 0, [{ op: 'write', path: controlShutdownPath(machine.domid), value: '' }]);
 
 /** The guest's own words: it watches for requests, acknowledges one by taking it away. */
 export const CONTROL_TOKEN = 'control/shutdown';

@@ -8,7 +8,9 @@ import { frontendAppeared, probeFront, wakeFront } from './device-control.js';
 import { acknowledge, askedToStop, listenForRequests } from './domain-store.js';
 import { obeyResources, watchResources } from './guest-resources.js';
 import { hasFrontends } from './machine-devices.js';
-import { US_PER_MS, type GuestStep, type Host, type Machine } from './host-state.js';
+import { SUSPEND_US } from '../guest/control.js';
+import { DOWNTIME_COSTS } from '../migration/rounds.js';
+import { US_PER_MS, type Guest, type GuestStep, type Host, type Machine } from './host-state.js';
 
 /** Of a guest's boot time, the part before its drivers look for their devices: firmware, boot loader, early kernel. Assumption. */
 const BEFORE_DRIVERS = 0.4;
@@ -17,6 +19,8 @@ const BEFORE_DRIVERS = 0.4;
 export interface GuestWatcher {
   booted(host: Host, machine: Machine): void;
   stopped(host: Host, machine: Machine, reason: GuestEnd): void;
+  /** It stands still and may be saved, or go on. */
+  suspended(host: Host, machine: Machine): void;
 }
 
 const label = (machine: Machine, what: string): string => `${machine.uid}/${machine.domid}/${what}`;
@@ -48,12 +52,24 @@ const stopClock = (host: Host, machine: Machine): void => {
   machine.guest.next = { ...next, dueUs: null, leftUs: next.dueUs - host.state.nowUs };
 };
 
+/** A saved guest finds itself in another domain: its front-ends connect anew, then it goes on. */
+const wakeGuest = (machine: Machine, guest: Guest): void => {
+  machine.guest = { ...guest, phase: 'probing', next: null, stopping: null };
+  machine.wakes = null;
+};
+
 const bootMs = (host: Host, machine: Machine): number => machine.settings.bootMs ?? host.timing.guestBootMs;
 
 /** The domain's vCPUs are let go: a new guest begins to load, one that was paused goes on where it was. */
 export const resumeGuest = (host: Host, machine: Machine): void => {
   const { guest } = machine;
   accountCpu(host);
+  if (machine.wakes !== null) {
+    wakeGuest(machine, machine.wakes.guest);
+    if (hasFrontends(machine)) for (const device of machine.devices) probeFront(host, machine, device);
+    proceed(host, machine, 'booted', host.timing.timedDevices ? DOWNTIME_COSTS.resumeUs / US_PER_MS : 0);
+    return;
+  }
   if (guest.phase === 'off') {
     guest.phase = 'loading';
     const ms = jittered(bootMs(host, machine), host.state.seed, label(machine, 'boot'));
@@ -118,6 +134,10 @@ export const lookForRequest = (host: Host, machine: Machine): void => {
   // A later request replaces an earlier one.
   guest.stopping = asked;
   if (guest.next?.what === 'stop') return;
+  if (asked === 'suspend') {
+    proceed(host, machine, 'stop', host.timing.timedDevices ? SUSPEND_US / US_PER_MS : 0);
+    return;
+  }
   proceed(host, machine, 'stop', jittered(host.timing.guestShutdownMs, host.state.seed, label(machine, 'shutdown')));
 };
 
@@ -130,6 +150,16 @@ export const stopGuest = (host: Host, machine: Machine, reason: GuestEnd, watche
   host.xenstore.domains.domainChanged(machine.domid, 'shutdown');
   accountCpu(host);
   watcher.stopped(host, machine, reason);
+};
+
+/** The guest makes SCHEDOP_shutdown(suspend): it stands still and is as it will be wherever it goes on. */
+const suspendGuest = (host: Host, machine: Machine, watcher: GuestWatcher): void => {
+  machine.guest.stopping = null;
+  machine.phase = 'suspended';
+  host.hypervisor.domains.shutdown(machine.domid, SHUTDOWN.suspend, host.state.nowUs);
+  host.xenstore.domains.domainChanged(machine.domid, 'shutdown');
+  accountCpu(host);
+  watcher.suspended(host, machine);
 };
 
 /** What the guest had planned for this moment. */
@@ -146,7 +176,8 @@ export const guestStep = (host: Host, machine: Machine, dueUs: number, watcher: 
       finishBoot(host, machine, watcher);
       return;
     case 'stop':
-      stopGuest(host, machine, guest.stopping ?? 'poweroff', watcher);
+      if (guest.stopping === 'suspend') suspendGuest(host, machine, watcher);
+      else stopGuest(host, machine, guest.stopping ?? 'poweroff', watcher);
       return;
   }
 };

@@ -2,7 +2,7 @@ import { uuidFrom, type Uuid } from '@xenolith/kernel';
 import type { BackendEnd, Device, DeviceTask, FrontendEnd, HotplugRun, XenbusState } from '../devices/index.js';
 import type { DeviceFault } from '../device-fault.js';
 import type { ProfileName } from '../hardware-profile.js';
-import type { DomainSettings, GuestEnd, HostEvent, HostInput, Ticket } from '../host-model.js';
+import type { DomainSettings, GuestEnd, HostEvent, HostInput, SavedGuestImage, Ticket } from '../host-model.js';
 import type { HostTiming } from '../host-timing.js';
 import type { Hypervisor } from '../hypervisor/index.js';
 import { type HypervisorState } from '../hypervisor/index.js';
@@ -65,24 +65,30 @@ export interface Machine {
   /** Who wants the next domain of a machine that restarts. */
   restart: 'asked' | 'itself' | null;
   /** What the guest is to be asked as soon as it has a home in the store. */
-  asked: 'poweroff' | 'reboot' | null;
+  asked: StopRequest | null;
   /** What the toolstack wants; the domain follows when it is built. */
   paused: boolean;
   settings: DomainSettings;
   guest: Guest;
+  /** What its new domain goes on with instead of booting, and how long that is read; null: it boots. */
+  wakes: { readonly guest: Guest; readonly readingUs: number } | null;
+  /** It was saved, and this is what who asked for it gets when the domain is gone. */
+  image: SavedGuestImage | null;
   devices: MachineDevice[];
   waiting: Waiting[];
 }
 
-/** What runs in the domain. */
+/** What runs in the domain. All of it goes with the guest when it is saved or migrated. */
 export interface Guest {
   /** `off`: it was never unpaused. `loading`: firmware and kernel. `probing`: its drivers look for devices. `up`: it does its work. `ended`. */
   phase: 'off' | 'loading' | 'probing' | 'up' | 'ended';
   /** What it does next, when it runs: microseconds of its own running time that are left, or the moment while it runs. */
   next: GuestStep | null;
   /** It was told to stop and will. */
-  stopping: 'poweroff' | 'reboot' | null;
+  stopping: StopRequest | null;
 }
+
+export type StopRequest = 'poweroff' | 'reboot' | 'suspend';
 
 export interface GuestStep {
   readonly what: 'probe' | 'booted' | 'stop';
@@ -119,7 +125,7 @@ export type DriverEnd = keyof MachineDevice['retries'];
 
 /** Somebody waits for the machine to be up (`start`, `reboot`) or gone (`end`), or for a device to be there or gone. */
 export type Waiting =
-  | { readonly ticket: Ticket; readonly for: 'start' | 'reboot' | 'end' }
+  | { readonly ticket: Ticket; readonly for: 'start' | 'reboot' | 'end' | 'suspend' }
   | { readonly ticket: Ticket; readonly for: 'plug' | 'unplug'; readonly device: string };
 
 /** Who set a watch, in its token: the driver of an end, or the toolstack. */
@@ -154,6 +160,9 @@ export type HostTask =
   | { readonly do: 'guest'; readonly uid: Uuid; readonly domid: number; readonly dueUs: number }
   | { readonly do: 'giveUp'; readonly uid: Uuid; readonly ticket: Ticket; readonly timeoutMs: number }
   | { readonly do: 'destroyed'; readonly uid: Uuid; readonly domid: number }
+  | { readonly do: 'suspendTimer'; readonly uid: Uuid; readonly ticket: Ticket; readonly timeoutMs: number }
+  /** The guest's image is written. */
+  | { readonly do: 'saved'; readonly uid: Uuid; readonly domid: number; readonly sizeBytes: number }
   /** Somebody has waited long enough for a guest to take a device up. */
   | { readonly do: 'plugTimer'; readonly uid: Uuid; readonly ticket: Ticket }
   /** A balloon arrives, or asks for memory again. */

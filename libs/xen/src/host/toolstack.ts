@@ -8,7 +8,7 @@ import { accountCpu } from './cpu-account.js';
 import { beginAdd, beginRemove, failureOf, letDevicesGo } from './device-control.js';
 import { devicesOf, withoutDevice } from './machine-devices.js';
 import { askToStop, makeHome, removeHome } from './domain-store.js';
-import { pauseGuest, resumeGuest, type GuestWatcher } from './guest-life.js';
+import { pauseGuest, resumeGuest } from './guest-life.js';
 import { followBalloons } from './guest-resources.js';
 import {
   deviceNamed,
@@ -118,8 +118,8 @@ export const beginBuild = (host: Host, machine: Machine): boolean => {
   host.state.machines[uid] = machine;
   host.state.byDomid[domid] = uid;
   const duration = buildMs(host.timing, settings.dynamicMaxBytes);
-  const ms = jittered(duration, host.state.seed, label(machine, 'build'));
-  plan(host.state.agenda, host.state.nowUs + ms * US_PER_MS, { do: 'built', uid, domid });
+  const buildUs = jittered(duration, host.state.seed, label(machine, 'build')) * US_PER_MS;
+  plan(host.state.agenda, host.state.nowUs + buildUs + (machine.wakes?.readingUs ?? 0), { do: 'built', uid, domid });
   return true;
 };
 
@@ -216,6 +216,7 @@ const forget = (host: Host, machine: Machine): void => {
   rememberEnded(host, machine.uid, machine.incarnation);
   for (const waiting of machine.waiting.splice(0))
     if (waiting.for === 'end') answer(host, waiting.ticket, {});
+    else if (waiting.for === 'suspend' && machine.image !== null) answer(host, waiting.ticket, machine.image);
     else refuse(host, waiting.ticket, endedBefore(host, machine));
 };
 
@@ -223,6 +224,7 @@ const buildAgain = (host: Host, machine: Machine): void => {
   const { restart, uid, incarnation } = machine;
   machine.restart = null;
   machine.paused = false;
+  machine.wakes = null;
   const built = beginBuild(host, machine);
   if (!built) forget(host, machine);
   if (restart !== 'itself') return;
@@ -258,7 +260,7 @@ const policyOf = (machine: Machine, reason: GuestEnd): OnGuestEnd => {
  * The guest stopped. Where somebody waits for just that, it was asked to; else it did so by itself and its settings say what follows. A restart after
  * poweroff or crash is a new run, which only the platform may begin: the host tears down and reports.
  */
-const stopped = (host: Host, machine: Machine, reason: GuestEnd): void => {
+export const stopped = (host: Host, machine: Machine, reason: GuestEnd): void => {
   if (reason !== 'crash' && machine.waiting.some((waiting) => waiting.for === 'end')) {
     beginTeardown(host, machine);
     return;
@@ -281,5 +283,3 @@ const stopped = (host: Host, machine: Machine, reason: GuestEnd): void => {
     host.events.push(event);
   }
 };
-
-export const toolstack: GuestWatcher = { booted: answerStarted, stopped };

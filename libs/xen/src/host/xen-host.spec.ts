@@ -230,6 +230,13 @@ describe('a Xen host', () => {
     anyFaults,
     anyChange,
     anyPlug,
+    fc.record({ do: fc.constant('suspend' as const), ...on, timeoutMs: fc.integer({ min: 1, max: 60_000 }) }),
+    fc.record({ ...on, of: anySettings, paused: fc.boolean() }).map(({ of, ...rest }) => ({
+      do: 'resume' as const,
+      ...rest,
+      settings: settings(of),
+      image: { sizeBytes: GIBIBYTE, content: '{"version":1,"guest":{"phase":"up","next":null,"stopping":null}}' },
+    })),
   );
   // A ticket is one command's own: two equal ones would be two answers to one.
   const anyRun = fc

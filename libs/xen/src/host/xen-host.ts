@@ -24,11 +24,13 @@ import {
   type Machine,
   type HostState,
 } from './host-state.js';
+import { toolstack } from './guest-watcher.js';
+import { imageWritten, suspendTimerEnds } from './suspend.js';
 import { continuePlugs, plugTimerEnds } from './plugging.js';
 import { BACKENDS_TOKEN, DEVICES_TOKEN } from './store-access.js';
 import { failed } from '../xl/index.js';
 import { runTool } from './tools.js';
-import { continueBuild, continueTeardown, domainBuilt, domainDestroyed, refuse, toolstack } from './toolstack.js';
+import { continueBuild, continueTeardown, domainBuilt, domainDestroyed, refuse } from './toolstack.js';
 
 /** Commands that a host which boots keeps for later; more are refused. */
 const WAITING_WHILE_DOWN = 1_024;
@@ -117,6 +119,7 @@ const perform = (host: Host, task: HostTask): void => {
       return;
     case 'built':
     case 'guest':
+    case 'saved':
     case 'destroyed':
       performOnMachine(host, task);
       return;
@@ -125,13 +128,18 @@ const perform = (host: Host, task: HostTask): void => {
       if (machine) plugTimerEnds(host, machine, task.ticket);
       return;
     }
+    case 'suspendTimer': {
+      const machine = host.state.machines[task.uid];
+      if (machine) suspendTimerEnds(host, machine, task.ticket, task.timeoutMs);
+      return;
+    }
     case 'hypervisor':
       balloonsMove(host);
       return;
   }
 };
 
-const performOnMachine = (host: Host, task: HostTask & { do: 'built' | 'guest' | 'destroyed' }): void => {
+const performOnMachine = (host: Host, task: HostTask & { do: 'built' | 'guest' | 'saved' | 'destroyed' }): void => {
   const machine = machineOf(host, task.uid, task.domid);
   if (!machine) return;
   switch (task.do) {
@@ -141,6 +149,9 @@ const performOnMachine = (host: Host, task: HostTask & { do: 'built' | 'guest' |
       return;
     case 'guest':
       guestStep(host, machine, task.dueUs, toolstack);
+      return;
+    case 'saved':
+      imageWritten(host, machine, task.sizeBytes);
       return;
     case 'destroyed':
       domainDestroyed(host, machine);
@@ -164,10 +175,12 @@ const stillApplies = (host: Host, task: HostTask): boolean => {
     }
     case 'giveUp':
     case 'plugTimer':
+    case 'suspendTimer':
       return host.state.machines[task.uid]?.waiting.some(({ ticket }) => ticket === task.ticket) ?? false;
     case 'guest':
       return machineOf(host, task.uid, task.domid)?.guest.next?.dueUs === task.dueUs;
     case 'built':
+    case 'saved':
     case 'destroyed':
       return machineOf(host, task.uid, task.domid) !== null;
     case 'hypervisor':

@@ -1,0 +1,133 @@
+import { reject, type Rejection } from '@xenolith/kernel';
+import type { HostInput, SavedGuestImage, Ticket } from '../host-model.js';
+import { imageBytesPerSecondOf } from '../hardware-profile.js';
+import { saveSteps, SUSPEND_ACK_TIMEOUT_US, SUSPEND_TIMEOUT_US } from '../migration/save.js';
+import { living } from './addressing.js';
+import { plan } from './agenda.js';
+import { accountCpu } from './cpu-account.js';
+import { askToStop, askedToStop, withdrawRequest } from './domain-store.js';
+import { pauseGuest, resumeGuest } from './guest-life.js';
+import { followBalloons } from './guest-resources.js';
+import { hasFrontends } from './machine-devices.js';
+import { US_PER_MS, type Guest, type Host, type Machine } from './host-state.js';
+import { beginTeardown, refuse } from './toolstack.js';
+
+// What of a guest goes with it.
+
+/** Of the layout below, so that another host can tell whether it understands it. */
+const CONTENT_VERSION = 1;
+
+/** All that a guest is when it does not run: whoever wakes it, on any host, lets it go on there. */
+export const contentOf = (machine: Machine): string =>
+  JSON.stringify({ version: CONTENT_VERSION, guest: machine.guest });
+
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
+
+/** The guest in such a text; null: it is no guest's, or another version's. */
+export const guestIn = (content: string): Guest | null => {
+  try {
+    const read: unknown = JSON.parse(content);
+    if (!isRecord(read) || read['version'] !== CONTENT_VERSION || !isRecord(read['guest'])) return null;
+    return typeof read['guest']['phase'] === 'string' ? (read['guest'] as unknown as Guest) : null;
+  } catch {
+    return null;
+  }
+};
+
+// Asking a guest to stand still.
+
+/** The toolstack asks; a domain that has no home yet is asked as soon as it has. */
+export const askToSuspend = (host: Host, machine: Machine): void => {
+  if (machine.phase === 'up') askToStop(host, machine, 'suspend');
+  else machine.asked = 'suspend';
+};
+
+const refusedSuspend = (host: Host, machine: Machine, ms: number): { readonly rejection: Rejection } => {
+  const why = machine.paused ? 'it is paused and cannot run' : 'it did not';
+  const message = `the guest of ${machine.settings.name} on ${host.state.name} was asked to suspend and given ${ms} ms, but ${why}; it runs on`;
+  return reject('guest_ignored_shutdown', message);
+};
+
+/** Saves the guest and ends its domain. */
+export const suspend = (host: Host, input: HostInput & { do: 'suspend' }): void => {
+  const machine = living(host, input);
+  if (!machine) return;
+  const { uid, ticket, timeoutMs } = input;
+  if (!hasFrontends(machine)) {
+    const message = `${machine.settings.name} can't be suspended on ${host.state.name}: its guest has no drivers for it`;
+    refuse(host, ticket, reject('host_domain_unsupported', message));
+    return;
+  }
+  const patienceUs = Math.min(timeoutMs * US_PER_MS, SUSPEND_ACK_TIMEOUT_US);
+  machine.waiting.push({ ticket, for: 'suspend' });
+  plan(host.state.agenda, host.state.nowUs + patienceUs, {
+    do: 'suspendTimer',
+    uid,
+    ticket,
+    timeoutMs: Math.ceil(patienceUs / US_PER_MS),
+  });
+  if (machine.phase !== 'suspended') askToSuspend(host, machine);
+};
+
+/** The request is taken back where the guest has not taken it (tools/libs/light/libxl_dom_suspend.c, `domain_suspend_common_pvcontrol_suspending`). */
+export const withdrawSuspend = (host: Host, machine: Machine): void => {
+  if (machine.asked === 'suspend') machine.asked = null;
+  if (machine.phase === 'up' && askedToStop(host, machine) === 'suspend') withdrawRequest(host, machine);
+};
+
+/** Somebody has waited long enough for a guest to acknowledge, or to stand still after it did. */
+export const suspendTimerEnds = (host: Host, machine: Machine, ticket: Ticket, timeoutMs: number): void => {
+  if (machine.phase === 'suspended' || !machine.waiting.some((waiting) => waiting.ticket === ticket)) return;
+  if (machine.guest.stopping === 'suspend' && timeoutMs * US_PER_MS < SUSPEND_TIMEOUT_US) {
+    const dueUs = host.state.nowUs + SUSPEND_TIMEOUT_US;
+    const given = Math.floor(SUSPEND_TIMEOUT_US / US_PER_MS);
+    plan(host.state.agenda, dueUs, { do: 'suspendTimer', uid: machine.uid, ticket, timeoutMs: given });
+    return;
+  }
+  machine.waiting = machine.waiting.filter((waiting) => waiting.ticket !== ticket);
+  refuse(host, ticket, refusedSuspend(host, machine, timeoutMs));
+  if (!machine.waiting.some(({ for: what }) => what === 'suspend')) withdrawSuspend(host, machine);
+};
+
+// Saving.
+
+/** Memory that an image holds, with the time that its storage takes for it. */
+const writingOf = (host: Host, machine: Machine): { readonly bytes: number; readonly durationUs: number } => {
+  const pages = host.hypervisor.memory.totalPages(machine.domid, host.state.nowUs);
+  const { guestType, maxVcpus } = machine.settings;
+  const guest = { isPv: guestType === 'pv', pages: pages.ok ? pages.value : 0, vcpus: maxVcpus };
+  for (const step of saveSteps('save', guest, imageBytesPerSecondOf(host.state.profile)))
+    if (step.do === 'writeImage') return step;
+  return { bytes: 0, durationUs: 0 };
+};
+
+export const readingUs = (host: Host, image: SavedGuestImage): number =>
+  host.timing.timedDevices ? Math.ceil((image.sizeBytes * 1_000_000) / imageBytesPerSecondOf(host.state.profile)) : 0;
+
+/** The guest stands still and somebody wants its image. */
+export const beginSave = (host: Host, machine: Machine): void => {
+  const { uid, domid } = machine;
+  const { bytes, durationUs } = writingOf(host, machine);
+  const dueUs = host.state.nowUs + (host.timing.timedDevices ? durationUs : 0);
+  plan(host.state.agenda, dueUs, { do: 'saved', uid, domid, sizeBytes: bytes });
+};
+
+/** The image is written: the domain ends, and who waits for it is answered with the image. */
+export const imageWritten = (host: Host, machine: Machine, sizeBytes: number): void => {
+  if (machine.phase !== 'suspended') return;
+  machine.image = { sizeBytes, content: contentOf(machine) };
+  beginTeardown(host, machine);
+};
+
+/** A guest that stood still goes on in the domain that it has (XEN_DOMCTL_resumedomain; tools/libs/light/libxl_domain.c, `domain_resume_done`). */
+export const resumeInPlace = (host: Host, machine: Machine): void => {
+  const { domid } = machine;
+  machine.phase = 'up';
+  if (machine.paused) host.hypervisor.domains.pause(domid, host.state.nowUs);
+  host.hypervisor.domains.resume(domid, host.state.nowUs);
+  host.xenstore.domains.resume(0, domid);
+  followBalloons(host);
+  if (machine.paused) pauseGuest(host, machine);
+  else resumeGuest(host, machine);
+  accountCpu(host);
+};
