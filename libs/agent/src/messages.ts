@@ -52,6 +52,7 @@ const settingsOf = (config: DomainConfig): DomainSettings => ({
   pvDrivers: config.guest.pvDrivers,
   ignoresShutdown: config.guest.ignoresShutdown,
   ...(config.guest.bootSeconds === undefined ? {} : { bootMs: config.guest.bootSeconds * MS_PER_SECOND }),
+  ...(config.guest.workload === undefined ? {} : { workload: config.guest.workload }),
   onPoweroff: config.onPoweroff,
   onReboot: config.onReboot,
   onCrash: config.onCrash,

@@ -169,6 +169,7 @@ const deviceRules = fc
       { dropWatches: 'all' },
       { stallHotplug: true },
       { failHotplug: 'no such disk' },
+      { fillRings: true },
     ),
     device: fc.constantFrom('root', 'eth*', '*'),
     probability: fc.constantFrom(0.5, 1),

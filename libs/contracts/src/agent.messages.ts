@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { domainReport, HOST_TOOLS } from './compute/host.messages.js';
+import { WORKLOADS } from './compute/virtual-machine.kind.js';
 
 /**
  * The agent contract: commands on `agent.<host>.<type>`, as CommandMessages whose stream id is the virtual machine's uid. An agent journals a
@@ -41,6 +42,7 @@ export const domainConfig = z.strictObject({
     pvDrivers: z.boolean(),
     ignoresShutdown: z.boolean(),
     bootSeconds: z.number().optional(),
+    workload: z.enum(WORKLOADS).optional(),
   }),
   onPoweroff: z.enum(['destroy', 'restart', 'preserve']),
   onReboot: z.enum(['destroy', 'restart', 'preserve']),

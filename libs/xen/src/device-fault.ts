@@ -8,6 +8,8 @@ export interface DeviceEffects {
   readonly stallHotplug?: true;
   /** The script that attaches it fails with these words. */
   readonly failHotplug?: string;
+  /** Its back-end answers no requests: the rings fill and the guest waits. */
+  readonly fillRings?: true;
 }
 
 /** Something that shall go wrong with devices of this host, until another list comes. */

@@ -1,5 +1,6 @@
 import type { GuestType, Result, Uuid } from '@xenolith/kernel';
 import type { DeviceFault } from './device-fault.js';
+import type { WorkloadName } from './guest/index.js';
 import type { ProfileName } from './hardware-profile.js';
 import type { HostState } from './host/host-state.js';
 import type { ToolName } from './host/tools.js';
@@ -49,6 +50,8 @@ export interface DomainSettings {
   /** Of an HVM guest: it has front-ends; one without is served by qemu-dm. */
   readonly pvDrivers: boolean;
   readonly ignoresShutdown: boolean;
+  /** What the guest does while it is up; absent: something like `web`, at a level drawn for it. */
+  readonly workload?: WorkloadName;
   /** Absent: the host's. */
   readonly bootMs?: number;
   readonly onPoweroff: OnGuestEnd;
@@ -154,9 +157,25 @@ export interface HostFigures {
   readonly migrations?: { readonly incoming: number; readonly outgoing: number };
 }
 
+/** Of the rings between guest and back-end; absent where a device model emulates the device. */
+export interface RingFigures {
+  /** Requests that wait for their answers now. */
+  readonly inFlight: number;
+  /** Time in which the rings were full and the guest was held back, since the domain began. */
+  readonly fullSeconds: number;
+}
+
+/** States of both ends as XenBus numbers them (4: connected). */
+export interface DeviceStateFigures {
+  readonly frontend: number;
+  readonly backend: number;
+}
+
 /** Since the domain began. */
 export interface DiskFigures {
   readonly name: string;
+  readonly states?: DeviceStateFigures;
+  readonly rings?: RingFigures;
   readonly reads: number;
   readonly writes: number;
   readonly readBytes: number;
@@ -166,6 +185,8 @@ export interface DiskFigures {
 /** Since the domain began. */
 export interface NicFigures {
   readonly name: string;
+  readonly states?: DeviceStateFigures;
+  readonly rings?: RingFigures;
   readonly receivedPackets: number;
   readonly sentPackets: number;
   readonly receivedBytes: number;

@@ -23,6 +23,12 @@ export const deviceEffects = z.strictObject({
     .max(1024)
     .optional()
     .describe('The hot-plug script that attaches the device fails with these words.'),
+  fillRings: z
+    .boolean()
+    .default(false)
+    .describe(
+      'The back-end answers no requests while the rule is in force: rings fill and the guest waits. Nothing is lost.',
+    ),
 });
 export type DeviceEffects = z.infer<typeof deviceEffects>;
 

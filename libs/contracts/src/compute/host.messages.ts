@@ -185,6 +185,12 @@ export type HostEvent = EventOf<typeof hostEvents>;
 
 const count = z.number().int().nonnegative();
 
+/** Both ends of a device as XenBus numbers their states (4: connected), and how full the rings between them are. */
+const split = {
+  states: z.object({ frontend: count, backend: count }).optional(),
+  rings: z.object({ inFlight: count, fullSeconds: z.number() }).optional(),
+};
+
 /** What a domain uses at this moment, and what it has used since it began. Hosts say what they know: everything but the first three may be missing. */
 export const domainFigures = z.object({
   uid: z.string().describe('UID of the virtual machine.'),
@@ -202,7 +208,7 @@ export const domainFigures = z.object({
     .describe('Where the balloon is to go, and where it is.'),
   dirtyPagesPerSecond: z.number().optional().describe('Pages that the guest writes to, each counted once a second.'),
   disks: z
-    .array(z.object({ name: z.string(), reads: count, writes: count, readBytes: count, writtenBytes: count }))
+    .array(z.object({ name: z.string(), reads: count, writes: count, readBytes: count, writtenBytes: count, ...split }))
     .optional()
     .describe('Requests and bytes of each disk since the domain began.'),
   nics: z
@@ -213,6 +219,7 @@ export const domainFigures = z.object({
         sentPackets: count,
         receivedBytes: count,
         sentBytes: count,
+        ...split,
       }),
     )
     .optional()

@@ -77,6 +77,9 @@ const nic = z.strictObject({
   ip: z.string().optional().describe('Default: the next free address of the network’s subnet.'),
 });
 
+/** What an emulated guest can be busy with. */
+export const WORKLOADS = ['idle', 'web', 'database', 'build', 'memory-stress'] as const;
+
 export const virtualMachineSpec = z.strictObject({
   powerState: powerState.default('Running').describe('The wished power state; acted on when it changes.'),
   hypervisor: z.enum(['xen', 'kvm', 'any']).default('any').describe('Kind of hypervisor that the machine needs.'),
@@ -92,6 +95,12 @@ export const virtualMachineSpec = z.strictObject({
         .max(3600)
         .optional()
         .describe('Emulated guests only: how long the guest boots. Default: the host’s.'),
+      workload: z
+        .enum(WORKLOADS)
+        .optional()
+        .describe(
+          'Emulated guests only: what the guest does with its CPUs, memory, disks and NICs. Default: like web, at a level drawn for it.',
+        ),
     })
     .prefault({})
     .describe('What runs inside the machine.'),

@@ -11,7 +11,14 @@ describe('the data path of a device', () => {
     const flow = changeFlow(createFlow(32, 0), load, 0);
     const figures = flowFigures(flow, 10 * SECOND);
     // Little: 1000/s for 2 ms each are 2 under way.
-    expect(figures).toEqual({ requests: 9998, bytes: 9998 * 4096, inFlight: 2, ringFullUs: 0, latencyUs: 2000 });
+    expect(figures).toEqual({
+      requests: 9998,
+      bytes: 9998 * 4096,
+      inFlight: 2,
+      ringFullUs: 0,
+      heldBack: 0,
+      latencyUs: 2000,
+    });
   });
 
   it('fills the ring behind a stalled back-end, holds the guest back, and loses nothing when it comes back', () => {
@@ -23,6 +30,7 @@ describe('the data path of a device', () => {
       bytes: 0,
       inFlight: 32,
       ringFullUs: 968_000,
+      heldBack: 968,
       latencyUs: null,
     });
     flow = changeFlow(flow, { capacity: 5000 }, SECOND);

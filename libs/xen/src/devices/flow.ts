@@ -28,6 +28,8 @@ export interface Flow {
   readonly completedBytes: number;
   /** Microseconds in which the rings were full and the guest was held back. */
   readonly ringFullUs: number;
+  /** Requests that found no room meanwhile; the guest holds them and offers others later. */
+  readonly heldBack: number;
 }
 
 /** Whole numbers, as counters of a device show them. */
@@ -36,6 +38,7 @@ export interface FlowFigures {
   readonly bytes: number;
   readonly inFlight: number;
   readonly ringFullUs: number;
+  readonly heldBack: number;
   /** Microseconds that a request which comes now will take; null: it is not answered, the back-end is stalled. */
   readonly latencyUs: number | null;
 }
@@ -51,29 +54,34 @@ export const createFlow = (ringSize: number, nowUs: number): Flow => ({
   completed: 0,
   completedBytes: 0,
   ringFullUs: 0,
+  heldBack: 0,
 });
 
 /**
  * Requests per second that the device answers at most: the back-end's capacity, and no more than the ring's entries turn round in their latency
  * (Little's law).
  */
-const serviceRate = ({ rates, ringSize }: Flow): number => {
+export const flowService = ({ rates, ringSize }: Flow): number => {
   if (rates.latencyUs === 0) return rates.capacity;
   return Math.min(rates.capacity, (ringSize * SECOND_US) / rates.latencyUs);
 };
 
 /** What `elapsedUs` after the last change stands in the rings, since when they are full, and what went in. */
-const waiting = (flow: Flow, elapsedUs: number): { inFlight: number; fullUs: number; accepted: number } => {
+const waiting = (
+  flow: Flow,
+  elapsedUs: number,
+): { inFlight: number; fullUs: number; accepted: number; heldBack: number } => {
   const { rates, ringSize, inFlight } = flow;
-  const service = serviceRate(flow);
+  const service = flowService(flow);
   const seconds = elapsedUs / SECOND_US;
   if (rates.offered > service) {
     const growth = rates.offered - service;
     const secondsToFull = (ringSize - inFlight) / growth;
     if (seconds < secondsToFull)
-      return { inFlight: inFlight + growth * seconds, fullUs: 0, accepted: rates.offered * seconds };
-    const accepted = rates.offered * secondsToFull + service * (seconds - secondsToFull);
-    return { inFlight: ringSize, fullUs: (seconds - secondsToFull) * SECOND_US, accepted };
+      return { inFlight: inFlight + growth * seconds, fullUs: 0, accepted: rates.offered * seconds, heldBack: 0 };
+    const fullSeconds = seconds - secondsToFull;
+    const accepted = rates.offered * secondsToFull + service * fullSeconds;
+    return { inFlight: ringSize, fullUs: fullSeconds * SECOND_US, accepted, heldBack: growth * fullSeconds };
   }
   // The device keeps up: what had gathered drains, down to what is always under way.
   const underWay = Math.min(ringSize, (rates.offered * rates.latencyUs) / SECOND_US);
@@ -81,7 +89,7 @@ const waiting = (flow: Flow, elapsedUs: number): { inFlight: number; fullUs: num
   const left = elapsedUs === 0 ? inFlight : Math.max(underWay, drained);
   // What is under way at once when a load begins was offered in its first moments.
   const accepted = Math.max(rates.offered * seconds, left - inFlight);
-  return { inFlight: left, fullUs: 0, accepted };
+  return { inFlight: left, fullUs: 0, accepted, heldBack: 0 };
 };
 
 /** The same flow, counted up to `nowUs`. */
@@ -97,6 +105,7 @@ const settle = (flow: Flow, nowUs: number): Flow => {
     completed: flow.completed + completed,
     completedBytes: flow.completedBytes + completed * flow.rates.requestBytes,
     ringFullUs: flow.ringFullUs + now.fullUs,
+    heldBack: flow.heldBack + now.heldBack,
   };
 };
 
@@ -109,12 +118,13 @@ export const changeFlow = (flow: Flow, change: Partial<FlowRates>, nowUs: number
 /** What the device's counters show at `nowUs`. Asking changes nothing. */
 export const flowFigures = (flow: Flow, nowUs: number): FlowFigures => {
   const now = settle(flow, nowUs);
-  const service = serviceRate(flow);
+  const service = flowService(flow);
   return {
     requests: Math.floor(now.completed),
     bytes: Math.floor(now.completedBytes),
     inFlight: Math.round(now.inFlight),
     ringFullUs: Math.floor(now.ringFullUs),
+    heldBack: Math.floor(now.heldBack),
     latencyUs: service === 0 ? null : Math.round(Math.max(flow.rates.latencyUs, (now.inFlight / service) * SECOND_US)),
   };
 };

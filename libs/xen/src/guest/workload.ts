@@ -57,6 +57,23 @@ export const WORKLOADS = {
 } as const satisfies Readonly<Record<string, WorkloadProfile>>;
 export type WorkloadName = keyof typeof WORKLOADS;
 
+/** A guest of which nobody said what it does: like `web`, and as much of that as it keeps its vCPUs busy (`level`, 0 to 1). */
+export const profileAtLevel = (level: number): WorkloadProfile => {
+  const { cpuPermille, dirtyPagesPerSecond, workingSetPermille, disk, network } = WORKLOADS.web;
+  const factor = (1000 * level) / cpuPermille;
+  return {
+    cpuPermille: 1000 * level,
+    dirtyPagesPerSecond: Math.round(dirtyPagesPerSecond * factor),
+    workingSetPermille,
+    disk: {
+      readsPerSecond: disk.readsPerSecond * factor,
+      writesPerSecond: disk.writesPerSecond * factor,
+      requestBytes: disk.requestBytes,
+    },
+    network: { packetsPerSecond: network.packetsPerSecond * factor, packetBytes: network.packetBytes },
+  };
+};
+
 const PAGE_BYTES = 4096;
 
 /** How the guest writes to its memory, in the words of the migration's forecast: pages per second, pages. */

@@ -1,9 +1,11 @@
-import { randomFrom } from '@xenolith/kernel';
 import { cpuShares, type DemandingDomain } from '../scheduler/index.js';
 import { HARDWARE_PROFILES, threadsOf } from '../hardware-profile.js';
 import type { ActivityOf, DomainState } from '../hypervisor/index.js';
 import { cpusOf } from '../hypervisor/index.js';
+import { followWork, workloadOf } from './guest-work.js';
 import type { Host, Machine } from './host-state.js';
+
+export { accountCpu } from './host-state.js';
 
 const NS_PER_US = 1_000;
 const US_PER_SECOND = 1_000_000;
@@ -11,10 +13,9 @@ const US_PER_SECOND = 1_000_000;
 const CONTROL_DOMAIN_DEMAND = 0.01;
 /** A guest that boots keeps a CPU busy. */
 const BOOTING_DEMAND = 1;
+const PERMILLE = 1000;
 
-/** Share of each vCPU that an idle or busy guest wants, drawn for each machine; assumption, skewed to idle as the Azure traces are. */
-const levelOf = (host: Host, machine: Machine): number =>
-  0.005 + 0.995 * randomFrom(`${host.state.seed}/${machine.uid}/level`).next() ** 3;
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 
 const demandOf = (host: Host, machine: Machine, vcpu: number): number => {
   switch (machine.guest.phase) {
@@ -25,28 +26,25 @@ const demandOf = (host: Host, machine: Machine, vcpu: number): number => {
     case 'probing':
       return vcpu === 0 ? BOOTING_DEMAND : 0;
     case 'up':
-      return levelOf(host, machine);
+      return workloadOf(host, machine).cpuPermille / PERMILLE;
   }
 };
 
-const demandsOf = (host: Host, domain: DomainState): DemandingDomain => {
+/** `dom0Busy`: CPUs that Dom0 needs for its guests' devices. */
+const demandsOf = (host: Host, domain: DomainState, dom0Busy: number): DemandingDomain => {
   const uid = host.state.byDomid[domain.domid];
   const machine = uid === undefined ? undefined : host.state.machines[uid];
   const halted = domain.controllerPauses > 0 || domain.shutdownCode !== null || domain.dying !== 'alive';
+  const dom0Demand = Math.min(1, CONTROL_DOMAIN_DEMAND + dom0Busy / domain.vcpus.length);
   return {
     weight: domain.weight,
     cap: domain.cap,
     vcpus: domain.vcpus.map((vcpu, id) => {
-      const own = machine ? demandOf(host, machine, id) : CONTROL_DOMAIN_DEMAND;
+      const own = machine ? demandOf(host, machine, id) : dom0Demand;
       const demand = halted || !vcpu.online ? 0 : own;
       return vcpu.hardAffinity === null ? { demand } : { demand, hardAffinity: cpusOf(vcpu.hardAffinity) };
     }),
   };
-};
-
-/** Something changed that the schedulers look at. What each vCPU gets is worked out once, before time goes on. */
-export const accountCpu = (host: Host): void => {
-  host.state.cpu.stale = true;
 };
 
 /** Books the CPU time up to now and works out anew what each vCPU gets. */
@@ -54,9 +52,10 @@ export const settleCpu = (host: Host): void => {
   const { cpu, hypervisor, nowUs, profile } = host.state;
   if (!cpu.stale) return;
   const domains = Object.values(hypervisor.domains);
+  const dom0Busy = followWork(host);
   const shares = cpuShares(
     threadsOf(HARDWARE_PROFILES[profile]),
-    domains.map((domain) => demandsOf(host, domain)),
+    domains.map((domain) => demandsOf(host, domain, dom0Busy)),
   );
   const passedNs = (nowUs - cpu.sinceUs) * NS_PER_US;
   const booked: typeof cpu.domains = {};
@@ -67,6 +66,7 @@ export const settleCpu = (host: Host): void => {
       usedNs: now.map((_share, id) => (before?.usedNs[id] ?? 0) + Math.round((before?.shares[id] ?? 0) * passedNs)),
       shares: now.map(({ share }) => share),
       steals: now.map(({ steal }) => steal),
+      stolenNs: (before?.stolenNs ?? 0) + Math.round(sum(before?.steals ?? []) * passedNs),
     };
   }
   host.state.cpu = { sinceUs: nowUs, stale: false, domains: booked };
@@ -92,7 +92,6 @@ export const activityAt =
 export const cpusUsed = (host: Host, domid: number): number =>
   (host.state.cpu.domains[domid]?.shares ?? []).reduce((sum, share) => sum + share, 0);
 
-const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 const thousandths = (value: number): number => Math.round(1000 * value) / 1000;
 
 /** What a domain uses of the CPUs and waits for, in threads, and its CPU time since it began. */
@@ -100,14 +99,17 @@ export const cpuFigures = (
   host: Host,
   domid: number,
   nowUs: number,
-): { readonly cpu: number; readonly steal: number; readonly cpuSeconds: number } => {
+): { readonly cpu: number; readonly steal: number; readonly cpuSeconds: number; readonly stealSeconds: number } => {
   const account = host.state.cpu.domains[domid];
   const cpu = sum(account?.shares ?? []);
   const passedUs = nowUs - host.state.cpu.sinceUs;
+  const steal = sum(account?.steals ?? []);
+  const stolenUs = (account?.stolenNs ?? 0) / NS_PER_US + steal * passedUs;
   const usedUs = sum(account?.usedNs ?? []) / NS_PER_US + cpu * passedUs;
   return {
     cpu: thousandths(cpu),
-    steal: thousandths(sum(account?.steals ?? [])),
+    steal: thousandths(steal),
     cpuSeconds: thousandths(usedUs / US_PER_SECOND),
+    stealSeconds: thousandths(stolenUs / US_PER_SECOND),
   };
 };

@@ -28,12 +28,15 @@ import {
   type RingRequest,
   type WatchToken,
   type XenbusAction,
+  type XenbusState,
 } from '../devices/index.js';
 import type { Outcome } from '../outcome.js';
 import { plan } from './agenda.js';
 import { controlDomainCpus } from './control-domain.js';
+import { inFlightOf, works } from './guest-work.js';
 import { losesWatch, struckBy, type Target } from './faults.js';
 import {
+  accountCpu,
   deviceNamed,
   type DriverEnd,
   type Host,
@@ -199,12 +202,19 @@ const unmapRings = (host: Host, device: MachineDevice): void => {
 const backendView = (host: Host, machine: Machine, device: MachineDevice): BackendView => ({
   ...viewOf(host.xenstore, device.device.backendDomid),
   openDisk: () => diskOf(machine, device),
-  inFlight: 0,
+  // A back-end that answers has answered before anybody looks.
+  inFlight: device.stalledBy === null ? 0 : inFlightOf(device, host.state.nowUs),
 });
+
+/** An end connected or let go: data flows, or does not any more. */
+const connectionChanged = (host: Host, machine: Machine, before: XenbusState, after: XenbusState): void => {
+  if ((before === XENBUS.connected) !== (after === XENBUS.connected) && works(machine)) accountCpu(host);
+};
 
 export const wakeBack = (host: Host, machine: Machine, device: MachineDevice, wake: BackendWake): void => {
   if (device.back === null) return;
   const step = backendStep(device.back, wake, backendView(host, machine, device));
+  connectionChanged(host, machine, device.back.state, step.end.state);
   device.back = step.end;
   for (const action of step.actions) performBack(host, machine, device, action);
 };
@@ -268,6 +278,7 @@ const setFrontWatches = (host: Host, machine: Machine, device: MachineDevice, se
 export const wakeFront = (host: Host, machine: Machine, device: MachineDevice, wake: FrontendWake): void => {
   if (device.front === null) return;
   const step = frontendStep(device.front, wake, viewOf(host.xenstore, machine.domid));
+  connectionChanged(host, machine, device.front.state, step.end.state);
   device.front = step.end;
   for (const action of step.actions) performFront(host, machine, device, action);
 };

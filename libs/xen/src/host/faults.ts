@@ -1,6 +1,6 @@
 import { globOf, randomFrom } from '@xenolith/kernel';
 import type { DeviceEffects, DeviceFault } from '../device-fault.js';
-import { nowMs, type Host, type Machine, type Watcher } from './host-state.js';
+import { accountCpu, nowMs, type Host, type Machine, type Watcher } from './host-state.js';
 
 const matches = (patterns: readonly string[], ...texts: readonly string[]): boolean =>
   patterns.length === 0 || patterns.some((pattern) => texts.some((text) => globOf(pattern).test(text)));
@@ -67,4 +67,6 @@ export const losesWatch = (host: Host, machine: Machine, device: string, { who, 
 /** Puts a list of faults in force instead of the last; a crash of the host does not end it. */
 export const setFaults = (host: Host, faults: readonly DeviceFault[]): void => {
   host.state.faults = [...faults];
+  // What keeps back-ends from answering begins and ends now.
+  accountCpu(host);
 };

@@ -1,5 +1,5 @@
 import { uuidFrom, type Uuid } from '@xenolith/kernel';
-import type { BackendEnd, Device, DeviceTask, FrontendEnd, HotplugRun, XenbusState } from '../devices/index.js';
+import type { BackendEnd, Device, DeviceTask, Flow, FrontendEnd, HotplugRun, XenbusState } from '../devices/index.js';
 import type { DeviceFault } from '../device-fault.js';
 import type { ProfileName } from '../hardware-profile.js';
 import type { DomainSettings, GuestEnd, HostEvent, HostInput, SavedGuestImage, Ticket } from '../host-model.js';
@@ -46,8 +46,8 @@ export interface CpuAccount {
   sinceUs: number;
   /** Something changed at this very moment. */
   stale: boolean;
-  /** By domain id, then vCPU: nanoseconds used, share of one CPU, share of time runnable without one. */
-  domains: Record<number, { usedNs: number[]; shares: number[]; steals: number[] }>;
+  /** By domain id, then vCPU: nanoseconds used, share of one CPU, share of time runnable without one; and nanoseconds of the latter in all. */
+  domains: Record<number, { usedNs: number[]; shares: number[]; steals: number[]; stolenNs: number }>;
 }
 
 /** One run of a virtual machine, on the domain that it has now. */
@@ -114,6 +114,10 @@ export interface MachineDevice {
   front: FrontendEnd | null;
   /** Grant handles by which the back-end holds the rings. */
   mappings: number[];
+  /** What goes through it: a disk's requests; what an interface of the guest's sends, then what it receives. None before the first. */
+  flows: Flow[];
+  /** The rule of the fault that keeps its back-end from answering. */
+  stalledBy: Uuid | null;
   /** Ends that a lost watch left behind: when they look again by themselves. */
   retries: { back?: number; front?: number };
   /** What libxl logged when it gave the device up; null: it did not. */
@@ -184,6 +188,11 @@ export const US_PER_MS = 1_000;
 
 /** Milliseconds since the epoch, as the outside counts. */
 export const nowMs = (host: Host): number => Math.floor(host.state.nowUs / US_PER_MS);
+
+/** Something changed that the schedulers and the devices' data look at. What each gets is worked out once, before time goes on. */
+export const accountCpu = (host: Host): void => {
+  host.state.cpu.stale = true;
+};
 
 export const bootIdOf = (host: { name: string; seed: string; bornAt: number }, boots: number): Uuid =>
   uuidFrom('boot', host.seed, host.name, host.bornAt, boots);

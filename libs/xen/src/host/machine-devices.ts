@@ -93,6 +93,8 @@ const newDevice = (name: string, kind: MachineDevice['kind'], slot: number, devi
   back: null,
   front: null,
   mappings: [],
+  flows: [],
+  stalledBy: null,
   retries: {},
   complaint: null,
 });

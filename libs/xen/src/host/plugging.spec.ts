@@ -13,12 +13,21 @@ const backendStates = (rig: HostRig, kind: 'vbd' | 'vif', domid = 1): string[] =
     .filter((line) => line.includes(`/${kind}/${domid}/`) && line.includes('/state = '))
     .map((line) => line.slice(-2, -1));
 
+/** All devices, but for what went through them. */
+const devices = (rig: HostRig): string =>
+  JSON.stringify(
+    rig.state.machines['a']?.devices.map((device) => ({
+      ...device,
+      flows: device.flows.map(({ rates }) => rates),
+    })),
+  );
+
 describe('a device that comes or goes while its machine lives', () => {
   it('connects both ends, and leaves nothing behind when it goes', () => {
     const rig = new HostRig();
     rig.start();
     const before = rig.tool('xenstore', 'ls', '-f');
-    const state = JSON.stringify(rig.state.machines['a']?.devices);
+    const state = devices(rig);
     expect(rig.ask({ do: 'attach', device: disk('data') })?.code).toBe('ok');
     expect(rig.ask({ do: 'attach', device: nic('eth1') })?.code).toBe('ok');
     expect(backendStates(rig, 'vbd')).toEqual(['4', '4']);
@@ -28,7 +37,7 @@ describe('a device that comes or goes while its machine lives', () => {
     expect(rig.ask({ do: 'detach', kind: 'nic', name: 'eth1' })?.code).toBe('ok');
     rig.pass(1_000);
     expect(rig.tool('xenstore', 'ls', '-f')).toBe(before);
-    expect(JSON.stringify(rig.state.machines['a']?.devices)).toBe(state);
+    expect(devices(rig)).toBe(state);
     expect(Object.keys(rig.state.hypervisor.domains['1']?.grants.mappings ?? {})).toEqual([]);
     expect(rig.model.nextDue(rig.state)).toBeNull();
   });

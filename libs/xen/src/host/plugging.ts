@@ -6,7 +6,7 @@ import { living } from './addressing.js';
 import { plan } from './agenda.js';
 import { beginAdd, beginRemove, failureOf, wakeBack, wakeFront } from './device-control.js';
 import { guestConnects } from './guest-life.js';
-import { deviceNamed, type Host, type Machine, type MachineDevice } from './host-state.js';
+import { accountCpu, deviceNamed, type Host, type Machine, type MachineDevice } from './host-state.js';
 import { hasDevice, pluggedDevice, withDevice, withoutDevice } from './machine-devices.js';
 import { answer, refuse } from './toolstack.js';
 
@@ -57,6 +57,8 @@ const forgetDevice = (host: Host, machine: Machine, device: MachineDevice): void
   wakeFront(host, machine, device, { why: 'watch', token: 'self' });
   machine.devices = machine.devices.filter((other) => other !== device);
   machine.settings = withoutDevice(machine.settings, device);
+  // Those that are left carry its part of the guest's work.
+  accountCpu(host);
 };
 
 const continueAdd = (host: Host, machine: Machine, device: MachineDevice): void => {

@@ -156,7 +156,7 @@ const top: Tool = ({ host, nowUs }) => {
   const { totalMib } = hostFacts(host, nowUs);
   return printed(
     topText(
-      domainsAt(host, nowUs).map((domain) => topFacts(host, domain)),
+      domainsAt(host, nowUs).map((domain) => topFacts(host, domain, nowUs)),
       totalMib * KIBIBYTE,
     ),
   );

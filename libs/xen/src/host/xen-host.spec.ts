@@ -181,6 +181,7 @@ describe('a Xen host', () => {
         { dropWatches: 'backend' },
         { stallHotplug: true },
         { failHotplug: 'no' },
+        { fillRings: true },
       ),
       devices: fc.constantFrom([], ['root'], ['eth*']),
       probability: fc.constantFrom(0.3, 1),

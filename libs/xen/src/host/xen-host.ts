@@ -1,15 +1,14 @@
-import { HARDWARE_PROFILES, threadsOf } from '../hardware-profile.js';
-import type { DomainFigures, DomainView, HostEvent, HostFigures, HostInput, HostModel } from '../host-model.js';
+import type { DomainView, HostEvent, HostInput, HostModel } from '../host-model.js';
 import { jittered, type HostTiming } from '../host-timing.js';
-import { PAGE_BYTES } from '../hypervisor/index.js';
 import { reject } from '@xenolith/kernel';
 import { emptyAgenda, nextDueUs, takeDue } from './agenda.js';
 import { applyCommand, giveUp } from './commands.js';
 import { freshLayers, layersOf } from './control-domain.js';
-import { cpuFigures, cpusUsed, settleCpu } from './cpu-account.js';
+import { settleCpu } from './cpu-account.js';
 import { deviceWatchFired, deviceWatchOf, endScript, probeBack, retryEnd, wakeTask } from './device-control.js';
 import { CONTROL_TOKEN } from './domain-store.js';
 import { setFaults } from './faults.js';
+import { domainFiguresOf, figuresOf } from './figures.js';
 import { BALLOON_TOKEN, balloonsMove, CPU_TOKEN, obeyResources } from './guest-resources.js';
 import { deviceConnected, guestStep, lookForRequest, probeNewDevices } from './guest-life.js';
 import {
@@ -270,27 +269,6 @@ const viewOf = (machine: Machine): DomainView => ({
   // A domain that is built anew because its guest rebooted runs, for all that people and the platform care.
   state: machine.phase === 'shutdown' ? 'shutdown' : machine.paused ? 'paused' : 'running',
 });
-
-const figuresOf = (host: Host): HostFigures => {
-  const info = host.hypervisor.physicalInfo(host.state.nowUs);
-  const busy = Object.keys(host.state.hypervisor.domains).reduce(
-    (sum, domid) => sum + cpusUsed(host, Number(domid)),
-    0,
-  );
-  const load = busy / threadsOf(HARDWARE_PROFILES[host.state.profile]);
-  return {
-    domains: Object.keys(host.state.machines).length,
-    freeMemoryBytes: (info.freePages - info.outstandingPages) * PAGE_BYTES,
-    cpuLoad: Math.min(1, Math.round(1000 * load) / 1000),
-  };
-};
-
-const domainFiguresOf = (host: Host, nowUs: number): readonly DomainFigures[] =>
-  Object.values(host.state.machines).map(({ uid, domid }) => {
-    const info = host.hypervisor.domains.info(domid, nowUs);
-    const memoryBytes = info.ok ? (info.value.totalPages + info.value.overheadPages) * PAGE_BYTES : 0;
-    return { uid, memoryBytes, ...cpuFigures(host, domid, nowUs) };
-  });
 
 /**
  * The Xen host: hypervisor, xenstore, split devices and their scripts, toolstack and guests, as one machine. A start is answered when the guest has booted, or
