@@ -2,7 +2,7 @@ import { HEARTBEAT_INTERVAL_MS, heartbeat, telemetrySubject } from '@xenolith/co
 import { uuidFrom, type JsonObject } from '@xenolith/kernel';
 import { MemoryBus, VirtualClock } from '@xenolith/testing';
 import { describe, expect, it } from 'vitest';
-import { describeAgent, type MakeAgent } from './agent.conformance.js';
+import { describeAgent, KVM_TRAITS, type MakeAgent } from './agent.conformance.js';
 import { Agent, hostNames, hostUid, MemoryJournal, type AgentOptions } from './index.js';
 
 const OPTIONS: AgentOptions = {
@@ -14,46 +14,49 @@ const OPTIONS: AgentOptions = {
 };
 const LIMIT_MS = 600_000;
 
-const makeEmulated: MakeAgent = async ({ services }) => {
-  const clock = new VirtualClock();
-  const network = new MemoryBus(clock);
-  const journal = new MemoryJournal();
-  const bus = network.connect('suite');
-  await services(bus);
-  const begin = async (): Promise<{ agent: Agent; kill: () => void }> => {
-    const connection = network.connect('agent');
-    const agent = new Agent(OPTIONS, { bus: connection, clock, journal });
-    await agent.start();
-    return { agent, kill: () => connection.kill() };
-  };
-  let running = await begin();
-  const settled = async <Value>(promise: Promise<Value>): Promise<Value> => {
-    let done = false;
-    const finish = (): void => {
-      done = true;
+const emulated =
+  (kvmHosts: readonly string[] = []): MakeAgent =>
+  async ({ services }) => {
+    const clock = new VirtualClock();
+    const network = new MemoryBus(clock);
+    const journal = new MemoryJournal();
+    const bus = network.connect('suite');
+    await services(bus);
+    const begin = async (): Promise<{ agent: Agent; kill: () => void }> => {
+      const connection = network.connect('agent');
+      const agent = new Agent({ ...OPTIONS, kvmHosts }, { bus: connection, clock, journal });
+      await agent.start();
+      return { agent, kill: () => connection.kill() };
     };
-    promise.then(finish, finish);
-    await clock.advanceUntil(() => done, LIMIT_MS);
-    return promise;
+    let running = await begin();
+    const settled = async <Value>(promise: Promise<Value>): Promise<Value> => {
+      let done = false;
+      const finish = (): void => {
+        done = true;
+      };
+      promise.then(finish, finish);
+      await clock.advanceUntil(() => done, LIMIT_MS);
+      return promise;
+    };
+    return {
+      host: OPTIONS.hosts[0] ?? '',
+      bus,
+      settled,
+      until: async (condition) => {
+        expect(await clock.advanceUntil(condition, LIMIT_MS)).toBe(true);
+      },
+      restart: async () => {
+        running.kill();
+        await running.agent.stop();
+        journal.crash();
+        running = await begin();
+      },
+      stop: () => running.agent.stop(),
+    };
   };
-  return {
-    host: OPTIONS.hosts[0] ?? '',
-    bus,
-    settled,
-    until: async (condition) => {
-      expect(await clock.advanceUntil(condition, LIMIT_MS)).toBe(true);
-    },
-    restart: async () => {
-      running.kill();
-      await running.agent.stop();
-      journal.crash();
-      running = await begin();
-    },
-    stop: () => running.agent.stop(),
-  };
-};
 
-describeAgent('emulated Xen', makeEmulated);
+describeAgent('emulated Xen', emulated());
+describeAgent('emulated KVM', emulated(OPTIONS.hosts), KVM_TRAITS);
 
 describe('a fleet of agents', () => {
   it('sends heartbeats of every host in each interval, spread over it', async () => {

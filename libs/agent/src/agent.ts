@@ -19,6 +19,7 @@ import { DeviceFaults } from './device-faults.js';
 import { FaultRules } from './fault-rules.js';
 import { Fleet, type HostSlot, type TextPacker } from './fleet.js';
 import { Heartbeats } from './heartbeats.js';
+import { madeEntries, makeHosts } from './host-making.js';
 import { inspectionOf, type HostInspection } from './inspection.js';
 import type { EntryOf, Journal, JournalEntry, RuleList } from './journal.js';
 import { inventoryOf, isDomainCommand } from './messages.js';
@@ -40,6 +41,8 @@ const SERVED_AT_ONCE = 256;
 export interface AgentOptions {
   /** Names of the hosts that this agent is. */
   readonly hosts: readonly string[];
+  /** Those of them that are KVM's; the others are Xen's. */
+  readonly kvmHosts?: readonly string[];
   readonly seed: string;
   readonly profile: ProfileName;
   readonly bootTimeMs: number;
@@ -289,6 +292,7 @@ export class Agent {
     const hosts = [...this.fleet.all()].filter((slot) => !slot.pristine);
     return [
       ...(this.origin ? [this.origin] : []),
+      ...madeEntries(this.fleet),
       { k: 'opened', at: this.fleet.now(), bootTimeMs: this.options.bootTimeMs },
       ...hosts.map((slot): JournalEntry => {
         const told = this.deviceFaults.toldTo(slot.name);
@@ -312,6 +316,7 @@ export class Agent {
       this.fleet.born(this.origin);
       void this.keep(this.origin);
     }
+    makeHosts(this.fleet, this.options, (entry) => this.keep(entry));
     this.fleet.setBootTime(this.options.bootTimeMs, at);
     await this.keep({ k: 'opened', at, bootTimeMs: this.options.bootTimeMs });
   }
@@ -321,6 +326,9 @@ export class Agent {
       case 'born':
         this.origin = entry;
         this.fleet.born(entry);
+        return;
+      case 'made':
+        this.fleet.make(entry.host, entry.hypervisor);
         return;
       case 'opened':
         this.fleet.setBootTime(entry.bootTimeMs, entry.at);

@@ -8,7 +8,16 @@ import {
   type DomainConfig,
   type RegisterHostData,
 } from '@xenolith/contracts';
-import { ok, uuidFrom, type CommandMessage, type JsonObject, type MessageBus, type Reply } from '@xenolith/kernel';
+import {
+  memoryOverheadBytes,
+  ok,
+  qemuOverheadBytes,
+  uuidFrom,
+  type CommandMessage,
+  type JsonObject,
+  type MessageBus,
+  type Reply,
+} from '@xenolith/kernel';
 
 const GIBIBYTE = 2 ** 30;
 /** Longer than anything an agent under test does; the suite's guests boot in a fraction of a second. */
@@ -30,6 +39,40 @@ export interface AgentUnderTest {
 
 /** `begin` starts the agent; the suite's services are served by then. */
 export type MakeAgent = (begin: { readonly services: (bus: MessageBus) => Promise<void> }) => Promise<AgentUnderTest>;
+
+/** What hypervisors do differently, as the contract allows. */
+export interface HostTraits {
+  /** The kind of guest that the suite's machines are. */
+  readonly guestType: DomainConfig['guestType'];
+  readonly controlDomain: boolean;
+  /** Domains are numbered from 1 and a reboot makes another one; otherwise they are processes, which their guests reboot in. */
+  readonly countsDomains: boolean;
+  /** Suspending needs the guest's help. */
+  readonly asksToSuspend: boolean;
+  readonly overheadBytes: (domain: { vcpus: number; staticMaxBytes: number }) => number;
+}
+
+export const XEN_TRAITS: HostTraits = {
+  guestType: 'pvh',
+  controlDomain: true,
+  countsDomains: true,
+  asksToSuspend: true,
+  overheadBytes: (domain) => memoryOverheadBytes({ guestType: 'pvh', ...domain }),
+};
+
+export const KVM_TRAITS: HostTraits = {
+  guestType: 'hvm',
+  controlDomain: false,
+  countsDomains: false,
+  asksToSuspend: false,
+  overheadBytes: qemuOverheadBytes,
+};
+
+/** Machines of a kind that the host can run. */
+export const configsFor =
+  ({ guestType }: HostTraits) =>
+  (name: string, change: Partial<DomainConfig> = {}): DomainConfig =>
+    configOf(name, { guestType, ...change });
 
 export const configOf = (name: string, change: Partial<DomainConfig> = {}): DomainConfig => ({
   name,

@@ -2,17 +2,18 @@ import { uuidFrom, type Clock, type Uuid } from '@xenolith/kernel';
 import {
   HARDWARE_PROFILES,
   timingFor,
-  xenHostModel,
+  emulatedHostModel,
   type DomainFigures,
   type DomainView,
   type HardwareProfile,
   type HostEvent,
   type HostFigures,
   type HostInput,
-  type HostModel,
-  type HostState,
+  type EmulatedHostModel,
+  type EmulatedHostState,
+  type Hypervisor,
+  type HostToolName,
   type ProfileName,
-  type ToolName,
   type ToolOutput,
 } from '@xenolith/xen';
 import { grown, type DomainSamples } from './domain-samples.js';
@@ -47,7 +48,7 @@ interface OwnSlot extends HostSlot {
   pristine: boolean;
   version: number;
   /** Null while the host is packed, and while nothing has happened to it. */
-  state: HostState | null;
+  state: EmulatedHostState | null;
   packed: string | null;
   rest: Rest | null;
   /** Figures of the domains while nothing happens. */
@@ -77,7 +78,9 @@ export interface FleetPorts {
 /** The emulated hosts of one agent on their virtual time, which never goes back. */
 export class Fleet {
   private readonly slots = new Map<string, OwnSlot>();
-  private model: HostModel = xenHostModel(timingFor(0));
+  private model: EmulatedHostModel = emulatedHostModel(timingFor(0));
+  /** Hosts that are not Xen's. */
+  private readonly hypervisors = new Map<string, Hypervisor>();
   private origin: FleetOrigin = { at: 0, seed: '', profile: '2x8-128' };
   private time = 0;
   /** While the journal is read, what falls due waits for the next line or for the end. */
@@ -98,7 +101,7 @@ export class Fleet {
     this.moveTo(at);
     for (const slot of this.slots.values())
       if (!slot.pristine) this.accept(slot, this.model.advance(this.stateOf(slot), at));
-    this.model = xenHostModel(timingFor(bootTimeMs));
+    this.model = emulatedHostModel(timingFor(bootTimeMs));
   }
 
   /** Virtual time in milliseconds since the epoch. */
@@ -188,6 +191,20 @@ export class Fleet {
     return this.restOf(slot).bootId;
   }
 
+  /** Fixes what a host is, before anything happens to it. */
+  make(name: string, hypervisor: Hypervisor): void {
+    this.hypervisors.set(name, hypervisor);
+  }
+
+  /** Hosts that are not Xen's. */
+  made(): Iterable<readonly [host: string, Hypervisor]> {
+    return this.hypervisors;
+  }
+
+  hypervisorOf(name: string): Hypervisor {
+    return this.hypervisors.get(name) ?? 'xen';
+  }
+
   profile(): HardwareProfile {
     return HARDWARE_PROFILES[this.origin.profile];
   }
@@ -222,16 +239,16 @@ export class Fleet {
   }
 
   /** What a tool in the host's control domain prints. */
-  tool(slot: HostSlot, tool: ToolName, args: readonly string[]): ToolOutput {
+  tool(slot: HostSlot, tool: HostToolName, args: readonly string[]): ToolOutput {
     return this.model.tool(this.stateOf(this.own(slot.name)), { tool, args, at: this.now() });
   }
 
-  private packedText(state: HostState): string {
+  private packedText(state: EmulatedHostState): string {
     const text = JSON.stringify(state);
     return this.ports.packer?.pack(text) ?? text;
   }
 
-  private stateOf(slot: OwnSlot): HostState {
+  private stateOf(slot: OwnSlot): EmulatedHostState {
     if (slot.state !== null) return slot.state;
     slot.touchedAt = this.time;
     slot.state = slot.packed === null ? this.newborn(slot.name) : this.unpacked(slot.packed);
@@ -239,13 +256,13 @@ export class Fleet {
     return slot.state;
   }
 
-  private newborn(name: string): HostState {
+  private newborn(name: string): EmulatedHostState {
     const { seed, profile, at } = this.origin;
-    return this.model.create({ name, seed, profile, at });
+    return this.model.create({ name, seed, profile, at, hypervisor: this.hypervisorOf(name) });
   }
 
-  private unpacked(packed: string): HostState {
-    return JSON.parse(this.ports.packer?.unpack(packed) ?? packed) as HostState;
+  private unpacked(packed: string): EmulatedHostState {
+    return JSON.parse(this.ports.packer?.unpack(packed) ?? packed) as EmulatedHostState;
   }
 
   private restOf(slot: HostSlot): Rest {
@@ -254,7 +271,7 @@ export class Fleet {
     return own.rest;
   }
 
-  private lookAt(state: HostState): Rest {
+  private lookAt(state: EmulatedHostState): Rest {
     return {
       bootId: this.model.bootId(state),
       up: this.model.isUp(state),

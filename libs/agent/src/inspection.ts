@@ -1,5 +1,5 @@
 import type { Uuid } from '@xenolith/kernel';
-import { allocatableBytesOf } from '@xenolith/xen';
+import { hypervisorFacts } from '@xenolith/xen';
 import type { Fleet, HostSlot } from './fleet.js';
 
 /** A host as it is. */
@@ -22,7 +22,7 @@ export const inspectionOf = (fleet: Fleet, slot: HostSlot): HostInspection => {
   const bytes = new Map(fleet.domainFigures(slot).map((domain) => [domain.uid, domain.memoryBytes]));
   return {
     name: slot.name,
-    allocatableBytes: allocatableBytesOf(fleet.profile()),
+    allocatableBytes: hypervisorFacts(fleet.hypervisorOf(slot.name), fleet.profile()).allocatableBytes,
     domains: fleet.inventory(slot).map(({ uid, incarnation, domid, state }) => ({
       virtualMachine: uid,
       incarnation,

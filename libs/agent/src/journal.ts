@@ -46,6 +46,8 @@ export type Report = z.infer<typeof report>;
 export const journalEntry = z.discriminatedUnion('k', [
   /** The first line: what the fleet's machines are is fixed here. */
   z.strictObject({ k: z.literal('born'), at, seed: z.string(), profile: z.custom<ProfileName>() }),
+  /** What a host is, from before anything happened to it; one that has no such line is Xen's. */
+  z.strictObject({ k: z.literal('made'), host: z.string(), hypervisor: z.enum(['xen', 'kvm']) }),
   /** The agent started; from here on guests boot in this time. */
   z.strictObject({ k: z.literal('opened'), at, bootTimeMs: z.number() }),
   /** Takes effect at once unless a strike delays it. */
@@ -68,7 +70,7 @@ export const journalEntry = z.discriminatedUnion('k', [
   /** A host was told what shall go wrong inside it. */
   z.strictObject({ k: z.literal('faults'), at, host: z.string(), faults: z.array(json) }),
   z.strictObject({ k: z.literal('reported'), id: z.string() }),
-  // The lines below are what a snapshot consists of, beside `born`, `opened` and `rules`.
+  // The lines below are what a snapshot consists of, beside `born`, `made`, `opened` and `rules`.
   /** `told`: hash of the faults that it was told of. */
   z.strictObject({ k: z.literal('host'), name: z.string(), state: z.string(), told: z.string().optional() }),
   z.strictObject({

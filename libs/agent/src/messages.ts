@@ -8,9 +8,7 @@ import {
 } from '@xenolith/contracts';
 import { uuidFrom, type CommandMessage, type JsonObject, type Uuid } from '@xenolith/kernel';
 import {
-  allocatableBytesOf,
-  controlDomainOf,
-  EMULATED_XEN_VERSION,
+  hypervisorFacts,
   numaNodesOf,
   threadsOf,
   type DiskSettings,
@@ -156,14 +154,16 @@ export const inventoryOf = (fleet: Fleet, slot: HostSlot): { bootId: string; dom
 
 export const registrationOf = (fleet: Fleet, slot: HostSlot, agentVersion: string): RegisterHostData => {
   const profile = fleet.profile();
+  const hypervisor = fleet.hypervisorOf(slot.name);
+  const { version, controlDomain, allocatableBytes } = hypervisorFacts(hypervisor, profile);
   return {
     name: slot.name,
-    hypervisor: 'xen',
-    version: EMULATED_XEN_VERSION,
+    hypervisor,
+    version,
     agentVersion,
     hardware: hardwareOf(profile),
-    controlDomain: controlDomainOf(profile),
-    allocatableMemoryBytes: allocatableBytesOf(profile),
+    ...(controlDomain && { controlDomain }),
+    allocatableMemoryBytes: allocatableBytes,
     ...inventoryOf(fleet, slot),
   };
 };

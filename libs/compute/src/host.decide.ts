@@ -40,7 +40,8 @@ const metadataOf = (name: string): DesiredMetadata => ({
 
 const registrationOf = (data: RegisterHostData): Registration => {
   const { hypervisor, version, agentVersion, bootId, hardware, controlDomain, allocatableMemoryBytes } = data;
-  return { bootId, hypervisor, version, agentVersion, hardware, controlDomain, allocatableMemoryBytes };
+  const machine = { hardware, ...(controlDomain && { controlDomain }), allocatableMemoryBytes };
+  return { bootId, hypervisor, version, agentVersion, ...machine };
 };
 
 const inventoryDiffered = (

@@ -24,7 +24,7 @@ const status = (host: PresentHost): JsonObject => {
     agentVersion: registration.agentVersion,
     bootId: registration.bootId,
     hardware: hardware,
-    controlDomain: { ...controlDomain },
+    ...(controlDomain && { controlDomain: { ...controlDomain } }),
     cpus: hardware.cpu.threads,
     memory: formatBytes(hardware.memoryBytes),
     allocatableMemory: formatBytes(registration.allocatableMemoryBytes),

@@ -2,8 +2,8 @@ import { z } from 'zod';
 import type { EventOf } from '../messages.js';
 import { conditions, defineKind } from '../resource.js';
 
-/** Tools of a control domain that may be called from afar, as subresources of its Host. */
-export const HOST_TOOLS = ['xl', 'xenstore'] as const;
+/** Tools of a control domain, and of a KVM host (`virsh`), that may be called from afar, as subresources of the Host. */
+export const HOST_TOOLS = ['xl', 'xenstore', 'virsh'] as const;
 export type HostTool = (typeof HOST_TOOLS)[number];
 
 /** What an agent says of its machine when it registers. */
@@ -107,6 +107,7 @@ export const domainReport = z.strictObject({
     .int()
     .positive()
     .describe('Which run of the machine this is: grows with each start, fences older ones.'),
+  /** On KVM: the process id. */
   domid: z.number().int().nonnegative(),
   state: z.enum(['running', 'paused', 'shutdown']),
 });
@@ -120,7 +121,8 @@ export const registerHostData = z.strictObject({
   version: z.string(),
   agentVersion: z.string(),
   hardware,
-  controlDomain,
+  /** A KVM host has none. */
+  controlDomain: controlDomain.optional(),
   /** Bytes that guests can have. */
   allocatableMemoryBytes: z.number().int().nonnegative(),
   domains: z.array(domainReport).describe('Everything that runs or is paused: the full inventory.'),

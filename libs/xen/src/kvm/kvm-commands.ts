@@ -4,6 +4,7 @@ import { jittered } from '../host-timing.js';
 import { hasDevice, withDevice, withoutDevice } from '../host/machine-devices.js';
 import { affinityOf } from './kvm-cpu.js';
 import { holdStill, letRun, listen, quit, rememberEnded, reset, stopped } from './kvm-guest.js';
+import { beginSave, guestIn, imageMs } from './kvm-save.js';
 import { kvmAllocatableBytes } from './kvm-profile.js';
 import {
   answer,
@@ -13,6 +14,7 @@ import {
   refuse,
   runningAnswer,
   waitingFor,
+  type KvmGuest,
   type KvmHost,
   type KvmMachine,
 } from './kvm-state.js';
@@ -64,7 +66,8 @@ const living = (host: KvmHost, input: OnRun): KvmMachine | null => {
   return null;
 };
 
-const neededBytes = ({ dynamicMaxBytes, maxVcpus, staticMaxBytes }: DomainSettings): number =>
+/** What a machine takes of the host's memory: its guest's, and its process's own. */
+export const neededBytes = ({ dynamicMaxBytes, maxVcpus, staticMaxBytes }: DomainSettings): number =>
   dynamicMaxBytes + qemuOverheadBytes({ vcpus: maxVcpus, staticMaxBytes });
 
 /** Memory that is promised to no process: guests touch theirs when they like. */
@@ -104,7 +107,7 @@ const nextPid = (host: KvmHost): number => {
   return state.lastPid;
 };
 
-const start = (host: KvmHost, input: Input<'start'>): void => {
+const start = (host: KvmHost, input: Input<'start'> | Input<'resume'>): void => {
   const { settings, uid, incarnation, ticket } = input;
   const machine = host.state.machines[uid];
   if (machine?.incarnation === incarnation && !isOver(machine)) {
@@ -122,12 +125,21 @@ const start = (host: KvmHost, input: Input<'start'>): void => {
     refuse(host, ticket, reject('host_domain_exists', message));
     return;
   }
-  const refusal = refusalOf(host, settings);
+  const refusal = imageRefusal(host, input) ?? refusalOf(host, settings);
   if (refusal) refuse(host, ticket, refusal);
   else spawn(host, input);
 };
 
-const spawn = (host: KvmHost, { settings, uid, incarnation, ticket, paused }: Input<'start'>): void => {
+const NEW_GUEST: KvmGuest = { phase: 'off', next: null, stopping: null };
+
+const imageRefusal = (host: KvmHost, input: Input<'start'> | Input<'resume'>) =>
+  input.do === 'resume' && guestIn(input.image) === null
+    ? unsupported(host, input.settings.name, 'its image is none of a KVM host')
+    : null;
+
+const spawn = (host: KvmHost, input: Input<'start'> | Input<'resume'>): void => {
+  const { settings, uid, incarnation, ticket, paused } = input;
+  const guest = input.do === 'resume' ? guestIn(input.image) : null;
   const pid = nextPid(host);
   host.state.lastNumber += 1;
   host.state.machines[uid] = {
@@ -140,12 +152,14 @@ const spawn = (host: KvmHost, { settings, uid, incarnation, ticket, paused }: In
     paused,
     asked: null,
     settings,
-    guest: { phase: 'off', next: null, stopping: null },
+    guest: guest ?? { ...NEW_GUEST },
+    image: null,
     waiting: [{ ticket, for: 'start' }],
     cpu: { usedNs: 0, share: 0, steal: 0, stolenNs: 0 },
   };
   // Memory is not filled before the guest touches it, so that its size takes no time.
-  const ms = jittered(host.timing.createMs, host.state.seed, `${uid}/${pid}/spawn`);
+  const reading = input.do === 'resume' ? imageMs(host, input.image.sizeBytes) : 0;
+  const ms = reading + jittered(host.timing.createMs, host.state.seed, `${uid}/${pid}/spawn`);
   planIn(host, ms, { do: 'started', uid, pid });
 };
 
@@ -153,10 +167,9 @@ const spawn = (host: KvmHost, { settings, uid, incarnation, ticket, paused }: In
 export const started = (host: KvmHost, machine: KvmMachine): void => {
   if (machine.phase !== 'starting') return;
   machine.phase = 'up';
-  if (!machine.paused) {
-    letRun(host, machine);
-    return;
-  }
+  if (!machine.paused) letRun(host, machine);
+  // A guest that has booted, or shall not yet, is there already; another when it has.
+  if (!machine.paused && machine.guest.phase !== 'up') return;
   for (const { ticket } of waitingFor(machine, ({ for: what }) => what === 'start'))
     answer(host, ticket, runningAnswer(host, machine));
 };
@@ -193,8 +206,8 @@ const reboot = (host: KvmHost, input: Input<'reboot'>): void => {
     return;
   }
   machine.waiting.push({ ticket: input.ticket, for: 'reboot' });
-  // One that is not up yet is about to boot anyway.
-  if (machine.phase === 'starting') machine.paused = false;
+  // One that is not up yet is about to boot anyway, and one that is being saved is about to end.
+  if (machine.phase === 'starting' || machine.phase === 'saving') machine.paused = false;
   else reset(host, machine);
 };
 
@@ -202,7 +215,7 @@ const setPaused = (host: KvmHost, input: Input<'pause'> | Input<'unpause'>): voi
   const machine = living(host, input);
   if (!machine) return;
   const paused = input.do === 'pause';
-  if (machine.phase === 'starting') machine.paused = paused;
+  if (machine.phase !== 'up') machine.paused = paused;
   else if (paused && !machine.paused) holdStill(host, machine);
   else if (!paused && machine.paused) letRun(host, machine);
   answer(host, input.ticket, runningAnswer(host, machine));
@@ -253,6 +266,11 @@ const deviceFailed = (host: KvmHost, machine: KvmMachine, name: string, why: str
   reject('host_device_failed', `${name} of ${machine.settings.name} on ${host.state.name}: ${why}`, {
     details: { device: name },
   });
+
+const suspend = (host: KvmHost, input: Input<'suspend'>): void => {
+  const machine = living(host, input);
+  if (machine) beginSave(host, machine, input);
+};
 
 /** `device_add`: the device is there at once, whether the guest looks or not. */
 const attach = (host: KvmHost, { device, ticket, ...on }: Input<'attach'>): void => {
@@ -312,6 +330,8 @@ const COMMANDS: { readonly [Do in HostInput['do']]?: (host: KvmHost, input: Inpu
   change,
   attach,
   detach,
+  suspend,
+  resume: start,
 };
 
 /** Applies a command to one of the host's machines. What KVM hosts do not do is refused. */

@@ -42,7 +42,8 @@ const startClock = (host: KvmHost, machine: KvmMachine): void => {
   plan(host.state.agenda, dueUs, { do: 'guest', uid: machine.uid, pid: machine.pid, dueUs });
 };
 
-const stopClock = (host: KvmHost, machine: KvmMachine): void => {
+/** The guest's time stands still. */
+export const holdClock = (host: KvmHost, machine: KvmMachine): void => {
   const { next } = machine.guest;
   if (next === null || next.dueUs === null) return;
   machine.guest.next = { ...next, dueUs: null, leftUs: next.dueUs - host.state.nowUs };
@@ -65,7 +66,7 @@ export const letRun = (host: KvmHost, machine: KvmMachine): void => {
 /** `stop`. */
 export const holdStill = (host: KvmHost, machine: KvmMachine): void => {
   machine.paused = true;
-  stopClock(host, machine);
+  holdClock(host, machine);
 };
 
 /** `system_reset`: the same process boots its guest again. */
@@ -133,6 +134,7 @@ export const exited = (host: KvmHost, machine: KvmMachine): void => {
   rememberEnded(host, machine.uid, machine.incarnation);
   for (const waiting of machine.waiting.splice(0))
     if (waiting.for === 'end' || waiting.for === 'unplug') answer(host, waiting.ticket, {});
+    else if (waiting.for === 'suspend' && machine.image) answer(host, waiting.ticket, { ...machine.image });
     else refuse(host, waiting.ticket, endedBefore(host, machine));
 };
 

@@ -149,6 +149,32 @@ describe('a KVM host', () => {
     expect(codeOf(does(state, startOf('a')))).toBe('host_stale_incarnation');
   });
 
+  it('saves a guest without asking it, and lets it go on where it was', () => {
+    const state = newHost();
+    does(state, startOf('a', settingsOf({ ignoresShutdown: true, bootMs: 300_000 })));
+    const answers = does(state, { do: 'suspend', ...on('a'), timeoutMs: 1_000 });
+    const [answered] = answers.flatMap((event) =>
+      event.type === 'answered' && event.result.ok ? [event.result.value] : [],
+    );
+    const { sizeBytes = 0, content = '' } = answered ?? {};
+    expect(sizeBytes).toBeGreaterThan(GIBIBYTE);
+    expect(model.inventory(state)).toEqual([]);
+    const resume = {
+      do: 'resume',
+      ticket: 'again',
+      uid: 'a',
+      incarnation: 2,
+      settings: settingsOf({ bootMs: 300_000 }),
+      paused: false,
+    } as const;
+    expect(codeOf(does(state, { ...resume, image: { sizeBytes, content: '{}' } }))).toBe('host_domain_unsupported');
+    const before = model.timeOf(state);
+    const resumed = does(state, { ...resume, image: { sizeBytes, content } });
+    expect(codeOf(resumed)).toBe('ok');
+    // It has booted already: no boot follows.
+    expect((resumed[0]?.at ?? Infinity) - before).toBeLessThan(60_000);
+  });
+
   it('has libvirt’s tools and none of Xen’s', () => {
     const state = newHost();
     does(state, startOf('a'));

@@ -3,7 +3,7 @@ import type { DomainView, HostEvent, HostFigures, HostInput, HostModel } from '.
 import { jittered, type HostTiming } from '../host-timing.js';
 import { emptyAgenda, nextDueUs, takeDue } from '../host/agenda.js';
 import { bootIdOf } from '../host/host-state.js';
-import { applyCommand, freeBytes, giveUp, guestEnds, started } from './kvm-commands.js';
+import { applyCommand, freeBytes, giveUp, guestEnds, neededBytes, started } from './kvm-commands.js';
 import { cpuFigures, settleCpu } from './kvm-cpu.js';
 import { exited, guestStep, rememberEnded } from './kvm-guest.js';
 import {
@@ -17,6 +17,7 @@ import {
   type KvmMachine,
   type KvmTask,
 } from './kvm-state.js';
+import { saved } from './kvm-save.js';
 import { kvmTool } from './virsh.js';
 
 /** Commands that a host which boots keeps for later; more are refused. */
@@ -40,6 +41,9 @@ const perform = (host: KvmHost, task: KvmTask): void => {
     case 'guest':
       guestStep(host, machine, task.dueUs);
       return;
+    case 'saved':
+      saved(host, machine, task.sizeBytes);
+      return;
     case 'exited':
       exited(host, machine);
       return;
@@ -54,6 +58,7 @@ const stillApplies = (host: KvmHost, task: KvmTask): boolean => {
     case 'guest':
       return machineOf(host, task.uid, task.pid)?.guest.next?.dueUs === task.dueUs;
     case 'started':
+    case 'saved':
     case 'exited':
       return machineOf(host, task.uid, task.pid) !== null;
   }
@@ -141,7 +146,8 @@ const viewOf = (machine: KvmMachine): DomainView => ({
   uid: machine.uid,
   incarnation: machine.incarnation,
   domid: machine.pid,
-  state: machine.phase === 'shutdown' ? 'shutdown' : machine.paused ? 'paused' : 'running',
+  state:
+    machine.phase === 'shutdown' ? 'shutdown' : machine.paused || machine.phase === 'saving' ? 'paused' : 'running',
 });
 
 const figuresOf = (host: KvmHost): HostFigures => {
@@ -210,7 +216,7 @@ export const kvmHostModel = (timing: HostTiming): HostModel<KvmHostState> => {
       const host = hostOf(state);
       return Object.values(state.machines).map((machine) => ({
         uid: machine.uid,
-        memoryBytes: machine.settings.dynamicMaxBytes,
+        memoryBytes: neededBytes(machine.settings),
         ...cpuFigures(host, machine, Math.max(at * US_PER_MS, state.nowUs)),
       }));
     },

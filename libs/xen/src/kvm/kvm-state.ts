@@ -1,7 +1,7 @@
 import { ok, type Rejection, type Uuid } from '@xenolith/kernel';
 import type { HardwareProfile, ProfileName } from '../hardware-profile.js';
 import { HARDWARE_PROFILES, threadsOf } from '../hardware-profile.js';
-import type { DomainSettings, HostAnswer, HostEvent, HostInput, Ticket } from '../host-model.js';
+import type { DomainSettings, HostAnswer, HostEvent, HostInput, SavedGuestImage, Ticket } from '../host-model.js';
 import type { HostTiming } from '../host-timing.js';
 import { plan, type AgendaState } from '../host/agenda.js';
 
@@ -41,13 +41,15 @@ export interface KvmMachine {
   /** libvirt counts the domains that it starts. */
   readonly number: number;
   readonly startedUs: number;
-  /** `starting`: its monitor does not answer yet. `ending`: the process was told to quit. `shutdown`: its guest ended and it is preserved. */
-  phase: 'starting' | 'up' | 'ending' | 'shutdown';
+  /** `starting`: its monitor does not answer yet. `saving`: its guest is written to an image. `ending`: the process was told to quit. `shutdown`: its guest ended and it is preserved. */
+  phase: 'starting' | 'up' | 'saving' | 'ending' | 'shutdown';
   paused: boolean;
   /** What the guest is to be asked by the power button, once it listens. */
   asked: 'poweroff' | 'reboot' | null;
   settings: DomainSettings;
   guest: KvmGuest;
+  /** Written, and handed out when the process is gone. */
+  image: SavedGuestImage | null;
   waiting: KvmWaiting[];
   /** Nanoseconds used, threads kept busy and threads missed, in that order of meaning. */
   cpu: { usedNs: number; share: number; steal: number; stolenNs: number };
@@ -61,13 +63,14 @@ export interface KvmGuest {
 }
 
 export type KvmWaiting =
-  | { readonly ticket: Ticket; readonly for: 'start' | 'reboot' | 'end' }
+  | { readonly ticket: Ticket; readonly for: 'start' | 'reboot' | 'end' | 'suspend' }
   | { readonly ticket: Ticket; readonly for: 'unplug'; readonly kind: 'disk' | 'nic'; readonly name: string };
 
 export type KvmTask =
   | { readonly do: 'started'; readonly uid: Uuid; readonly pid: number }
   | { readonly do: 'guest'; readonly uid: Uuid; readonly pid: number; readonly dueUs: number }
   | { readonly do: 'giveUp'; readonly uid: Uuid; readonly ticket: Ticket; readonly timeoutMs: number }
+  | { readonly do: 'saved'; readonly uid: Uuid; readonly pid: number; readonly sizeBytes: number }
   | { readonly do: 'exited'; readonly uid: Uuid; readonly pid: number };
 
 /** A host at work: its state, and what has come of the present step. */
