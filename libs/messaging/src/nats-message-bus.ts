@@ -14,6 +14,7 @@ import { Replies } from './replies.js';
 import { Requests } from './requests.js';
 import { ServedSubject, type Handler, type ServerParts } from './served-subject.js';
 import { DEFAULT_SETTINGS, silentLog, type BusLog, type BusObserver, type BusSettings } from './settings.js';
+import { Turn } from './turn.js';
 
 /** Attempts to connect again are this far apart, so that a restart of NATS costs little more than its own time. */
 const RECONNECT_MS = 100;
@@ -72,6 +73,7 @@ export class NatsMessageBus implements MessageBus {
   readonly #served = new Set<ServedSubject>();
   readonly #settings: BusSettings;
   readonly #link: Link;
+  readonly #turn = new Turn();
   readonly #requests: Requests;
   readonly #parts: ServerParts;
   readonly #keepAlive: NodeJS.Timeout;
@@ -86,10 +88,13 @@ export class NatsMessageBus implements MessageBus {
     this.log = options.log ?? silentLog;
     this.onDefect = options.onDefect ?? throwUncaught;
     this.#link = watchLink(connection, this.log);
-    this.#requests = new Requests(connection, this.#link, this.#settings, options.observer);
+    this.#requests = new Requests(connection, this.#link, this.#turn, {
+      settings: this.#settings,
+      observer: options.observer,
+    });
     this.#parts = {
       connection,
-      replies: new Replies(connection, this.#link),
+      replies: new Replies(connection, this.#link, this.#turn),
       settings: this.#settings,
       log: this.log,
       observer: options.observer,
@@ -163,6 +168,7 @@ export class NatsMessageBus implements MessageBus {
     await Promise.all([...this.#served].map((served) => served.stop()));
     clearInterval(this.#keepAlive);
     this.#requests.stop();
+    this.#turn.end();
     if (this.connected) await this.connection.drain().catch(() => this.connection.close());
     else await this.connection.close();
   }

@@ -1,5 +1,6 @@
 import type { MsgHdrs, NatsConnection } from '@nats-io/transport-node';
 import type { Link } from './link.js';
+import type { Turn } from './turn.js';
 
 /** Replies that became ready while NATS was away are kept up to this many; a sender whose reply was dropped asks again. */
 const KEPT_REPLIES = 1_024;
@@ -19,6 +20,7 @@ export class Replies {
   constructor(
     private readonly connection: NatsConnection,
     private readonly link: Link,
+    private readonly turn: Turn,
   ) {
     link.onChange((connected) => {
       if (!connected) return;
@@ -34,11 +36,14 @@ export class Replies {
     const limit = this.connection.info?.max_payload ?? Number.POSITIVE_INFINITY;
     if (payload.length > limit) return `the reply has ${payload.length} bytes and NATS takes ${limit} at most`;
     for (const inbox of inboxes) {
-      if (inbox === '') continue;
-      if (this.link.connected) this.#publish(inbox, payload, headers);
-      else if (this.#kept.length < KEPT_REPLIES) this.#kept.push({ inbox, payload, headers });
+      if (inbox !== '') this.turn.add(() => this.#sendOrKeep({ inbox, payload, headers }));
     }
     return undefined;
+  }
+
+  #sendOrKeep(reply: KeptReply): void {
+    if (this.link.connected) this.#publish(reply.inbox, reply.payload, reply.headers);
+    else if (this.#kept.length < KEPT_REPLIES) this.#kept.push(reply);
   }
 
   #publish(inbox: string, payload: Uint8Array, headers: MsgHdrs | undefined): void {

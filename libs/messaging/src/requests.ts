@@ -5,6 +5,7 @@ import { DEADLINE_HEADER, readFrame, type Frame } from './frames.js';
 import type { Link } from './link.js';
 import type { BusObserver, BusSettings } from './settings.js';
 import { beginRequestSpan, endSpan } from './tracing.js';
+import type { Turn } from './turn.js';
 
 /** A request that found no server asks again after this long, then after twice as long, up to the limit below. */
 const FIRST_PAUSE_MS = 20;
@@ -43,8 +44,8 @@ export class Requests {
   constructor(
     private readonly connection: NatsConnection,
     private readonly link: Link,
-    private readonly settings: BusSettings,
-    private readonly observer: BusObserver | undefined,
+    private readonly turn: Turn,
+    private readonly options: { readonly settings: BusSettings; readonly observer?: BusObserver | undefined },
   ) {
     // One subscription takes the replies to all requests: the last token of the subject says whose it is.
     connection.subscribe(`${this.#inbox}.*`, {
@@ -66,7 +67,7 @@ export class Requests {
     const carrier = headers();
     const span = beginRequestSpan(subject, message, carrier);
     const finish = (outcome: string, fault?: unknown): void => {
-      this.observer?.requested(message.type, outcome, (performance.now() - started) / 1_000);
+      this.options.observer?.requested(message.type, outcome, (performance.now() - started) / 1_000);
       endSpan(span, outcome, fault);
     };
     try {
@@ -89,7 +90,7 @@ export class Requests {
   #begin(subject: string, message: CommandMessage, timeoutMs: number, carrier: MsgHdrs): Promise<Reply> {
     if (this.#stopped)
       throw new BusFault('disconnected', `request ${message.commandId} was not sent: the bus is closed`);
-    if (this.#pending.size >= this.settings.requestLimit)
+    if (this.#pending.size >= this.options.settings.requestLimit)
       throw new BusFault('overloaded', `${this.#pending.size} requests wait for replies already: ${subject} not asked`);
     const deadline = Date.now() + timeoutMs;
     carrier.set(DEADLINE_HEADER, String(Math.ceil(deadline)));
@@ -115,7 +116,12 @@ export class Requests {
         reject,
       };
       this.#pending.set(pending.token, pending);
-      this.#ask(pending);
+      // Its time runs from now on, whenever the turn ends.
+      this.#arm(pending);
+      this.turn.add(() => {
+        // Absent: the bus was closed meanwhile.
+        if (this.#pending.has(pending.token)) this.#ask(pending);
+      });
     });
   }
 
@@ -132,7 +138,7 @@ export class Requests {
     if (this.link.connected) {
       pending.attempts += 1;
       pending.reason = 'timeout';
-      pending.askAt = Date.now() + this.settings.silenceMs;
+      pending.askAt = Date.now() + this.options.settings.silenceMs;
       try {
         this.connection.publish(pending.subject, pending.payload, {
           reply: `${this.#inbox}.${pending.token}`,
@@ -191,7 +197,7 @@ export class Requests {
         return;
       case 'keep_alive':
         // The timer, still armed for an earlier moment, reads this when it fires.
-        pending.askAt = Date.now() + this.settings.silenceMs;
+        pending.askAt = Date.now() + this.options.settings.silenceMs;
         return;
       case 'no_responders':
       case 'ask_again':
