@@ -15,6 +15,8 @@ export interface CachedObject {
   readonly position: number;
   /** The version of its stream: what a command states when the user stated a resourceVersion. */
   readonly version: number;
+  /** How many characters its text has, or some more: what is kept of past states is bounded by it. */
+  readonly characters: number;
   /** The document as JSON; `resourceVersion` is the first member of its metadata. */
   readonly text: string;
   /** The part of the document that selectors read: names, labels, and the kind's selectable fields. */
@@ -77,10 +79,11 @@ export class RenderedObject implements CachedObject {
   readonly name: string;
   readonly position: number;
   readonly version: number;
+  readonly characters: number;
   private selected: JsonObject | null = null;
 
   constructor(
-    identity: Pick<CachedObject, 'uid' | 'namespace' | 'name' | 'position' | 'version'>,
+    identity: Pick<CachedObject, 'uid' | 'namespace' | 'name' | 'position' | 'version' | 'characters'>,
     private readonly document: () => JsonObject,
     private readonly indexer: Indexer,
   ) {
@@ -89,6 +92,7 @@ export class RenderedObject implements CachedObject {
     this.name = identity.name;
     this.position = identity.position;
     this.version = identity.version;
+    this.characters = identity.characters;
   }
 
   get key(): string {
@@ -117,6 +121,7 @@ export const cachedObject = (source: {
   const metadata = (document['metadata'] ?? {}) as JsonObject;
   const name = present(metadata['name'], 'every document has a name') as string;
   const namespace = (metadata['namespace'] ?? '') as string;
+  const text = textOf(document, position);
   return {
     uid,
     namespace,
@@ -124,7 +129,8 @@ export const cachedObject = (source: {
     key: keyOf(namespace, name),
     position,
     version,
-    text: textOf(document, position),
+    characters: text.length,
+    text,
     index: source.indexer(document),
   };
 };
@@ -140,6 +146,7 @@ export const atPosition = (object: CachedObject, position: number, version = obj
   key: object.key,
   position,
   version,
+  characters: object.characters,
   text: object.text.replace(RESOURCE_VERSION, `"resourceVersion":"${position}"`),
   index: object.index,
 });

@@ -41,7 +41,7 @@ export class ChangeRing {
 
   push(change: Change): void {
     this.changes.push(change);
-    this.characters += change.object.text.length;
+    this.characters += change.object.characters;
     while (this.changes.length > KEPT_CHANGES || this.characters > KEPT_CHARACTERS) this.dropOldest();
   }
 
@@ -50,7 +50,7 @@ export class ChangeRing {
    * any more, or when there is no room.
    */
   extend(earlier: readonly Change[], { from, to }: { readonly from: number; readonly to: number }): void {
-    const characters = earlier.reduce((sum, change) => sum + change.object.text.length, this.characters);
+    const characters = earlier.reduce((sum, change) => sum + change.object.characters, this.characters);
     const fits = this.changes.length + earlier.length <= KEPT_CHANGES && characters <= KEPT_CHARACTERS;
     if (!fits || to !== this.floorPosition) return;
     this.changes.unshift(...earlier);
@@ -78,7 +78,7 @@ export class ChangeRing {
   private dropOldest(): void {
     const oldest = this.changes.shift();
     if (oldest === undefined) return;
-    this.characters -= oldest.object.text.length;
+    this.characters -= oldest.object.characters;
     this.floorPosition = oldest.position;
   }
 }

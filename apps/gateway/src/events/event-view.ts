@@ -29,6 +29,8 @@ const MAX_EVENTS = 20_000;
 /** How many events of the log are read when the gateway starts. */
 const MAX_HISTORY = 50_000;
 const HISTORY_PAGE = 1_000;
+/** What an event's document has beside its message, names of Kubernetes' longest included. */
+const FRAME_CHARACTERS = 2_000;
 const EXPIRE_INTERVAL_MS = 15_000;
 
 interface Subject {
@@ -227,7 +229,14 @@ export class EventView implements BatchObserver {
     const { uid, name, position, count } = entry;
     const namespace = entry.subject.namespace || DEFAULT_NAMESPACE;
     return new RenderedObject(
-      { uid, name, namespace, position, version: count },
+      {
+        uid,
+        name,
+        namespace,
+        position,
+        version: count,
+        characters: FRAME_CHARACTERS + entry.description.message.length,
+      },
       () => form.document(entry),
       form.indexer,
     );
