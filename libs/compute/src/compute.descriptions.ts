@@ -41,6 +41,11 @@ const describeMachine = (event: VirtualMachineEvent): EventDescription | null =>
       return normal('Paused', 'the domain is paused');
     case 'VirtualMachineSuspended':
       return normal('Suspended', `the guest is saved in volume ${event.data.image.volume}`);
+    case 'VirtualMachineMigrated':
+      return normal(
+        'Migrated',
+        `from host ${event.data.from}: domain ${event.data.domid} runs on host ${event.data.host}`,
+      );
     case 'VirtualMachineReconfigured':
       return normal(
         'Reconfigured',
@@ -133,6 +138,8 @@ const describeOperation = (event: OperationEvent): EventDescription | null => {
     case 'OperationStepsSucceeded':
     case 'OperationStepRefused':
     case 'OperationCancelRequested':
+    case 'OperationCancelAnswered':
+    case 'OperationMigrationRoundEnded':
     case 'OperationStepsUndone':
       return null;
   }

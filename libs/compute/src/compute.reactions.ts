@@ -49,12 +49,15 @@ const tellOfInventory = (hosts: HostIndex): Reaction => ({
   },
 });
 
-/** A start whose host crashed, or was deleted, between the domain's boot and its record: no inventory could miss it. */
+/** A start, or a migration, whose host crashed, or was deleted, between the domain's beginning there and its record: no inventory could miss it. */
 const findOvertakenStarts = (hosts: HostIndex): Reaction => ({
   name: 'find-starts-that-a-crash-overtook',
-  on: ['VirtualMachineStarted'],
+  on: ['VirtualMachineStarted', 'VirtualMachineMigrated'],
   react: (event) => {
-    const { data } = event as unknown as Extract<VirtualMachineEvent, { type: 'VirtualMachineStarted' }>;
+    const { data } = event as unknown as Extract<
+      VirtualMachineEvent,
+      { type: 'VirtualMachineStarted' | 'VirtualMachineMigrated' }
+    >;
     const host = hosts.get(data.hostUid);
     if (host !== undefined && (data.bootId === undefined || host.bootId === data.bootId)) return [];
     const ended =

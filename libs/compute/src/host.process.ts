@@ -46,12 +46,11 @@ const dispatchOf = (host: PresentHost, stray: StrayDomain): Dispatch => {
       };
 };
 
-/** A domain is wanted if it is the machine's youngest run, and that run is starting or known to be on this host. */
-const isStray = (key: StrayKey, answer: JsonObject): boolean => {
-  const machine = examineDomainAnswer.parse(answer);
-  if (machine.incarnation !== key.incarnation) return true;
-  return !machine.starting && machine.host !== key.host;
-};
+/** A domain is wanted if it is a run of the machine that is known to be on this host, or that is still on its way to some host. */
+const isStray = (key: StrayKey, answer: JsonObject): boolean =>
+  !examineDomainAnswer
+    .parse(answer)
+    .runs.some(({ incarnation, host }) => incarnation === key.incarnation && (host === null || host === key.host));
 
 const record = (dispatch: Dispatch, outcome: DispatchOutcome): { type: string; data: JsonObject } | null => {
   if (outcome.kind === 'fault') return null;

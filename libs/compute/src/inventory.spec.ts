@@ -14,6 +14,7 @@ const known = (name: string, more: Partial<IndexedMachine> = {}): IndexedMachine
   hostUid: HOST,
   host: 'host-1',
   starting: false,
+  migrating: false,
   powerState: 'Running',
   version: 5,
   busy: false,
@@ -53,6 +54,20 @@ describe('the comparison of an inventory with the log', () => {
       { ...run, domid: 1, state: 'paused' },
     ]);
     expect(difference([], known('web')).missing).toEqual([run]);
+  });
+
+  it('expects the next run of a machine that is on its way here, and no older one', () => {
+    const coming = known('web', {
+      hostUid: hostUidOf('host-2'),
+      host: 'host-2',
+      incarnation: 2,
+      migrating: true,
+      busy: true,
+    });
+    expect(difference([domain('web', { incarnation: 3 })], coming)).toEqual(NO_DIFFERENCE);
+    const stray = { virtualMachine: uuidFrom('web'), incarnation: 1 };
+    expect(difference([domain('web', { incarnation: 1 })], coming).strays).toEqual([stray]);
+    expect(difference([domain('web', { incarnation: 3 })], { ...coming, migrating: false }).strays).toHaveLength(1);
   });
 
   it('leaves a machine alone that an operation is changing', () => {

@@ -3,11 +3,12 @@ import type { Uuid } from '@xenolith/kernel';
 import type { InventoryDifference, RegisteredDifference } from './host.state.js';
 import { domainOf, type IndexedMachine } from './virtual-machine.index.js';
 
-/** Whether the domain is the run that the machine's stream knows of, here or just being started. */
+/** Whether the domain is the run that the machine's stream knows of, here or just being started, or the next one on its way here. */
 const isExpected = (machine: IndexedMachine | undefined, hostUid: Uuid, domain: DomainReport): boolean =>
   machine !== undefined &&
-  machine.incarnation === domain.incarnation &&
-  (machine.hostUid === hostUid || (machine.starting && machine.hostUid === null));
+  (machine.incarnation === domain.incarnation
+    ? machine.hostUid === hostUid || (machine.starting && machine.hostUid === null)
+    : machine.migrating && domain.incarnation > machine.incarnation);
 
 const isAsKnown = (machine: IndexedMachine, domain: DomainReport): boolean =>
   domainDigest(domainOf(machine)) === domainDigest({ ...domain, runs: domain.state === 'running' });

@@ -24,10 +24,11 @@ import {
   type NewEvent,
   type Result,
 } from '@xenolith/kernel';
-import { ATTEMPTS_BEFORE_OPERATOR, backoffMs, waitMs } from './operation.pauses.js';
+import { ATTEMPTS_BEFORE_OPERATOR, backoffMs, SILENCES_BEFORE_OPERATOR, waitMs } from './operation.pauses.js';
 import { cancellation, choicesOf, operationRules, OPERATION_FINALIZER } from './operation.rules.js';
 import {
   currentStage,
+  isCancellable,
   isOver,
   planned,
   stepState,
@@ -157,6 +158,14 @@ const decideStepsSucceeded = (own: OperationOwn, command: Command): Decision => 
   return current.length === 0 ? NOTHING : succeeded(own, current as readonly StepAnswer[]);
 };
 
+/** The end of a compensation, once nothing is left to take back. */
+const compensated = (own: OperationOwn, left: readonly string[]): readonly NewEvent[] => {
+  if (left.length > 0) return [];
+  return own.cancelled === null
+    ? [eventOf('OperationFailed', { message: own.message })]
+    : [eventOf('OperationCancelled', { message: `cancelled by ${own.cancelled}` })];
+};
+
 /** Fails the operation: what may have been done is taken back first. */
 const failure = (own: OperationOwn, step: PlanStep, message: string): readonly NewEvent[] => {
   const begun = own.plan.some(
@@ -164,7 +173,7 @@ const failure = (own: OperationOwn, step: PlanStep, message: string): readonly N
   );
   return [
     eventOf('OperationCompensationStarted', { because: message }),
-    ...(begun ? [] : [eventOf('OperationFailed', { message })]),
+    ...(begun ? [] : compensated({ ...own, message }, [])),
   ];
 };
 
@@ -174,10 +183,11 @@ const decideStepRefused = (own: OperationOwn, command: Command): Decision => {
   const step = openStep(own, data);
   const state = stepState(own, name);
   if (step === null || state.phase !== 'open') return NOTHING;
-  if (step.doneOn.includes(rejection.code)) return succeeded(own, [{ name, attempt, answer: {} }]);
+  const counts = step.doneOn.includes(rejection.code) || step.doneUnless?.includes(rejection.code) === false;
+  if (counts) return succeeded(own, [{ name, attempt, answer: {} }]);
   if (step.waitOn.includes(rejection.code))
     return ok([eventOf('OperationStepDeferred', { ...data, retryAt: command.at + waitMs(attempt, state.waits) })]);
-  if (!step.mustSucceed) {
+  if (!step.mustSucceed || step.failOn?.includes(rejection.code) === true) {
     const message = `${name}: ${rejection.message}`;
     return ok([eventOf('OperationStepRefused', { name, attempt, rejection }), ...failure(own, step, message)]);
   }
@@ -193,15 +203,29 @@ const decideUnanswered = (own: OperationOwn, command: Command): Decision => {
   const data = trusted(operationCommands.RecordStepUnanswered, command);
   const state = stepState(own, data.name);
   const known = state.phase !== 'open' || (state.unanswered?.times ?? 0) >= data.times;
-  return known || openStep(own, data) === null ? NOTHING : ok([eventOf('OperationStepUnanswered', data)]);
+  const step = openStep(own, data);
+  if (known || step === null) return NOTHING;
+  const unanswered = eventOf('OperationStepUnanswered', data);
+  const forLong = step.untilAnswered === true && data.times >= SILENCES_BEFORE_OPERATOR;
+  if (!forLong || own.phase === 'NeedsOperator') return ok([unanswered]);
+  const { name, times: attempts } = data;
+  const message = `${name} is not answered, so that nobody knows whether it has had its effect: ${data.message}`;
+  return ok([unanswered, eventOf('OperationNeededOperator', { name, attempts, message })]);
 };
 
-/** The end of a compensation, once nothing is left to take back. */
-const compensated = (own: OperationOwn, left: readonly string[]): readonly NewEvent[] => {
-  if (left.length > 0) return [];
-  return own.cancelled === null
-    ? [eventOf('OperationFailed', { message: own.message })]
-    : [eventOf('OperationCancelled', { message: `cancelled by ${own.cancelled}` })];
+/** A step that is to be given up: it goes on until its own answer comes. */
+const decideCancelAnswered = (own: OperationOwn, command: Command): Decision => {
+  const data = trusted(operationCommands.RecordCancelAnswered, command);
+  const state = stepState(own, data.name);
+  const known = state.phase !== 'open' || state.cancelAnswered;
+  return known || openStep(own, data) === null ? NOTHING : ok([eventOf('OperationCancelAnswered', data)]);
+};
+
+/** Each round once, however often it is reported. */
+const decideRound = (own: OperationOwn, command: Command): Decision => {
+  const data = trusted(operationCommands.ReportMigrationRound, command);
+  const known = working(own) !== 'Running' || data.round <= (own.rounds?.round ?? 0);
+  return known ? NOTHING : ok([eventOf('OperationMigrationRoundEnded', data)]);
 };
 
 const undoingSteps = (own: OperationOwn): readonly string[] =>
@@ -254,7 +278,7 @@ const decideCancel = (operation: PresentOperation, command: Command): Decision =
   const { because } = trusted(operationCommands.CancelOperation, command);
   const { own, meta } = operation;
   if (isOver(own)) return reject('operation_finished', `operation "${meta.name}" is over: ${own.phase}`);
-  if (!own.cancellable && own.phase === 'Running')
+  if (!isCancellable(own) && own.phase === 'Running')
     return reject(
       'operation_not_cancellable',
       `operation "${meta.name}" (${operation.spec.action}) can't be taken back`,
@@ -316,6 +340,10 @@ const decideOwn = (operation: PresentOperation, command: Command): Decision => {
       return undone(own, trusted(operationCommands.RecordStepUndone, command).name);
     case 'RecordUndoRefused':
       return decideUndoRefused(own, command);
+    case 'RecordCancelAnswered':
+      return decideCancelAnswered(own, command);
+    case 'ReportMigrationRound':
+      return decideRound(own, command);
     case 'WakeOperation':
       return decideWake(own, command);
     case 'CancelOperation':

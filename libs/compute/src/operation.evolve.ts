@@ -15,6 +15,7 @@ import {
   needsUndo,
   planned,
   stepState,
+  type MigrationProgress,
   type OperationOwn,
   type OperationState,
   type PresentOperation,
@@ -23,7 +24,7 @@ import {
 
 type Steps = ReadonlyMap<string, StepState>;
 
-const UNTRIED = { waitsFor: null, refusal: '', unanswered: null } as const;
+const UNTRIED = { waitsFor: null, refusal: '', unanswered: null, cancelAnswered: false } as const;
 
 /** Opens every step of the stage that comes next. */
 const openStage = (plan: readonly PlanStep[], steps: Steps, at: number): Steps => {
@@ -100,6 +101,7 @@ const deferred = (
       waitsFor: waits ? data.rejection.code : null,
       refusal: data.rejection.message,
       unanswered: null,
+      cancelAnswered: false,
     }),
     message: data.rejection.message,
   };
@@ -130,7 +132,7 @@ const unanswered = (
   return withStep(own, data.name, { ...state, unanswered: { times, givesUpAt, message } });
 };
 
-/** `retry`: the stuck step is tried again from the start. `undo`: what was done is taken back. `abandon`: the next event counts the step as over. */
+/** `retry`: the stuck step is tried again from the start, or asked again where another attempt would begin its work anew. `undo`: what was done is taken back. `abandon`: the next event counts the step as over. */
 const operatorChose = (own: OperationOwn, choice: 'retry' | 'undo' | 'abandon', at: number): OperationOwn => {
   const state = stepState(own, own.stuck ?? '');
   if (choice === 'undo') return compensating(own, at);
@@ -147,12 +149,14 @@ const operatorChose = (own: OperationOwn, choice: 'retry' | 'undo' | 'abandon', 
       phase: 'Compensating',
       stuck: null,
     };
-  if (state.phase === 'open')
+  if (state.phase === 'open') {
+    const attempt = planned(own, own.stuck)?.untilAnswered === true ? state.attempt : state.attempt + 1;
     return {
-      ...withStep(own, own.stuck, { ...state, attempt: state.attempt + 1, from: at, refusals: 0, unanswered: null }),
+      ...withStep(own, own.stuck, { ...state, attempt, from: at, refusals: 0, unanswered: null }),
       phase: 'Running',
       stuck: null,
     };
+  }
   return { ...own, stuck: null };
 };
 
@@ -169,6 +173,17 @@ const over = (
   endedAt: at,
 });
 
+const afterRound = (
+  before: MigrationProgress | null,
+  ended: Extract<OperationEvent, { type: 'OperationMigrationRoundEnded' }>['data'],
+): MigrationProgress => ({
+  round: ended.round,
+  pagesSent: (before?.pagesSent ?? 0) + ended.pagesSent,
+  durationMs: (before?.durationMs ?? 0) + ended.durationMs,
+  remainingPages: ended.remainingPages,
+  pagesPerSecond: ended.pagesPerSecond,
+});
+
 const evolveOwn = (own: OperationOwn, event: OperationEvent, at: number): OperationOwn => {
   switch (event.type) {
     case 'OperationStepsSucceeded':
@@ -183,6 +198,12 @@ const evolveOwn = (own: OperationOwn, event: OperationEvent, at: number): Operat
       return unanswered(own, event.data);
     case 'OperationCancelRequested':
       return { ...own, cancelled: event.data.by };
+    case 'OperationCancelAnswered': {
+      const state = stepState(own, event.data.name);
+      return state.phase === 'open' ? withStep(own, event.data.name, { ...state, cancelAnswered: true }) : own;
+    }
+    case 'OperationMigrationRoundEnded':
+      return { ...own, rounds: afterRound(own.rounds, event.data) };
     case 'OperationCompensationStarted':
       return { ...compensating(own, at), message: event.data.because };
     case 'OperationStepsUndone':
@@ -199,7 +220,8 @@ const evolveOwn = (own: OperationOwn, event: OperationEvent, at: number): Operat
       return operatorChose(own, event.data.choice, at);
     case 'OperationSucceeded': {
       const steps = event.data.steps as { name: string; attempt: number; answer: JsonObject }[];
-      return over(withSuccesses(own, steps, at), 'Succeeded', '', at);
+      const late = own.cancelled === null ? '' : `${own.cancelled} cancelled it too late: it was done by then`;
+      return over(withSuccesses(own, steps, at), 'Succeeded', late, at);
     }
     case 'OperationFailed':
       return over(own, 'Failed', event.data.message, at);
@@ -235,6 +257,7 @@ const begun = (
     cancelled: null,
     message: '',
     stuck: null,
+    rounds: null,
     startedAt: place.at,
     endedAt: null,
   };

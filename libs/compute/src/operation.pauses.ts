@@ -14,6 +14,12 @@ const LONGEST_BACKOFF_MS = 60_000;
  */
 export const ATTEMPTS_BEFORE_OPERATOR = 7;
 
+/**
+ * A step that is asked until it is answered calls for an operator after so many askings in vain, and goes on being asked: with the half minute that an agent is given
+ * for each, eight minutes.
+ */
+export const SILENCES_BEFORE_OPERATOR = 16;
+
 /** How long a step waits after attempt `attempt`, having waited `waits` times since it was woken last. */
 export const waitMs = (attempt: number, waits: number): number =>
   attempt === 1 ? FIRST_LOOK_MS : Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.max(0, waits - 1));

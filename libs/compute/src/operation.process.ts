@@ -4,6 +4,7 @@ import { uuidFrom, type JsonObject, type Uuid } from '@xenolith/kernel';
 import type { OperationIndex } from './operation.index.js';
 import {
   answersOf,
+  cancelId,
   currentStage,
   doId,
   isFinish,
@@ -30,6 +31,9 @@ const SHORTEST_REQUEST_MS = 1_000;
 /** An attempt at an undo that nobody answers counts as failed after this. */
 const UNDO_ATTEMPT_MS = 30_000;
 
+/** The deadline of a step that is asked until it is answered. */
+const NEVER = Number.MAX_SAFE_INTEGER;
+
 const PLACEHOLDER = 'volume:';
 
 interface Sender {
@@ -42,7 +46,7 @@ interface Sender {
 /** What the outcome of a dispatch needs to know of it, carried in its key. */
 interface DispatchKey {
   readonly operation: Uuid;
-  readonly kind: 'do' | 'undo';
+  readonly kind: 'do' | 'undo' | 'cancel';
   readonly name: string;
   readonly attempt: number;
   readonly deadline: number;
@@ -52,7 +56,13 @@ const keyOf = (key: DispatchKey): string =>
   JSON.stringify([key.operation, key.kind, key.name, key.attempt, key.deadline]);
 
 const parseKey = (text: string): DispatchKey => {
-  const [operation, kind, name, attempt, deadline] = JSON.parse(text) as [Uuid, 'do' | 'undo', string, number, number];
+  const [operation, kind, name, attempt, deadline] = JSON.parse(text) as [
+    Uuid,
+    DispatchKey['kind'],
+    string,
+    number,
+    number,
+  ];
   return { operation, kind, name, attempt, deadline };
 };
 
@@ -73,7 +83,7 @@ const timeoutMs = (deadline: number, requestMs: number, now: number): number =>
   Math.max(SHORTEST_REQUEST_MS, Math.min(requestMs, deadline - now));
 
 const doDispatch = (step: PlanStep, state: StepState & { phase: 'open' }, sender: Sender): Dispatch => {
-  const deadline = state.from + step.timeoutMs;
+  const deadline = step.untilAnswered === true ? NEVER : state.from + step.timeoutMs;
   const { subject, requestMs } = subjectOf(step, step.type, sender.answers);
   return {
     key: keyOf({ operation: sender.operation, kind: 'do', name: step.name, attempt: state.attempt, deadline }),
@@ -103,6 +113,29 @@ const undoDispatch = (step: PlanStep, state: StepState & { phase: 'undoing' }, s
   };
 };
 
+/** Asks whoever carries a step out to give it up. It names the step's command, so that one which has not come yet is refused when it does. */
+const cancelDispatch = (step: PlanStep, state: StepState & { phase: 'open' }, sender: Sender): Dispatch | null => {
+  if (step.cancel === undefined || state.cancelAnswered) return null;
+  const { type, streamId, data } = step.cancel;
+  const { subject, requestMs } = subjectOf(step, type, sender.answers);
+  return {
+    key: keyOf({
+      operation: sender.operation,
+      kind: 'cancel',
+      name: step.name,
+      attempt: state.attempt,
+      deadline: NEVER,
+    }),
+    commandId: cancelId(sender.operation, step.name, state.attempt),
+    subject,
+    type,
+    streamId,
+    data: resolveReferences(data, sender.answers) as JsonObject,
+    timeoutMs: requestMs,
+    undoes: doId(sender.operation, step.name, state.attempt),
+  };
+};
+
 interface Due {
   readonly dispatches: readonly Dispatch[];
   readonly wakeAt: number | null;
@@ -123,7 +156,11 @@ const dueSteps = (own: OperationOwn, sender: Sender): Due => {
   const open = own.plan.flatMap((step) => {
     const state = stepState(own, step.name);
     if (step.stage !== stage || isFinish(step) || state.phase !== 'open') return [];
-    return [{ from: state.from, dispatch: doDispatch(step, state, sender) }];
+    const cancel = own.cancelled === null ? null : cancelDispatch(step, state, sender);
+    return [
+      { from: state.from, dispatch: doDispatch(step, state, sender) },
+      ...(cancel === null ? [] : [{ from: sender.now, dispatch: cancel }]),
+    ];
   });
   return dueOf(open, sender.now);
 };
@@ -226,6 +263,10 @@ const recordReply = (
 ): Recorded | null => {
   const { name, attempt } = key;
   const { reply } = outcome;
+  if (key.kind === 'cancel') {
+    const refused = reply.ok ? {} : { rejection: { code: reply.rejection.code, message: reply.rejection.message } };
+    return { type: 'RecordCancelAnswered', data: { name, attempt, ...refused } };
+  }
   if (reply.ok) {
     if (key.kind === 'undo') return { type: 'RecordStepUndone', data: { name, attempt } };
     const steps = held.take(key.operation, name, { attempt, answer: reply.value });
@@ -248,9 +289,9 @@ const record = (
     memory.silences.forget(dispatch.commandId);
     return recordReply(key, outcome, memory.held);
   }
-  // An undo that nobody answers is tried anew soon, and says so by that.
+  // An undo that nobody answers is tried anew soon, and says so by that; a cancellation is part of what the step is to say.
   if (now < key.deadline)
-    return key.kind === 'undo' ? null : memory.silences.again(dispatch, { key, message: outcome.message });
+    return key.kind !== 'do' ? null : memory.silences.again(dispatch, { key, message: outcome.message });
   memory.silences.forget(dispatch.commandId);
   const { code, message } = timedOut(key.name);
   const type = key.kind === 'do' ? 'RecordStepRefused' : 'RecordUndoRefused';
@@ -274,7 +315,7 @@ const dueUnheld = (
   );
   const unheld = dispatches.filter((dispatch) => {
     const key = parseKey(dispatch.key);
-    return key.kind === 'undo' || !tools.held.holds(place.streamId, key.name, key.attempt);
+    return key.kind !== 'do' || !tools.held.holds(place.streamId, key.name, key.attempt);
   });
   if (unheld.length > 0 || wakeAt !== null) return { dispatches: unheld, wakeAt };
   // All are held, and nobody is left to bring them along: another runner has recorded the rest.

@@ -1,5 +1,6 @@
 import {
   eventOf,
+  migrateDomainAnswer,
   operationKind,
   timestamp,
   type Condition,
@@ -11,7 +12,9 @@ import {
 import { ok, reject, type Command, type JsonObject, type NewEvent, type Result } from '@xenolith/kernel';
 import { attemptsLeft } from './operation.pauses.js';
 import {
+  abortableStep,
   currentStage,
+  isCancellable,
   isFinish,
   isOver,
   stepState,
@@ -34,7 +37,9 @@ export const hasUndo = (own: OperationOwn): boolean =>
 export const choicesOf = (own: OperationOwn): readonly ('retry' | 'undo' | 'abandon')[] => {
   if (own.phase !== 'NeedsOperator' || own.stuck === null) return [];
   if (stepState(own, own.stuck).phase === 'undoing') return ['retry', 'abandon'];
-  return hasUndo(own) ? ['retry', 'undo', 'abandon'] : ['retry', 'abandon'];
+  // Nobody knows whether a step that is not answered has had its effect: what stands before it may be needed still.
+  const unknown = own.plan.some((step) => step.name === own.stuck && step.untilAnswered === true);
+  return hasUndo(own) && !unknown ? ['retry', 'undo', 'abandon'] : ['retry', 'abandon'];
 };
 
 /** The events of a cancellation: everything that may have been done is taken back. */
@@ -44,6 +49,8 @@ export const cancellation = (own: OperationOwn, because: string): readonly NewEv
   const requested = eventOf('OperationCancelRequested', { by: because });
   // A compensation under way goes on; it only ends under another name.
   if (own.phase === 'Compensating' || own.phase === 'NeedsOperator') return [requested];
+  // Whoever carries the step out is asked to give it up, and says how it ended.
+  if (abortableStep(own) !== undefined) return [requested];
   return [
     requested,
     eventOf('OperationCompensationStarted', { because: message }),
@@ -55,11 +62,11 @@ export const cancellation = (own: OperationOwn, because: string): readonly NewEv
 const onDeletion = (operation: PresentOperation, command: Command): Result<readonly NewEvent[]> => {
   const { own, meta } = operation;
   if (isOver(own)) return ok([]);
-  if (own.cancellable || own.phase !== 'Running') return ok(cancellation(own, command.actor));
+  if (isCancellable(own) || own.phase !== 'Running') return ok(cancellation(own, command.actor));
   if (!command.actor.startsWith('user:')) return ok([]);
   return reject(
     'operation_not_cancellable',
-    `operation "${meta.name}" (${operation.spec.action}) can't be cancelled: what it does can't be taken back; wait for its end, which only a hard-shutdown of the machine forestalls`,
+    `operation "${meta.name}" (${operation.spec.action}) can't be cancelled: what it does can't be taken back${own.cancellable ? ' any more' : ''}; wait for its end, which only a hard-shutdown of the machine forestalls`,
   );
 };
 
@@ -121,17 +128,29 @@ const wordsOfRetry = ({ name, state }: Troubled): string => {
 };
 
 const wordsOfSilence = (own: OperationOwn): readonly string[] =>
-  underWay(own).flatMap(({ name }) => {
+  underWay(own).flatMap(({ name, untilAnswered }) => {
     const state = stepState(own, name);
     if (state.phase !== 'open' || state.unanswered === null) return [];
     const { times, givesUpAt, message } = state.unanswered;
-    return [`${name} is not answered (${message}); asked again ${times} times, gives up at ${timestamp(givesUpAt)}`];
+    const end = untilAnswered === true ? '' : `, gives up at ${timestamp(givesUpAt)}`;
+    return [`${name} is not answered (${message}); asked again ${times} times${end}`];
   });
 
 /** Why the operation is where it is: how it ended or why it is being taken back, and what stands in its way now. */
 const messageOf = (own: OperationOwn): string => {
   const retries = own.phase === 'NeedsOperator' ? [] : triedAgain(own).map(wordsOfRetry);
   return [...(own.message === '' ? [] : [own.message]), ...retries, ...wordsOfSilence(own)].join('; ');
+};
+
+/** The rounds that were reported, and in the end what the host that sent the machine said of all. */
+const migrationOf = (own: OperationOwn): JsonObject => {
+  const sent = own.plan.find(({ type }) => type === 'MigrateDomain');
+  const state = sent === undefined ? null : stepState(own, sent.name);
+  const told = migrateDomainAnswer.safeParse(state?.phase === 'done' ? state.answer : null);
+  if (!told.success) return own.rounds === null ? {} : { migration: { ...own.rounds } };
+  const { rounds: round, pagesSent, durationMs, downtimeMs } = told.data;
+  const { remainingPages = 0, pagesPerSecond = 0 } = own.rounds ?? {};
+  return { migration: { round, pagesSent, remainingPages, pagesPerSecond, durationMs, downtimeMs } };
 };
 
 const REASONS: Readonly<Record<OperationPhase, { status: Condition['status'] }>> = {
@@ -160,7 +179,7 @@ const status = (operation: PresentOperation): JsonObject => {
     phase,
     progress: progressOf(own),
     ...(steps.length === 0 ? {} : { step: steps.join(', ') }),
-    cancellable: own.cancellable && phase === 'Running',
+    cancellable: isCancellable(own) && phase === 'Running' && own.cancelled === null,
     ...(message === '' ? {} : { message }),
     startTime: timestamp(own.startedAt),
     ...(own.endedAt === null ? {} : { completionTime: timestamp(own.endedAt) }),
@@ -171,6 +190,7 @@ const status = (operation: PresentOperation): JsonObject => {
     ...(choices.length === 0 ? {} : { choices: [...choices] }),
     ...(waiting.length === 0 ? {} : { waitsOn: waiting }),
     ...(retries.length === 0 ? {} : { retries }),
+    ...migrationOf(own),
     conditions: [
       {
         type: 'Complete',
@@ -191,6 +211,7 @@ const NOT_BEGUN: OperationOwn = {
   cancelled: null,
   message: '',
   stuck: null,
+  rounds: null,
   startedAt: 0,
   endedAt: null,
 };

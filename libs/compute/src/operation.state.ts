@@ -25,6 +25,8 @@ export type StepState =
       /** The last refusal's words; empty: there was none. */
       readonly refusal: string;
       readonly unanswered: Unanswered | null;
+      /** Whoever carries it out knows that it is to be given up, as far as it can be. */
+      readonly cancelAnswered: boolean;
     }
   | { readonly phase: 'done'; readonly attempt: number; readonly answer: JsonObject }
   | { readonly phase: 'refused'; readonly attempt: number; readonly message: string }
@@ -48,6 +50,15 @@ export interface Unanswered {
   readonly message: string;
 }
 
+/** Sums over the rounds so far, and the figures of the last one. */
+export interface MigrationProgress {
+  readonly round: number;
+  readonly pagesSent: number;
+  readonly durationMs: number;
+  readonly remainingPages: number;
+  readonly pagesPerSecond: number;
+}
+
 export interface OperationOwn {
   /** `requested`: made by a user, and its target has not answered yet. Never seen outside of one append. */
   readonly phase: OperationPhase | 'requested';
@@ -59,6 +70,8 @@ export interface OperationOwn {
   readonly message: string;
   /** The step that an operator is needed for. */
   readonly stuck: string | null;
+  /** Ended rounds of a migration. */
+  readonly rounds: MigrationProgress | null;
   readonly startedAt: number;
   readonly endedAt: number | null;
 }
@@ -103,6 +116,14 @@ export const answersOf = (own: OperationOwn): Answers =>
 export const needsUndo = (step: PlanStep, state: StepState): boolean =>
   step.undo !== undefined && (state.phase === 'open' || state.phase === 'done' || state.phase === 'refused');
 
+/** A step under way that its carrier can be asked to give up: how it ends is for its answer to say. */
+export const abortableStep = (own: OperationOwn): PlanStep | undefined =>
+  own.plan.find((step) => step.cancel !== undefined && stepState(own, step.name).phase === 'open');
+
+/** Whether the operation could be cancelled now: not once such a step is done. */
+export const isCancellable = (own: OperationOwn): boolean =>
+  own.cancellable && !own.plan.some((step) => step.cancel !== undefined && stepState(own, step.name).phase === 'done');
+
 /** The stage whose steps are being taken back: the last one comes first. */
 export const undoStage = (own: OperationOwn): number | null => {
   const left = own.plan.filter((step) => stepState(own, step.name).phase === 'undoing');
@@ -113,6 +134,9 @@ export const undoStage = (own: OperationOwn): number | null => {
 export const doId = (operation: Uuid, step: string, attempt: number): Uuid => uuidFrom(operation, step, attempt);
 export const undoId = (operation: Uuid, step: string, attempt: number, undoAttempt: number): Uuid =>
   uuidFrom(operation, step, attempt, 'undo', undoAttempt);
+
+export const cancelId = (operation: Uuid, step: string, attempt: number): Uuid =>
+  uuidFrom(operation, step, attempt, 'cancel');
 
 export const timedOut = (step: string): Rejection => ({
   code: 'operation_timed_out',

@@ -174,5 +174,5 @@ export const operationAggregate: Aggregate<OperationState> = {
   toResource: (state) => objectResource(operationRules, state),
   consequences,
   ended: (state) => state.phase === 'deleted',
-  stateVersion: 2,
+  stateVersion: 3,
 };

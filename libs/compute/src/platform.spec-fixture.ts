@@ -13,63 +13,8 @@ import { ServiceEngine } from '@xenolith/engine';
 import { ok, reject, uuidFrom, type CommandMessage, type JsonObject, type Reply, type Uuid } from '@xenolith/kernel';
 import { MemoryBus, MemoryEventLog, VirtualClock, type MemoryBusConnection } from '@xenolith/testing';
 import { computeCompanions } from './companions.js';
+import { field, keeper, Party } from './party.spec-fixture.js';
 import { computeService } from './service.js';
-
-const ANSWER_MS = 1;
-
-/** A party beside compute that keeps what it granted, answers a command id once, and refuses what an undo has cancelled. */
-export class Party {
-  private readonly answers = new Map<Uuid, Reply>();
-  readonly asked: CommandMessage[] = [];
-  /** Replaces the answer of a type of command; null: let it through. */
-  refusal: ((message: CommandMessage) => Reply | null) | null = null;
-  silent = false;
-  /** Whether it does a command without ever saying so. */
-  hides: ((message: CommandMessage) => boolean) | null = null;
-
-  constructor(
-    private readonly clock: VirtualClock,
-    private readonly act: (message: CommandMessage) => Reply,
-  ) {}
-
-  /** The effect is at once, the answer takes a moment. */
-  async handle(message: CommandMessage): Promise<Reply> {
-    if (this.silent) return new Promise(() => undefined);
-    const reply = this.answer(message);
-    if (this.hides?.(message) === true) return new Promise(() => undefined);
-    await this.clock.sleep(ANSWER_MS);
-    return reply;
-  }
-
-  private answer(message: CommandMessage): Reply {
-    this.asked.push(message);
-    const known = this.answers.get(message.commandId);
-    if (known) return known;
-    const refused = this.refusal?.(message) ?? null;
-    const reply = refused ?? this.act(message);
-    this.answers.set(message.commandId, reply);
-    if (message.undoes !== undefined && !this.answers.has(message.undoes))
-      this.answers.set(message.undoes, reject('command_cancelled', 'an undo came first'));
-    return reply;
-  }
-}
-
-const field = (message: CommandMessage, name: string): unknown => message.data[name];
-
-/** Grants kept by key: `grant` types take, the others give back. */
-const keeper =
-  (kept: Map<Uuid, number>, takes: readonly string[], answer: (message: CommandMessage) => JsonObject) =>
-  (message: CommandMessage): Reply => {
-    const incarnation = (field(message, 'incarnation') as number | undefined) ?? 1;
-    if (takes.includes(message.type)) {
-      kept.set(message.streamId, incarnation);
-      return ok(answer(message));
-    }
-    const held = kept.get(message.streamId);
-    const deletes = message.type.startsWith('Deprovision') ? field(message, 'delete') === true : true;
-    if (held !== undefined && held <= incarnation && deletes) kept.delete(message.streamId);
-    return ok({});
-  };
 
 export const HOSTS = ['host-1', 'host-2'] as const;
 export const hostUidOf = (name: string): Uuid => uuidFrom('host', name);
@@ -89,7 +34,7 @@ export class Platform {
   readonly details = new Map<Uuid, { domid: number; state: 'running' | 'paused' }>();
   readonly bootIds = new Map<string, string>(HOSTS.map((host) => [host, `${host}-boot-1`]));
   readonly scheduler = new Party(this.clock, (message) =>
-    keeper(this.placements, ['PlaceVirtualMachine'], () => ({ host: 'host-1', hostUid: hostUidOf('host-1') }))(message),
+    keeper(this.placements, ['PlaceVirtualMachine'], () => this.hostFor(message))(message),
   );
   readonly storage = new Party(this.clock, (message) =>
     keeper(this.volumes, ['ProvisionVolume', 'AttachVolume'], () => ({
@@ -337,6 +282,22 @@ export class Platform {
     return this.clock.advanceUntil(condition, limitMs);
   }
 
+  private hostFor({ data }: CommandMessage): JsonObject {
+    const { host, exceptHost } = data['request'] as { host?: string; exceptHost?: string };
+    const chosen = host ?? HOSTS.find((one) => one !== exceptHost) ?? '';
+    return { host: chosen, hostUid: hostUidOf(chosen) };
+  }
+
+  /** The guest goes over at once: it is run `toIncarnation` there and nothing here. */
+  private migrate(host: string, { streamId, data }: CommandMessage): Reply {
+    const { incarnation, to, toIncarnation } = data as { incarnation: number; to: string; toIncarnation: number };
+    if (this.domains.get(host)?.get(streamId) !== incarnation) return reject('host_unknown_domain', 'no such domain');
+    this.domains.get(host)?.delete(streamId);
+    this.domains.get(to)?.set(streamId, toIncarnation);
+    this.details.set(streamId, { domid: (this.domid += 1), state: 'running' });
+    return ok({ rounds: 5, pagesSent: 5000, durationMs: 700, downtimeMs: 12 });
+  }
+
   private onHost(host: string, message: CommandMessage): Reply {
     const domains = this.domains.get(host) ?? new Map<Uuid, number>();
     const incarnation = field(message, 'incarnation') as number;
@@ -364,6 +325,12 @@ export class Platform {
         if (running !== incarnation) return reject('host_unknown_domain', 'no such domain');
         domains.delete(message.streamId);
         return ok({ sizeBytes: 4096, content: `saved run ${incarnation}` });
+      case 'MigrateDomain':
+        return this.migrate(host, message);
+      case 'SettleMigration': {
+        const there = { ...this.details.get(message.streamId), bootId: this.bootIds.get(host) ?? '' };
+        return running === incarnation ? ok(there) : reject('migration_failed', 'it is not here and will not be');
+      }
       case 'GetInventory':
         return ok({ bootId: this.bootIds.get(host) ?? '', domains: this.inventory(host) });
       case 'ShutdownDomain':
@@ -404,6 +371,10 @@ const AGENT_COMMANDS = [
   'DestroyDomain',
   'SuspendDomain',
   'ChangeDomain',
+  'ReceiveDomain',
+  'MigrateDomain',
+  'CancelMigration',
+  'SettleMigration',
   'AttachDisk',
   'AttachNic',
   'DetachDisk',

@@ -39,7 +39,7 @@ import { operationAggregate } from './operation.js';
 import { operationProcess } from './operation.process.js';
 import { VirtualMachineIndex } from './virtual-machine.index.js';
 import { virtualMachineAggregate } from './virtual-machine.js';
-import { isStarting } from './virtual-machine.power.js';
+import { beginsRun } from './virtual-machine.power.js';
 import { placedRun, type MachineState } from './virtual-machine.state.js';
 import { VolumeNames } from './volume-names.js';
 import { WaitedNames } from './waited-names.js';
@@ -96,12 +96,14 @@ const prepareOperation = (message: CommandMessage, indexes: ComputeIndexes): Res
 
 const examined = (state: unknown): Reply => {
   const machine = state as MachineState;
-  if (machine.phase !== 'present') return ok({ incarnation: 0, host: null, starting: false });
+  if (machine.phase !== 'present') return ok({ runs: [] });
   const { own } = machine;
+  const run = placedRun(own.run);
   return ok({
-    incarnation: own.incarnation,
-    host: placedRun(own.run)?.host ?? null,
-    starting: own.operations.some(isStarting),
+    runs: [
+      ...(run === null ? [] : [{ incarnation: run.incarnation, host: run.host }]),
+      ...(own.operations.some(beginsRun) ? [{ incarnation: own.incarnation, host: null }] : []),
+    ],
   });
 };
 

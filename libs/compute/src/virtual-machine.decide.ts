@@ -2,7 +2,9 @@ import {
   decideObject,
   eventOf,
   finalizerRemoved,
+  invalid,
   notFound,
+  operationKind,
   virtualMachineCommands,
   virtualMachineKind,
   VIRTUAL_MACHINE_ACTIONS,
@@ -13,10 +15,12 @@ import {
 import { ok, reject, sameJson, type Command, type NewEvent, type Result } from '@xenolith/kernel';
 import { trusted } from './trusted.js';
 import { withoutChange } from './virtual-machine.changes.js';
+import { causesOfMigration } from './virtual-machine.plan-migrate.js';
 import { blockingOperations, checkAllowed, isStarting, takesAway } from './virtual-machine.power.js';
 import { machineRules } from './virtual-machine.rules.js';
 import {
   decideDomainStopped,
+  decideMigrated,
   decideObserved,
   decideReconfigured,
   decideStarted,
@@ -63,6 +67,8 @@ const decideAction = (machine: PresentMachine, command: Command): Decision => {
     );
   const allowed = checkAllowed(machine, action);
   if (!allowed.ok) return allowed;
+  const causes = action === 'pool_migrate' ? causesOfMigration(machine, wanted.parameters) : [];
+  if (causes.length > 0) return invalid(operationKind, { name: wanted.name ?? action }, causes);
   const begins = action === 'start' || action === 'resume';
   const wish = begins && wanted.parameters['paused'] === true ? 'Paused' : WISH_OF[action];
   return ok([
@@ -133,8 +139,15 @@ const decideEnded = (machine: PresentMachine, command: Command): Decision => {
 const decideHalted = (machine: PresentMachine, command: Command): Decision => {
   const data = trusted(virtualMachineCommands.RecordVirtualMachineHalted, command);
   const { run } = machine.own;
-  if (run.phase === 'halted' || run.incarnation !== data.incarnation) return nothingChanged(machine, data.operation);
-  return ok([eventOf('VirtualMachineHalted', data)]);
+  if (run.phase !== 'halted' && run.incarnation === data.incarnation)
+    return ok([eventOf('VirtualMachineHalted', data)]);
+  const ended = operationEnded(machine, { operation: data.operation, outcome: 'succeeded', message: '' });
+  // The run was ended where the machine had just left: it is ended where it lives now.
+  const others = blockingOperations(machine).some(({ operation }) => operation !== data.operation);
+  const escaped = ended.length > 0 && placedRun(run) !== null && machine.spec.powerState === 'Halted';
+  return escaped && !others && machine.meta.deletionTimestamp === undefined
+    ? ok([...ended, operationStarted(machine, command, { action: 'hard_shutdown' })])
+    : ok(ended);
 };
 
 const decidePhase = (machine: PresentMachine, command: Command, wanted: 'running' | 'paused'): Decision => {
@@ -146,7 +159,9 @@ const decidePhase = (machine: PresentMachine, command: Command, wanted: 'running
 
 const decideRebooted = (machine: PresentMachine, command: Command): Decision => {
   const data = trusted(virtualMachineCommands.RecordVirtualMachineRebooted, command);
-  if (placedRun(machine.own.run) === null) return nothingChanged(machine, data.operation);
+  const run = placedRun(machine.own.run);
+  const other = data.incarnation !== undefined && run?.incarnation !== data.incarnation;
+  if (run === null || other) return nothingChanged(machine, data.operation);
   return ok([eventOf('VirtualMachineRebooted', data)]);
 };
 
@@ -186,6 +201,7 @@ const ENDS: ReadonlySet<string> = new Set([
   'RecordVirtualMachineStarted',
   'RecordVirtualMachineSuspended',
   'RecordVirtualMachineReconfigured',
+  'RecordVirtualMachineMigrated',
   'RecordVirtualMachinePaused',
   'RecordVirtualMachineUnpaused',
   'RecordVirtualMachineRebooted',
@@ -202,6 +218,8 @@ const decideOwn = (machine: PresentMachine, command: Command): Decision => {
       return decideStarted(machine, command);
     case 'RecordVirtualMachineSuspended':
       return decideSuspended(machine, command);
+    case 'RecordVirtualMachineMigrated':
+      return decideMigrated(machine, command);
     case 'RecordVirtualMachineReconfigured':
       return decideReconfigured(machine, command);
     case 'RecordVirtualMachinePaused':

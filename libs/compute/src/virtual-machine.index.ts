@@ -11,6 +11,8 @@ export interface IndexedMachine {
   readonly incarnation: number;
   readonly hostUid: Uuid | null;
   readonly host: string | null;
+  /** It is on its way to a host that does not show yet, as a younger run. */
+  readonly migrating: boolean;
   /** A run is being started, on a host that the machine does not know yet. */
   readonly starting: boolean;
   readonly powerState: string;
@@ -51,6 +53,7 @@ const machineOf = (uid: Uuid, version: number, document: JsonObject): IndexedMac
     hostUid: status.hostUid ?? null,
     host: status.host ?? null,
     starting: actions.some((action) => action === 'start' || action === 'provision' || action === 'resume'),
+    migrating: actions.includes('pool_migrate'),
     powerState: status.powerState,
     version,
     busy: actions.length > 0,

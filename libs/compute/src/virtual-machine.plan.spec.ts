@@ -1,5 +1,6 @@
 import {
   agentCommands,
+  attachVolumeData,
   deprovisionPortData,
   deprovisionVolumeData,
   placeVirtualMachineData,
@@ -7,6 +8,7 @@ import {
   provisionPortData,
   provisionVolumeData,
   detachVolumeData,
+  migrateDomainAnswer,
   releasePlacementData,
   savedImage,
   startDomainAnswer,
@@ -156,6 +158,32 @@ describe('plans', () => {
     ]);
   });
 
+  it('migration: until the guest has gone over all can be taken back, from then on nothing', () => {
+    const steps = plan(running(), 'pool_migrate', {
+      incarnation: 2,
+      parameters: { to: 'host-2', policy: 'post-copy' },
+    });
+    expect(outline(steps)).toEqual([
+      '0 PlaceVirtualMachine / ReleasePlacement',
+      '1 ReceiveDomain / DestroyDomain',
+      '2 MigrateDomain',
+      '3 SettleMigration',
+      '4 AttachVolume',
+      '4 DestroyDomain',
+      '4 ReleasePlacement',
+      '5 RecordVirtualMachineMigrated',
+    ]);
+    expect(steps[0]).toMatchObject({ data: { request: { host: 'host-2', exceptHost: 'host-1' } }, waitOn: [] });
+    expect(steps[1]).toMatchObject({ data: { incarnation: 2, from: 'host-1', fromIncarnation: 1 } });
+    expect(steps[2]).toMatchObject({
+      to: { agentOfHost: 'host-1' },
+      data: { incarnation: 1, toIncarnation: 2, operation: 'op', policy: 'post-copy' },
+      untilAnswered: true,
+      cancel: { type: 'CancelMigration', data: { incarnation: 1 } },
+    });
+    expect(steps.filter(({ stage }) => stage > 2 && stage < 5).every(({ mustSucceed }) => mustSucceed)).toBe(true);
+  });
+
   it('change of a running machine: provide, plug, unplug, and only then let go', () => {
     const machine = running();
     const spec = machineSpec({ cpu: { vcpus: 1, weight: 512 }, disks: [{ name: 'data', size: '2Gi' }], nics: [] });
@@ -219,6 +247,7 @@ describe('plans', () => {
   const all: [string, readonly PlanStep[]][] = [
     ['provision', plan(halted(), 'provision', { incarnation: 1 })],
     ['resume', plan(suspended(), 'resume', { incarnation: 2 })],
+    ['migration', plan(running(), 'pool_migrate', { incarnation: 2 })],
     ['hard_shutdown of a saved guest', plan(suspended(), 'hard_shutdown')],
     ['deprovision of a saved guest', plan(suspended(), 'deprovision')],
     ...actions.map((action): [string, readonly PlanStep[]] => [action, plan(running(), action)]),
@@ -251,6 +280,7 @@ describe('plans', () => {
       ReleasePlacement: releasePlacementData,
       ProvisionVolume: provisionVolumeData,
       DeprovisionVolume: deprovisionVolumeData,
+      AttachVolume: attachVolumeData,
       DetachVolume: detachVolumeData,
       ProvisionPort: provisionPortData,
       DeprovisionPort: deprovisionPortData,
@@ -261,16 +291,21 @@ describe('plans', () => {
     };
     const saved = savedImage.parse({ sizeBytes: 4096, content: 'saved' }) as JsonObject;
     answers.set('suspend-domain', saved).set('image', { name: 'web-suspend-image', uid: 'i' });
+    const moved = migrateDomainAnswer.parse({ rounds: 5, pagesSent: 5000, durationMs: 700, downtimeMs: 12 });
+    answers.set('migrate-domain', moved as JsonObject);
+    answers.set('settle-migration', startDomainAnswer.parse({ domid: 2, state: 'running' }) as JsonObject);
     const plans = [
       plan(halted(), 'provision', { incarnation: 1 }),
       plan(running(), 'suspend'),
       plan(suspended(), 'resume', { incarnation: 2 }),
       plan(suspended(), 'hard_shutdown'),
+      plan(running(), 'pool_migrate', { incarnation: 2 }),
       plan({ ...running(), spec: halted().spec }, 'reconfigure'),
       plan({ ...running(), spec: halted({}).spec }, 'reconfigure'),
     ];
     for (const step of plans.flat()) {
       check(step.type, step.data);
+      if (step.cancel) check(step.cancel.type, step.cancel.data);
       if (step.undo) check(step.undo.type, step.undo.data);
     }
   });

@@ -21,6 +21,7 @@ import {
   START_DOMAIN_MS,
   DOMAIN_STEP_MS,
 } from './virtual-machine.plan-steps.js';
+import { migratePlan } from './virtual-machine.plan-migrate.js';
 import { discardImage, discardPlan, resumeDomain, suspendPlan } from './virtual-machine.plan-suspend.js';
 import { isStarting } from './virtual-machine.power.js';
 import { placedRun, type OperationAction, type PresentMachine, type RunPlace } from './virtual-machine.state.js';
@@ -141,7 +142,7 @@ const rebootPlan = (machine: PresentMachine, run: RunPlace, operation: PlannedOp
     data: { incarnation: run.incarnation, mode, timeoutMs },
     timeoutMs: timeoutMs + START_DOMAIN_MS,
   });
-  const record = { operation: operation.operation, domid: from(reboot.name, 'domid') };
+  const record = { operation: operation.operation, incarnation: run.incarnation, domid: from(reboot.name, 'domid') };
   return inStages([reboot], [finish(machine, 'RecordVirtualMachineRebooted', record)]);
 };
 
@@ -213,6 +214,10 @@ export const operationPlan = (machine: PresentMachine, operation: PlannedOperati
   if (run.phase === 'halted') return { plan: releasePlan(machine, operation), cancellable: false };
   if (operation.action === 'pause' || operation.action === 'unpause')
     return { plan: pausePlan(machine, run, operation), cancellable: false };
+  if (operation.action === 'pool_migrate') {
+    const { operation: uid, incarnation = machine.own.incarnation + 1, parameters } = operation;
+    return { plan: migratePlan(machine, run, { operation: uid, incarnation, parameters }), cancellable: true };
+  }
   if (CHANGES.has(operation.action)) return { plan: changePlan(machine, run, operation.operation), cancellable: false };
   if (operation.action === 'suspend') {
     const asked = { operation: operation.operation, timeoutMs: guestTimeoutMs(operation.parameters) };

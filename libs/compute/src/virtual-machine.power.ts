@@ -34,6 +34,7 @@ const OFFERED: ReadonlySet<XapiVmOperation> = new Set<XapiOperation>([
   'hard_shutdown',
   'suspend',
   'resume',
+  'pool_migrate',
   'changing_VCPUs_live',
   'changing_dynamic_range',
   'destroy',
@@ -43,8 +44,13 @@ const OFFERED: ReadonlySet<XapiVmOperation> = new Set<XapiOperation>([
 export const isStarting = (operation: Pick<CurrentOperation, 'action'>): boolean =>
   operation.action === 'start' || operation.action === 'provision' || operation.action === 'resume';
 
+/** Operations that bring a run into being: those that start one, and those that take one to another host, where it is the next. */
+export const beginsRun = (operation: Pick<CurrentOperation, 'action'>): boolean =>
+  isStarting(operation) || operation.action === 'pool_migrate';
+
 /** Operations that take a run away from where it is: once they have had their effect, its host does not have it. */
-export const takesAway = (operation: Pick<CurrentOperation, 'action'>): boolean => operation.action === 'suspend';
+export const takesAway = (operation: Pick<CurrentOperation, 'action'>): boolean =>
+  operation.action === 'suspend' || operation.action === 'pool_migrate';
 
 /** Operations whose own end says what there is to tear down: a deletion waits for them, and cancels those that can be. */
 export const isAwaited = (operation: Pick<CurrentOperation, 'action'>): boolean =>

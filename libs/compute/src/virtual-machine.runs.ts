@@ -5,9 +5,9 @@ import {
   type HaltReason,
   type PowerState,
 } from '@xenolith/contracts';
-import { ok, type Command, type NewEvent, type Result } from '@xenolith/kernel';
+import { ok, type Command, type JsonObject, type NewEvent, type Result } from '@xenolith/kernel';
 import { trusted } from './trusted.js';
-import { blockingOperations, isStarting, takesAway } from './virtual-machine.power.js';
+import { beginsRun, blockingOperations, takesAway } from './virtual-machine.power.js';
 import { currentOperation, placedRun, powerStateOf, type PresentMachine } from './virtual-machine.state.js';
 import { operationStarted } from './virtual-machine.wish.js';
 
@@ -95,10 +95,10 @@ const endedEarly = (
 ): Decision => {
   const { operations, endedEarly: known, incarnation: youngest } = machine.own;
   const { incarnation, reason, domid } = report;
-  const starting = operations.some(isStarting) && youngest === incarnation;
+  const beginning = operations.some(beginsRun) && youngest === incarnation;
   // A restarted guest may do so again, or end; after an end there is no more to say of the run.
   const open = known?.incarnation !== incarnation || known.domid !== undefined;
-  if (!starting || !open) return NOTHING;
+  if (!beginning || !open) return NOTHING;
   const restarted = domid === undefined ? {} : { domid };
   return ok([eventOf('VirtualMachineEndedEarly', { incarnation, reason, ...restarted })]);
 };
@@ -143,6 +143,14 @@ export const decideStarted = (machine: PresentMachine, command: Command): Decisi
   const cleans = next.some(({ data: { action } }) => action === 'release' || action === 'start');
   const release = resumed && !cleans ? [operationStarted(machine, command, { action: 'release' })] : [];
   return ok([eventOf('VirtualMachineStarted', data), ...next, ...release]);
+};
+
+/** Even when something stronger has ended the run before it meanwhile: the machine lives on the other host, and what is wished of it is done there. */
+export const decideMigrated = (machine: PresentMachine, command: Command): Decision => {
+  const data = trusted(virtualMachineCommands.RecordVirtualMachineMigrated, command);
+  if (currentOperation(machine.own, data.operation) === undefined) return NOTHING;
+  const migrated = eventOf('VirtualMachineMigrated', data as unknown as JsonObject);
+  return ok([migrated, ...afterBeginning(without(machine, data.operation), command, data)]);
 };
 
 /** A guest that was ended by something stronger while it was being saved leaves an image that nobody wants. */

@@ -79,6 +79,7 @@ export type OperationAction =
   | 'unpause'
   | 'suspend'
   | 'resume'
+  | 'pool_migrate'
   | 'changing_VCPUs_live'
   | 'changing_dynamic_range'
   | 'reconfigure'

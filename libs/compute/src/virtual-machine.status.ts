@@ -15,6 +15,7 @@ export const phaseWord = (machine: PresentMachine): string => {
   const starting = own.operations.find(isStarting);
   if (starting !== undefined) return own.unschedulable === null ? beginningWord(starting) : 'Pending';
   if (own.operations.some(({ action }) => action === 'suspend')) return 'Suspending';
+  if (own.operations.some(({ action }) => action === 'pool_migrate')) return 'Migrating';
   if (own.operations.some((operation) => STOPPING.has(operation.action))) return 'Stopping';
   return powerStateOf(own.run);
 };
@@ -103,7 +104,8 @@ export const virtualMachineStatus = (machine: PresentMachine): JsonObject => {
     memory: memorySizes(spec.memory).staticMax,
     vcpus: (run === null ? null : own.hardware?.vcpus) ?? spec.cpu.vcpus,
     memoryTarget: memoryTarget(machine),
-    incarnation: own.incarnation,
+    // Of a run that has come to be: one that is being begun may come to nothing.
+    incarnation: own.run.phase === 'halted' ? own.incarnation : own.run.incarnation,
     ...(own.run.phase !== 'suspended' || own.image === null
       ? {}
       : { suspendImage: { volume: own.image.volume, size: formatBytes(own.image.sizeBytes) } }),

@@ -144,6 +144,22 @@ const suspended = (
   };
 };
 
+/** Whatever was said of the run before it: the machine lives there now. */
+const migrated = (
+  own: MachineOwn,
+  data: Extract<VirtualMachineEvent, { type: 'VirtualMachineMigrated' }>['data'],
+): MachineOwn => {
+  const { operation, incarnation, host, hostUid, domid, state: phase, disks } = data;
+  return {
+    ...withoutOperation(operation)(own),
+    run: { phase, incarnation, host, hostUid, domid, hostAnswers: true },
+    disks,
+    endedEarly: null,
+    missed: null,
+    problem: null,
+  };
+};
+
 /** A domain that is gone by now leaves the devices that it got at last behind. */
 const reconfigured = (
   own: MachineOwn,
@@ -215,6 +231,8 @@ const evolveOwn = (machine: PresentMachine, event: VirtualMachineEvent): Present
       });
     case 'VirtualMachineSuspended':
       return change((own) => suspended(own, event.data));
+    case 'VirtualMachineMigrated':
+      return change((own) => migrated(own, event.data));
     case 'VirtualMachineReconfigured':
       return change((own) => reconfigured(own, event.data));
     case 'VirtualMachineMissed': {

@@ -19,6 +19,7 @@ import {
 } from './virtual-machine.changes.js';
 import { causesOfSpec } from './virtual-machine.checks.js';
 import {
+  beginsRun,
   blockingOperations,
   checkAllowed,
   inProgress,
@@ -52,15 +53,15 @@ export const operationStarted = (
   },
 ): NewEvent => {
   const operation = wanted.operation ?? uuidFrom(command.commandId, machine.meta.uid, 'operation', wanted.action);
-  const starts = isStarting(wanted);
+  const begins = beginsRun(wanted);
   // The first run provisions what later ones find.
-  const action = starts && machine.own.incarnation === 0 ? 'provision' : wanted.action;
+  const action = isStarting(wanted) && machine.own.incarnation === 0 ? 'provision' : wanted.action;
   return eventOf('VirtualMachineOperationStarted', {
     operation,
     name: wanted.name ?? operationName(machine.meta.name, action, operation),
     action,
     parameters: (wanted.parameters ?? {}) as JsonObject,
-    ...(starts ? { incarnation: machine.own.incarnation + 1 } : {}),
+    ...(begins ? { incarnation: machine.own.incarnation + 1 } : {}),
     ...(wanted.powerState === undefined ? {} : { powerState: wanted.powerState }),
     ...(wanted.formerSpec === undefined ? {} : { formerSpec: wanted.formerSpec }),
   });

@@ -188,7 +188,7 @@ export const reportDomainStoppedData = z.strictObject({
   /** After a reboot that the guest asked for: the domain's new id. */
   domid: z.number().int().optional(),
 });
-/** Of a live migration, to the Operation's stream, after each round of pre-copy; `remainingPages` were dirtied during it. */
+/** Of a live migration, to the Operation's stream, after each round of pre-copy: `pagesSent`, `durationMs` are that round's own, `remainingPages` were dirtied during it. */
 export const reportMigrationRoundData = z.strictObject({
   host: z.string(),
   round: z.number().int().positive(),

@@ -13,6 +13,8 @@ const clause = (table: HostTable, wish: Wish, refusal: { filter: Filter; hosts: 
   switch (refusal.filter) {
     case 'host':
       return counted(hosts, `is not host ${request.host ?? ''}`, `are not host ${request.host ?? ''}`);
+    case 'exceptHost':
+      return `is host ${request.exceptHost ?? ''}, which it is to leave`;
     case 'cluster':
       return counted(
         hosts,

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { reportMigrationRoundData } from '../agent.messages.js';
 import type { EventOf } from '../messages.js';
 import { conditions, defineKind } from '../resource.js';
 
@@ -14,12 +15,14 @@ export const operationSpec = z.strictObject({
   action: z
     .string()
     .describe(
-      'What to do to a VirtualMachine: start, shutdown, clean-shutdown, hard-shutdown, reboot, clean-reboot, hard-reboot, pause, unpause, suspend, resume, or XAPI’s word (clean_shutdown). To an Operation that needs an operator: retry, undo, abandon.',
+      'What to do to a VirtualMachine: start, shutdown, clean-shutdown, hard-shutdown, reboot, clean-reboot, hard-reboot, pause, unpause, suspend, resume, migrate, or XAPI’s word (clean_shutdown). To an Operation that needs an operator: retry, undo, abandon.',
     ),
   parameters: z
     .record(z.string(), z.unknown())
     .default({})
-    .describe('What the action takes, such as paused for start.'),
+    .describe(
+      'What the action takes: paused for start and resume, timeoutSeconds for clean actions and suspend, to (a host) and policy for migrate.',
+    ),
 });
 export type OperationSpec = z.infer<typeof operationSpec>;
 
@@ -69,6 +72,17 @@ export const operationStatus = z.looseObject({
     )
     .optional()
     .describe('What fails and is tried again.'),
+  migration: z
+    .looseObject({
+      round: z.number().int().describe('Rounds of copying that are over.'),
+      pagesSent: z.number().int().describe('Pages sent in all of them.'),
+      remainingPages: z.number().int().optional().describe('Pages that the guest dirtied during the last round.'),
+      pagesPerSecond: z.number().optional().describe('Throughput of the last round.'),
+      durationMs: z.number().describe('How long it has taken, up to the last round, or in all.'),
+      downtimeMs: z.number().optional().describe('How long the guest stood still, once it is there.'),
+    })
+    .optional()
+    .describe('How far the memory of a machine that is migrated has been copied.'),
   choices: z
     .array(z.string())
     .optional()
@@ -98,6 +112,27 @@ export const operationKind = defineKind({
     { name: 'Target', type: 'string', path: '.spec.target.name', description: 'To which object.' },
     { name: 'Phase', type: 'string', path: '.status.phase', description: 'How far it is.' },
     { name: 'Progress', type: 'integer', path: '.status.progress', description: 'Percent of the steps that are done.' },
+    {
+      name: 'Round',
+      type: 'integer',
+      path: '.status.migration.round',
+      description: 'Rounds of a migration that are over.',
+      priority: 1,
+    },
+    {
+      name: 'Remaining',
+      type: 'integer',
+      path: '.status.migration.remainingPages',
+      description: 'Pages that were dirtied during the last round.',
+      priority: 1,
+    },
+    {
+      name: 'Downtime',
+      type: 'number',
+      path: '.status.migration.downtimeMs',
+      description: 'Milliseconds for which a migrated guest stood still.',
+      priority: 1,
+    },
     { name: 'Step', type: 'string', path: '.status.step', description: 'The steps under way.', priority: 1 },
     { name: 'Message', type: 'string', path: '.status.message', description: 'Why it ended as it did.', priority: 1 },
     { name: 'Age', type: 'date', path: '.metadata.creationTimestamp', description: 'Time since it began.' },
@@ -128,6 +163,16 @@ export const planStep = z.strictObject({
   doneOn: z.array(z.string()).default([]),
   /** Behind the point of no return: retried until it succeeds, never undone. */
   mustSucceed: z.boolean().default(false),
+  /** Codes that refuse even a step that must succeed: it has nothing to succeed in. */
+  failOn: z.array(z.string()).optional(),
+  /** Codes after which the step surely had no effect. Any other refusal counts as done: a later step finds out. */
+  doneUnless: z.array(z.string()).optional(),
+  /** Asked under one id until somebody answers: silence says nothing of its effect, and another attempt would begin it again. */
+  untilAnswered: z.boolean().optional(),
+  /** How whoever carries the step out is asked to give it up; the step's own answer then says how it ended. */
+  cancel: z
+    .strictObject({ type: z.string(), streamId: z.string(), data: z.record(z.string(), z.unknown()) })
+    .optional(),
 });
 export type PlanStep = z.infer<typeof planStep>;
 
@@ -157,6 +202,14 @@ export const operationCommands = {
     givesUpAt: z.number(),
     message: z.string(),
   }),
+  /** Whoever carries a step out has been asked to give it up. */
+  RecordCancelAnswered: z.strictObject({
+    name: z.string(),
+    attempt: z.number().int(),
+    rejection: rejection.optional(),
+  }),
+  /** From the host that sends a machine: a round of copying is over. */
+  ReportMigrationRound: reportMigrationRoundData,
   /** What a step waits for (`status.waitsOn`) may be there now. */
   WakeOperation: z.strictObject({ streamId: z.string() }),
   /** Refusals: `operation_finished`, `operation_not_cancellable`. */
@@ -198,6 +251,9 @@ export const operationEvents = {
     givesUpAt: z.number(),
     message: z.string(),
   }),
+  /** Whoever carries the step out knows that it is to give it up, or says why it does not. */
+  OperationCancelAnswered: z.object({ name: z.string(), attempt: z.number().int(), rejection: rejection.optional() }),
+  OperationMigrationRoundEnded: z.object(reportMigrationRoundData.shape),
   OperationCancelRequested: z.object({ by: z.string() }),
   OperationCompensationStarted: z.object({ because: z.string() }),
   OperationStepsUndone: z.object({ names: z.array(z.string()) }),

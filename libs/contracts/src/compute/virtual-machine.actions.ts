@@ -11,6 +11,7 @@ export const VIRTUAL_MACHINE_ACTIONS = {
   unpause: 'unpause',
   suspend: 'suspend',
   resume: 'resume',
+  migrate: 'pool_migrate',
 } as const;
 export type VirtualMachineAction = keyof typeof VIRTUAL_MACHINE_ACTIONS;
 export type XapiAction = (typeof VIRTUAL_MACHINE_ACTIONS)[VirtualMachineAction];

@@ -51,6 +51,24 @@ export type SuspendImage = z.infer<typeof suspendImage>;
 export type AttachedNic = z.infer<typeof attachedNic>;
 export type AttachedDisk = z.infer<typeof attachedDisk>;
 
+const migratedRun = {
+  incarnation: z.number().int(),
+  from: z.string(),
+  host: z.string(),
+  hostUid: z.string(),
+  bootId: z.string().optional(),
+  domid: z.number().int(),
+  state: z.enum(['running', 'paused']),
+  disks: z.array(attachedDisk),
+  /** As the host that sent it told: nothing of one that did not live to tell. */
+  migration: z.looseObject({
+    rounds: z.number().int().optional(),
+    pagesSent: z.number().int().optional(),
+    durationMs: z.number().optional(),
+    downtimeMs: z.number().optional(),
+  }),
+};
+
 const ofOperation = { operation: z.string() };
 
 /**
@@ -87,7 +105,13 @@ export const virtualMachineCommands = {
     image: suspendImage,
   }),
   RecordVirtualMachineUnpaused: z.strictObject(ofOperation),
-  RecordVirtualMachineRebooted: z.strictObject({ ...ofOperation, domid: z.number().int() }),
+  /** The machine is run `incarnation` on another host now; what the run before it held there has been given back. */
+  RecordVirtualMachineMigrated: z.strictObject({ ...ofOperation, ...migratedRun }),
+  RecordVirtualMachineRebooted: z.strictObject({
+    ...ofOperation,
+    incarnation: z.number().int().optional(),
+    domid: z.number().int(),
+  }),
   /** The running domain has these devices and this hardware now. */
   RecordVirtualMachineReconfigured: z.strictObject({
     ...ofOperation,
@@ -138,11 +162,9 @@ export const virtualMachineCommands = {
   ExamineDomain: z.strictObject({ incarnation: z.number().int(), host: z.string() }),
 } as const;
 
-/** The youngest run that may exist, and the host that it is known to be on; `incarnation` 0: none may exist. */
+/** The runs that may exist, with the host that each is known to be on; null: it is being started, and may be anywhere. */
 export const examineDomainAnswer = z.strictObject({
-  incarnation: z.number().int(),
-  host: z.string().nullable(),
-  starting: z.boolean(),
+  runs: z.array(z.strictObject({ incarnation: z.number().int(), host: z.string().nullable() })),
 });
 
 export const virtualMachineEvents = {
@@ -208,6 +230,7 @@ export const virtualMachineEvents = {
     message: z.string(),
   }),
   VirtualMachineUnpaused: z.object({ operation: z.string().optional() }),
+  VirtualMachineMigrated: z.object({ operation: z.string(), ...migratedRun }),
   VirtualMachineReconfigured: z.object({
     operation: z.string(),
     incarnation: z.number().int(),
@@ -216,7 +239,11 @@ export const virtualMachineEvents = {
     disks: z.array(attachedDisk),
     nics: z.array(attachedNic),
   }),
-  VirtualMachineRebooted: z.object({ operation: z.string().optional(), domid: z.number().int() }),
+  VirtualMachineRebooted: z.object({
+    operation: z.string().optional(),
+    incarnation: z.number().int().optional(),
+    domid: z.number().int(),
+  }),
   VirtualMachineHalted: z.object({
     operation: z.string().optional(),
     incarnation: z.number().int(),

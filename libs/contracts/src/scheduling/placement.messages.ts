@@ -17,6 +17,7 @@ export const placementRequest = z.strictObject({
   guestType: z.enum(['pv', 'hvm', 'pvh']).describe('How the guest is virtualised.'),
   cluster: z.string().optional().describe('Name of the only cluster that will do.'),
   host: z.string().optional().describe('Name of the only host that will do.'),
+  exceptHost: z.string().optional().describe('Name of a host that will not do: the one that it is to leave.'),
   antiAffinity: z.string().optional().describe('Machines with this word are not to share a host.'),
 });
 export type PlacementRequest = z.infer<typeof placementRequest>;
