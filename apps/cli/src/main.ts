@@ -57,6 +57,11 @@ const addRunning = (program: Command): void => {
     .command('up')
     .description('start the platform: Postgres, NATS, five services and a fleet of emulated hosts')
     .option('--hosts <n>', 'emulated hosts (default: as before, at first 4)', integer(0, MAX_HOSTS))
+    .option(
+      '--kvm-hosts <n>',
+      'emulated KVM hosts beside them (default: as before, at first none)',
+      integer(0, MAX_HOSTS),
+    )
     .option('--port <n>', 'port of the API on 127.0.0.1 (default: as before, at first 7443)', integer(1, MAX_PORT))
     .addOption(dataOption())
     .option('--detach', 'come back when everything is ready, and leave it running')
@@ -76,6 +81,7 @@ const addRunning = (program: Command): void => {
         (options: {
           bootTime?: number;
           hosts?: number;
+          kvmHosts?: number;
           port?: number;
           data?: string;
           detach?: boolean;
@@ -120,11 +126,11 @@ const addTools = (program: Command): void => {
     .helpOption(false)
     .passThroughOptions()
     .action(ending((args: readonly string[]) => kubectl(args)));
-  for (const tool of ['xl', 'xenstore'] as const)
+  for (const tool of ['xl', 'xenstore', 'virsh'] as const)
     program
       .command(tool)
       .description(
-        `what ${tool} prints in a host's control domain, such as: ${tool} host-0001 ${tool === 'xl' ? 'list' : 'ls'}`,
+        `what ${tool} prints on a host, such as: ${tool} ${tool === 'virsh' ? 'kvm-0001' : 'host-0001'} ${tool === 'xenstore' ? 'ls' : 'list'}`,
       )
       .argument('[args...]')
       .allowUnknownOption()

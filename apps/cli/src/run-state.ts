@@ -14,6 +14,7 @@ export const runStateSchema = z.strictObject({
   ready: z.boolean(),
   port: z.int(),
   hosts: z.int(),
+  kvmHosts: z.int().optional(),
   processes: z.array(
     z.strictObject({
       name: z.string(),

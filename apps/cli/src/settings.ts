@@ -10,6 +10,8 @@ export const settingsSchema = z.strictObject({
   formatVersion: z.literal(1),
   id: z.uuid(),
   hosts: z.int().min(0),
+  /** Emulated KVM hosts beside them; absent: none. */
+  kvmHosts: z.int().min(0).optional(),
   port: z.int().min(1).max(65_535),
   /** Seconds that an emulated guest takes to boot; absent: the agent's own figure. */
   bootTimeSeconds: z.number().min(0).optional(),
@@ -27,6 +29,7 @@ export type Settings = z.infer<typeof settingsSchema>;
 /** What `up` was asked for; absent means "as before". */
 export interface WishedSettings {
   readonly hosts?: number | undefined;
+  readonly kvmHosts?: number | undefined;
   readonly port?: number | undefined;
   readonly bootTimeSeconds?: number | undefined;
   readonly seed?: number | undefined;

@@ -104,9 +104,9 @@ const causesOfGuest = (spec: VirtualMachineSpec): FieldCause[] => {
     causes.push(invalidField('spec.guestType', `a windows guest can't run as ${spec.guestType}; use hvm`));
   if (spec.guestType !== 'hvm' && !spec.guest.pvDrivers)
     causes.push(invalidField('spec.guest.pvDrivers', `a ${spec.guestType} guest has paravirtual drivers by nature`));
-  // KVM has no paravirtual guests in Xen's sense; the PVH entry point it has (QEMU's -kernel with an ELF note).
-  if (spec.hypervisor === 'kvm' && spec.guestType === 'pv')
-    causes.push(invalidField('spec.guestType', 'kvm can not run pv guests; use pvh or hvm'));
+  // Guests of Xen's own kinds are entered by its builder and speak to it; KVM hosts boot a firmware.
+  if (spec.hypervisor === 'kvm' && spec.guestType !== 'hvm')
+    causes.push(invalidField('spec.guestType', `kvm can not run ${spec.guestType} guests; use hvm`));
   return causes;
 };
 

@@ -8,7 +8,7 @@ import {
   type PlacementRequest,
   type VirtualMachineSpec,
 } from '@xenolith/contracts';
-import { memoryOverheadBytes, uuidFrom, type Uuid } from '@xenolith/kernel';
+import { memoryOverheadBytes, qemuOverheadBytes, uuidFrom, type Uuid } from '@xenolith/kernel';
 import { memoryOf } from './virtual-machine.checks.js';
 import { volumeKey } from './operation.waits.js';
 import type { Leftover, PresentMachine } from './virtual-machine.state.js';
@@ -47,6 +47,16 @@ export const placementUid = (machine: Uuid, incarnation: number): Uuid => uuidFr
 export const volumeUid = (machine: Uuid, disk: string): Uuid => uuidFrom(machine, 'volume', disk);
 export const portUid = (machine: Uuid, nic: string): Uuid => uuidFrom(machine, 'port', nic);
 
+/** What a host needs beyond the guest's own memory; where it may be either kind of host, what suffices for both. */
+const overheadBytes = (
+  { guestType, hypervisor }: VirtualMachineSpec,
+  size: { readonly vcpus: number; readonly staticMaxBytes: number },
+): number =>
+  Math.max(
+    hypervisor === 'kvm' ? 0 : memoryOverheadBytes({ guestType, ...size }),
+    hypervisor === 'xen' || guestType !== 'hvm' ? 0 : qemuOverheadBytes(size),
+  );
+
 export const placementRequest = (machine: PresentMachine): PlacementRequest => {
   const { spec, meta } = machine;
   const { staticMaxBytes } = memoryOf(spec);
@@ -55,7 +65,7 @@ export const placementRequest = (machine: PresentMachine): PlacementRequest => {
     virtualMachine: { uid: meta.uid, name: meta.name, namespace: meta.namespace ?? '' },
     // All that the machine may come to have while it runs, of CPU as of memory.
     vcpus: maxVcpus,
-    memoryBytes: staticMaxBytes + memoryOverheadBytes({ guestType: spec.guestType, vcpus: maxVcpus, staticMaxBytes }),
+    memoryBytes: staticMaxBytes + overheadBytes(spec, { vcpus: maxVcpus, staticMaxBytes }),
     hypervisor: spec.hypervisor,
     guestType: spec.guestType,
     ...(spec.placement.cluster === undefined ? {} : { cluster: spec.placement.cluster }),

@@ -10,7 +10,6 @@ export type SchedulingPolicy = 'balance' | 'pack';
 /** Why a host is passed over, in the order in which hosts are asked. The first that refuses counts. */
 export const FILTERS = [
   'host',
-  'exceptHost',
   'cluster',
   'hypervisor',
   'ready',
@@ -24,8 +23,17 @@ export type Filter = (typeof FILTERS)[number];
 
 const PASSES = -1;
 const code = (filter: Filter): number => FILTERS.indexOf(filter);
-const [HOST, EXCEPT_HOST, CLUSTER, HYPERVISOR, READY, UNSCHEDULABLE, ANTI_AFFINITY, CONTENDED, MEMORY, CPU] =
-  FILTERS.map(code) as [number, number, number, number, number, number, number, number, number, number];
+const [HOST, CLUSTER, HYPERVISOR, READY, UNSCHEDULABLE, ANTI_AFFINITY, CONTENDED, MEMORY, CPU] = FILTERS.map(code) as [
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+];
 
 /** Slots that must be avoided. */
 export interface Slots {
@@ -46,11 +54,10 @@ export interface Wish {
 const refusedBy = (table: HostTable, slot: number, wish: Wish): number => {
   const { request } = wish;
   if (request.host !== undefined && table.names[slot] !== request.host) return HOST;
-  if (request.exceptHost !== undefined && table.names[slot] === request.exceptHost) return EXCEPT_HOST;
   if (request.cluster !== undefined && table.clusters[slot] !== request.cluster) return CLUSTER;
   const kvm = table.kvm[slot] === 1;
-  // Paravirtual guests need Xen whatever the machine says it can do with.
-  if (kvm ? request.hypervisor === 'xen' || request.guestType === 'pv' : request.hypervisor === 'kvm')
+  // Guests of Xen's own kinds need it whatever the machine says it can do with.
+  if (kvm ? request.hypervisor === 'xen' || request.guestType !== 'hvm' : request.hypervisor === 'kvm')
     return HYPERVISOR;
   if (table.ready[slot] !== 1) return READY;
   if (table.unschedulable[slot] === 1) return UNSCHEDULABLE;

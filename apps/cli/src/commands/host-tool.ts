@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import type { HostTool } from '@xenolith/contracts';
 import { commandFor, dataFolder } from '../folders.js';
 import { UserError } from '../terminal.js';
 import { HostTools } from './host-tools-client.js';
@@ -6,7 +7,7 @@ import { splitDataFlag } from './kubectl.js';
 import { watchStore } from './store-watch.js';
 
 /** Runs a tool in a host's control domain, through the API. Its output and exit code are ours. */
-export const hostTool = async (tool: 'xl' | 'xenstore', args: readonly string[]): Promise<number> => {
+export const hostTool = async (tool: HostTool, args: readonly string[]): Promise<number> => {
   const { data, rest } = splitDataFlag(args);
   const [host, ...toolArgs] = rest;
   if (host === undefined || host.startsWith('-'))

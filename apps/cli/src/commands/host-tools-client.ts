@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { Agent, request } from 'node:https';
+import type { HostTool } from '@xenolith/contracts';
 import { readKubeconfig, refusalOf, type ApiAccess } from '../replay/api-client.js';
 import { messageOf, UserError } from '../terminal.js';
 
@@ -38,7 +39,7 @@ export class HostTools {
   }
 
   /** Throws a UserError when the API refuses or does not answer. */
-  async run(host: string, tool: 'xl' | 'xenstore', args: readonly string[]): Promise<ToolResult> {
+  async run(host: string, tool: HostTool, args: readonly string[]): Promise<ToolResult> {
     const query = args.map((arg) => `arg=${encodeURIComponent(arg)}`).join('&');
     const { response, body } = await this.get(`${HOSTS}/${encodeURIComponent(host)}/${tool}?${query}`);
     const code = response.headers['xenolith-exit-code'];

@@ -35,6 +35,9 @@ const LOG_ADVICE = 'logs:';
 
 const shellWord = (text: string): string => (/^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 
+const hostsOf = (state: RunState | null): string =>
+  state?.kvmHosts ? `${state.hosts} Xen and ${state.kvmHosts} KVM hosts` : `${String(state?.hosts ?? '')} hosts`;
+
 const printReady = (folder: DataFolder, state: RunState | null): void => {
   const kubeconfig = shellWord(folder.kubeconfigFile);
   const plugin = shellWord(path.join(repositoryRoot, 'apps', 'cli', 'bin'));
@@ -51,7 +54,7 @@ const printReady = (folder: DataFolder, state: RunState | null): void => {
   say(`  Stop it:             ${commandFor(folder, 'down')}`);
   say('');
   process.stdout.write(
-    `${READY_LINE}: https://127.0.0.1:${String(state?.port ?? '')} (${String(state?.hosts ?? '')} hosts, data in ${folder.root})\n`,
+    `${READY_LINE}: https://127.0.0.1:${String(state?.port ?? '')} (${hostsOf(state)}, data in ${folder.root})\n`,
   );
 };
 
@@ -66,6 +69,7 @@ const joinRunning = async (folder: DataFolder, options: UpOptions): Promise<numb
   const differs =
     supervisorRuns(state) &&
     ((options.hosts !== undefined && options.hosts !== state.hosts) ||
+      (options.kvmHosts !== undefined && options.kvmHosts !== (state.kvmHosts ?? 0)) ||
       (options.port !== undefined && options.port !== state.port));
   if (differs)
     say(`It keeps its hosts and port; to change them: ${commandFor(folder, 'down')}, then up with the new ones.`);
@@ -108,6 +112,7 @@ const startSupervisor = (folder: DataFolder, options: UpOptions): ChildProcess =
   const order: SupervisorOrder = {
     data: folder.root,
     hosts: options.hosts,
+    kvmHosts: options.kvmHosts,
     port: options.port,
     bootTimeSeconds: options.bootTimeSeconds,
     seed: options.seed,

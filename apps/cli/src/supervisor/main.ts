@@ -73,8 +73,8 @@ const run = async (): Promise<void> => {
   preparing = prepare(folder, order, tell);
   const preparation = await preparing;
   if (isStopping()) return;
-  const { port, hosts } = preparation.settings;
-  supervisor = new Supervisor(folder, { port, hosts });
+  const { port, hosts, kvmHosts = 0 } = preparation.settings;
+  supervisor = new Supervisor(folder, { port, hosts, kvmHosts });
   await startPlatform(folder, preparation, supervisor, tell);
   tell({ type: 'ready' });
 };

@@ -24,6 +24,7 @@ export type ToSupervisor = z.infer<typeof toSupervisor>;
 export const supervisorOrder = z.strictObject({
   data: z.string(),
   hosts: z.int().optional(),
+  kvmHosts: z.int().optional(),
   port: z.int().optional(),
   bootTimeSeconds: z.number().optional(),
   seed: z.int().optional(),

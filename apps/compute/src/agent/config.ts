@@ -8,11 +8,23 @@ const MOST_HOSTS = 20_000;
 /** What the agent's process is told by its environment. */
 export const agentConfig = processConfig.extend({
   AGENT_HOSTS: z.coerce.number().int().min(0).max(MOST_HOSTS).default(4).describe('how many hosts this agent emulates'),
+  AGENT_KVM_HOSTS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(MOST_HOSTS)
+    .default(0)
+    .describe('how many KVM hosts it emulates beside them'),
   AGENT_HOST_PREFIX: z
     .string()
     .regex(/^[a-z][a-z0-9-]{0,40}$/, 'must be the beginning of a DNS label')
     .default('host-')
     .describe('what the names of its hosts begin with; several agents need several prefixes'),
+  AGENT_KVM_PREFIX: z
+    .string()
+    .regex(/^[a-z][a-z0-9-]{0,40}$/, 'must be the beginning of a DNS label')
+    .default('kvm-')
+    .describe('what the names of its KVM hosts begin with'),
   AGENT_PROFILE: z
     .string()
     .refine(isProfileName, `must be one of ${Object.keys(HARDWARE_PROFILES).join(', ')}`)

@@ -16,9 +16,11 @@ export const runAgent = async (context: ProcessContext<AgentConfig>): Promise<vo
   lifecycle.onStop('data folder', unlock);
   const journal = await FileJournal.open(config.AGENT_DATA_DIR);
   lifecycle.onStop('journal', () => journal.close());
+  const kvmHosts = hostNames(config.AGENT_KVM_HOSTS, config.AGENT_KVM_PREFIX);
   const agent = new Agent(
     {
-      hosts: hostNames(config.AGENT_HOSTS, config.AGENT_HOST_PREFIX),
+      hosts: [...hostNames(config.AGENT_HOSTS, config.AGENT_HOST_PREFIX), ...kvmHosts],
+      kvmHosts,
       seed: config.AGENT_SEED,
       profile: config.AGENT_PROFILE,
       bootTimeMs: config.AGENT_BOOT_TIME * MS_PER_SECOND,
