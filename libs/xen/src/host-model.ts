@@ -3,6 +3,8 @@ import type { DeviceFault } from './device-fault.js';
 import type { WorkloadName } from './guest/index.js';
 import type { ProfileName } from './hardware-profile.js';
 import type { HostState } from './host/host-state.js';
+import type { ConvergenceScheduleName, PrecopyPolicy } from './migration/policies.js';
+import type { MigrationMessage } from './migration/protocol.js';
 import type { ToolName } from './host/tools.js';
 import type { ToolOutput } from './xl/index.js';
 
@@ -99,6 +101,34 @@ export type HostInput =
   /** Hot-plug; it is answered when both ends are connected, or when the guest will find the device as soon as it looks. */
   | ({ readonly do: 'attach'; readonly device: DeviceSettings } & OnDomain)
   | ({ readonly do: 'detach'; readonly kind: 'disk' | 'nic'; readonly name: string } & OnDomain)
+  /** Makes ready for a machine that comes from another host, and holds its memory. */
+  | ({
+      readonly do: 'receive';
+      readonly settings: DomainSettings;
+      readonly from: string;
+      readonly fromIncarnation: number;
+    } & OnDomain)
+  /** Live migration to another host, which was told to receive it; the answer comes when it has ended. */
+  | ({
+      readonly do: 'migrate';
+      readonly to: string;
+      readonly toIncarnation: number;
+      readonly operation: Uuid;
+      readonly policy: MigrationPolicyName;
+    } & OnDomain)
+  | ({ readonly do: 'cancelMigration' } & OnDomain)
+  /** Is the machine here for good? If not, it never will be by this migration. */
+  | ({ readonly do: 'settleMigration' } & OnDomain)
+  /** A message from the host at the other end of a migration; `incarnation` is the run that the machine has at its target. */
+  | ({ readonly do: 'peer'; readonly from: string; readonly seq: number; readonly message: PeerMessage } & OnDomain)
+  /** The other host took a message that was sent over that connection not: it knows nothing of the migration, or something broke. */
+  | {
+      readonly do: 'peerRefused';
+      readonly uid: Uuid;
+      readonly incarnation: number;
+      readonly connection: number;
+      readonly unknown: boolean;
+    }
   /** The guest does this by itself. */
   | { readonly do: 'guestEnds'; readonly uid: Uuid; readonly reason: GuestEnd }
   /** From now on these faults are in force and no others. */
@@ -115,7 +145,26 @@ export interface SavedGuestImage {
   readonly content: string;
 }
 
-export interface HostAnswer extends Partial<SavedGuestImage> {
+/** Pages of 4 KiB; `downtimeMs` is from the guest's standstill here to its first step there. */
+export interface MigrationFigures {
+  readonly rounds: number;
+  readonly pagesSent: number;
+  readonly durationMs: number;
+  readonly downtimeMs: number;
+}
+
+/** Who decides when a migration stops copying: one of Xen's policies, or of the schedules of migration/policies.ts. */
+export type MigrationPolicyName = Exclude<PrecopyPolicy['name'], 'convergence'> | ConvergenceScheduleName;
+
+/** What two hosts say to each other: their toolstacks' words, with the guest itself and when it ran, and signs of life. */
+export type PeerMessage =
+  | (MigrationMessage & { readonly content?: string; readonly runsUs?: number })
+  | { readonly type: 'ping' }
+  | { readonly type: 'pong' }
+  /** The sender has closed the connection. */
+  | { readonly type: 'disconnected' };
+
+export interface HostAnswer extends Partial<SavedGuestImage>, Partial<MigrationFigures> {
   readonly domid?: number;
   readonly state?: 'running' | 'paused';
   /** The boot of the host that the domain belongs to. */
@@ -136,6 +185,29 @@ export type HostEvent =
     }
   /** `what`: the effect and the device, such as `failHotplug web-1/eth0`. */
   | { readonly type: 'faultStruck'; readonly at: number; readonly rule: Uuid; readonly what: string }
+  | {
+      /** To the host `to`, in the order of `seq`, until it is answered; over a later connection what was said over earlier ones is not said any more. */
+      readonly type: 'peer';
+      readonly at: number;
+      readonly to: string;
+      readonly uid: Uuid;
+      readonly incarnation: number;
+      readonly seq: number;
+      readonly connection: number;
+      readonly message: PeerMessage;
+    }
+  | {
+      /** A round of a live migration was sent to its end; `remainingPages` became dirty meanwhile. */
+      readonly type: 'migrationRound';
+      readonly at: number;
+      readonly operation: Uuid;
+      readonly uid: Uuid;
+      readonly round: number;
+      readonly pagesSent: number;
+      readonly remainingPages: number;
+      readonly pagesPerSecond: number;
+      readonly durationMs: number;
+    }
   | { readonly type: 'crashed'; readonly at: number }
   | { readonly type: 'booted'; readonly at: number };
 

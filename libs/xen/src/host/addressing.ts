@@ -1,7 +1,7 @@
-import { reject } from '@xenolith/kernel';
-import type { Ticket } from '../host-model.js';
+import { memoryOverheadBytes, reject, type Uuid } from '@xenolith/kernel';
+import type { DomainSettings, Ticket } from '../host-model.js';
 import { PAGE_BYTES } from '../hypervisor/index.js';
-import type { Uuid } from '@xenolith/kernel';
+import { isArriving } from './migration-session.js';
 import type { Host, Machine } from './host-state.js';
 import { refuse } from './toolstack.js';
 
@@ -32,7 +32,7 @@ export const isOver = (machine: Machine): boolean => machine.phase === 'ending' 
 export const addressed = (host: Host, input: OnRun, gone: () => void): Machine | null => {
   const machine = host.state.machines[input.uid];
   if (knownRun(host, input) > input.incarnation) refuseStale(host, input);
-  else if (machine?.incarnation !== input.incarnation) gone();
+  else if (machine?.incarnation !== input.incarnation || isArriving(host.state, machine)) gone();
   else return machine;
   return null;
 };
@@ -50,6 +50,28 @@ export const living = (host: Host, input: OnRun): Machine | null => {
   if (machine === null || !isOver(machine)) return machine;
   unknownDomain(host, input);
   return null;
+};
+
+/** A new run needs that no other one is here or was, and room; the command is refused where it has not. */
+export const admissionRefused = (host: Host, input: OnRun & { readonly settings: DomainSettings }): boolean => {
+  const { settings, uid, incarnation, ticket } = input;
+  if (knownRun(host, input) > incarnation || host.state.ended[uid] === incarnation) {
+    refuseStale(host, input);
+    return true;
+  }
+  const machine = host.state.machines[uid];
+  if (machine) {
+    const message = `run ${machine.incarnation} of ${settings.name} is still on ${host.state.name} as domain ${machine.domid}; destroy it first`;
+    refuse(host, ticket, reject('host_domain_exists', message));
+    return true;
+  }
+  const { guestType, maxVcpus, staticMaxBytes, dynamicMaxBytes } = settings;
+  const neededBytes = dynamicMaxBytes + memoryOverheadBytes({ guestType, vcpus: maxVcpus, staticMaxBytes });
+  const free = freeBytes(host);
+  if (neededBytes <= free) return false;
+  const message = `${settings.name} needs ${neededBytes} bytes on ${host.state.name} (overhead included), ${free} are free`;
+  refuse(host, ticket, reject('host_out_of_memory', message, { details: { neededBytes, freeBytes: free } }));
+  return true;
 };
 
 /** Memory that is free and promised to nobody. */

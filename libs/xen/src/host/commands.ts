@@ -1,11 +1,13 @@
-import { memoryOverheadBytes, reject, type Rejection, type Uuid } from '@xenolith/kernel';
+import { reject, type Rejection, type Uuid } from '@xenolith/kernel';
 import type { HostInput } from '../host-model.js';
-import { addressed, freeBytes, isOver, knownRun, refuseStale, unknownDomain } from './addressing.js';
+import { addressed, admissionRefused, isOver, unknownDomain } from './addressing.js';
 import { plan } from './agenda.js';
 import { askToStop } from './domain-store.js';
 import { stopGuest } from './guest-life.js';
 import { change } from './live-change.js';
 import { toolstack } from './guest-watcher.js';
+import { applyMigration } from './migration.js';
+import { isArriving } from './migration-session.js';
 import { guestIn, readingUs, suspend } from './suspend.js';
 import { continuePlugs, plug } from './plugging.js';
 import { newGuest, rememberEnded, US_PER_MS, type Host, type Machine } from './host-state.js';
@@ -39,28 +41,12 @@ const start = (host: Host, input: Input<'start'> | Input<'resume'>): void => {
     return;
   }
   const machine = host.state.machines[uid];
-  if (machine?.incarnation === incarnation && !isOver(machine)) {
+  if (machine?.incarnation === incarnation && !isOver(machine) && !isArriving(host.state, machine)) {
     if (isStarting(machine)) machine.waiting.push({ ticket, for: 'start' });
     else answer(host, ticket, runningAnswer(host, machine));
     return;
   }
-  if (knownRun(host, input) > incarnation || host.state.ended[uid] === incarnation) {
-    refuseStale(host, input);
-    return;
-  }
-  if (machine) {
-    const message = `run ${machine.incarnation} of ${settings.name} is still on ${host.state.name} as domain ${machine.domid}; destroy it first`;
-    refuse(host, ticket, reject('host_domain_exists', message));
-    return;
-  }
-  const { guestType, maxVcpus, staticMaxBytes, dynamicMaxBytes } = settings;
-  const neededBytes = dynamicMaxBytes + memoryOverheadBytes({ guestType, vcpus: maxVcpus, staticMaxBytes });
-  const free = freeBytes(host);
-  if (neededBytes > free) {
-    const message = `${settings.name} needs ${neededBytes} bytes on ${host.state.name} (overhead included), ${free} are free`;
-    refuse(host, ticket, reject('host_out_of_memory', message, { details: { neededBytes, freeBytes: free } }));
-    return;
-  }
+  if (admissionRefused(host, input)) return;
   beginBuild(host, {
     uid,
     incarnation,
@@ -181,6 +167,14 @@ export const applyCommand = (host: Host, input: Exclude<HostInput, { do: 'crash'
       return;
     case 'suspend':
       suspend(host, input);
+      return;
+    case 'receive':
+    case 'migrate':
+    case 'cancelMigration':
+    case 'settleMigration':
+    case 'peer':
+    case 'peerRefused':
+      applyMigration(host, input);
       return;
     case 'attach':
     case 'detach':

@@ -88,6 +88,12 @@ export const removeHome = (host: Host, machine: Machine): void => {
 export const askToStop = (host: Host, machine: Machine, what: StopRequest): void =>
   transact(host, 0, [{ op: 'write', path: controlShutdownPath(machine.domid), value: what }]);
 
+/** What came when the guest could not read it. */
+export const askWhatWasAsked = (host: Host, machine: Machine): void => {
+  if (machine.asked !== null) askToStop(host, machine, machine.asked);
+  machine.asked = null;
+};
+
 /** What the guest reads of such a request; null: nothing was asked. */
 export const askedToStop = (host: Host, machine: Machine): StopRequest | null => {
   const found = host.xenstore.read(machine.domid, controlShutdownPath(machine.domid));

@@ -130,6 +130,8 @@ export const lookForRequest = (host: Host, machine: Machine): void => {
   if (!runs(machine) || guest.phase !== 'up' || settings.ignoresShutdown) return;
   const asked = askedToStop(host, machine);
   if (asked === null) return;
+  // A guest on its way down does not stand still, and one that stands still looks again when it goes on (drivers/xen/manage.c, `shutting_down`).
+  if (guest.stopping === 'suspend' || (guest.stopping !== null && asked === 'suspend')) return;
   acknowledge(host, machine);
   // A later request replaces an earlier one.
   guest.stopping = asked;

@@ -8,6 +8,7 @@ import type { Hypervisor } from '../hypervisor/index.js';
 import { type HypervisorState } from '../hypervisor/index.js';
 import type { Xenstore } from '../xenstore/index.js';
 import { type XenstoreState } from '../xenstore/index.js';
+import type { MigrationSession } from './migration-session.js';
 import { emptyAgenda, type AgendaState } from './agenda.js';
 
 /** A Xen host as JSON. It belongs to the model, which changes it in place. */
@@ -38,6 +39,8 @@ export interface HostState {
   ended: Record<Uuid, number>;
   /** In force; a boot does not end them. */
   faults: DeviceFault[];
+  /** Live migrations from here and to here, by machine and the run that it has at its target. */
+  migrations: Record<string, MigrationSession>;
   /** CPU time up to `sinceUs`, and what the vCPUs get from then on. */
   cpu: CpuAccount;
 }
@@ -59,9 +62,10 @@ export interface Machine {
   createdUs: number;
   /**
    * `restarting`: its domain is being torn down, another follows. `ending`: it is being torn down for good. `shutdown`: its guest ended and it is
-   * preserved. `suspended`: its guest stands still to be saved or to go on elsewhere.
+   * preserved. `suspended`: its guest stands still to be saved or to go on elsewhere. `arriving`: it
+   * comes from another host and has not run here yet.
    */
-  phase: 'building' | 'up' | 'suspended' | 'restarting' | 'ending' | 'shutdown';
+  phase: 'building' | 'arriving' | 'up' | 'suspended' | 'restarting' | 'ending' | 'shutdown';
   /** Who wants the next domain of a machine that restarts. */
   restart: 'asked' | 'itself' | null;
   /** What the guest is to be asked as soon as it has a home in the store. */
@@ -165,6 +169,9 @@ export type HostTask =
   | { readonly do: 'giveUp'; readonly uid: Uuid; readonly ticket: Ticket; readonly timeoutMs: number }
   | { readonly do: 'destroyed'; readonly uid: Uuid; readonly domid: number }
   | { readonly do: 'suspendTimer'; readonly uid: Uuid; readonly ticket: Ticket; readonly timeoutMs: number }
+  /** What a migration does is done, or has taken too long. */
+  | { readonly do: 'migrationEffect'; readonly key: string; readonly dueUs: number }
+  | { readonly do: 'keepalive'; readonly key: string; readonly dueUs: number }
   /** The guest's image is written. */
   | { readonly do: 'saved'; readonly uid: Uuid; readonly domid: number; readonly sizeBytes: number }
   /** Somebody has waited long enough for a guest to take a device up. */

@@ -106,6 +106,10 @@ const deviceAt = (machine: Machine, kind: MachineDevice['kind'], name: string, s
     : newDevice(name, kind, slot, { kind: 'vif', backendKind: 'vif', devid: slot, ...of });
 };
 
+/** The same device, as nothing had been done for it. */
+export const renewedDevice = ({ name, kind, slot, device }: MachineDevice): MachineDevice =>
+  newDevice(name, kind, slot, device);
+
 /** The devices of a machine's domain, before anything was done for them. */
 export const devicesOf = (machine: Machine): MachineDevice[] => {
   return [

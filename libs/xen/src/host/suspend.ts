@@ -5,12 +5,12 @@ import { saveSteps, SUSPEND_ACK_TIMEOUT_US, SUSPEND_TIMEOUT_US } from '../migrat
 import { living } from './addressing.js';
 import { plan } from './agenda.js';
 import { accountCpu } from './cpu-account.js';
-import { askToStop, askedToStop, withdrawRequest } from './domain-store.js';
+import { askToStop, askedToStop, askWhatWasAsked, withdrawRequest } from './domain-store.js';
 import { pauseGuest, resumeGuest } from './guest-life.js';
 import { followBalloons } from './guest-resources.js';
 import { hasFrontends } from './machine-devices.js';
 import { US_PER_MS, type Guest, type Host, type Machine } from './host-state.js';
-import { beginTeardown, refuse } from './toolstack.js';
+import { beginTeardown, refuse, refuseStopping } from './toolstack.js';
 
 // What of a guest goes with it.
 
@@ -115,6 +115,7 @@ export const beginSave = (host: Host, machine: Machine): void => {
 /** The image is written: the domain ends, and who waits for it is answered with the image. */
 export const imageWritten = (host: Host, machine: Machine, sizeBytes: number): void => {
   if (machine.phase !== 'suspended') return;
+  refuseStopping(host, machine, 'was saved');
   machine.image = { sizeBytes, content: contentOf(machine) };
   beginTeardown(host, machine);
 };
@@ -126,6 +127,7 @@ export const resumeInPlace = (host: Host, machine: Machine): void => {
   if (machine.paused) host.hypervisor.domains.pause(domid, host.state.nowUs);
   host.hypervisor.domains.resume(domid, host.state.nowUs);
   host.xenstore.domains.resume(0, domid);
+  askWhatWasAsked(host, machine);
   followBalloons(host);
   if (machine.paused) pauseGuest(host, machine);
   else resumeGuest(host, machine);

@@ -1,4 +1,4 @@
-import { ok, reject, type Rejection } from '@xenolith/kernel';
+import { ok, reject, type Rejection, type Uuid } from '@xenolith/kernel';
 import type { DomainSettings, GuestEnd, HostAnswer, OnGuestEnd, Ticket } from '../host-model.js';
 import { buildMs, jittered } from '../host-timing.js';
 import { MAXMEM_SLACK_BYTES, PAGE_BYTES, parseCpuSet } from '../hypervisor/index.js';
@@ -7,7 +7,7 @@ import { plan } from './agenda.js';
 import { accountCpu } from './cpu-account.js';
 import { beginAdd, beginRemove, failureOf, letDevicesGo } from './device-control.js';
 import { devicesOf, withoutDevice } from './machine-devices.js';
-import { askToStop, makeHome, removeHome } from './domain-store.js';
+import { askWhatWasAsked, makeHome, removeHome } from './domain-store.js';
 import { pauseGuest, resumeGuest } from './guest-life.js';
 import { followBalloons } from './guest-resources.js';
 import {
@@ -49,6 +49,17 @@ const forStart = (waiting: Waiting): boolean => waiting.for === 'start' || waiti
 export const answerStarted = (host: Host, machine: Machine): void =>
   answerAll(machine, forStart, (ticket) => answer(host, ticket, runningAnswer(host, machine)));
 
+/** The guest leaves with its state and is not stopped: who asked it to stop or to reboot hears so. */
+export const refuseStopping = (host: Host, machine: Machine, where: string): void =>
+  answerAll(
+    machine,
+    ({ for: what }) => what === 'end' || what === 'reboot',
+    (ticket) => {
+      const message = `the guest of ${machine.settings.name} was asked to stop on ${host.state.name} and did not before it ${where}`;
+      refuse(host, ticket, reject('guest_ignored_shutdown', message));
+    },
+  );
+
 const refuseStarting = (host: Host, machine: Machine, refusal: { readonly rejection: Rejection }): void =>
   answerAll(machine, forStart, (ticket) => refuse(host, ticket, refusal));
 
@@ -88,10 +99,10 @@ const setUp = (host: Host, domid: number, settings: DomainSettings): Errno | nul
   return null;
 };
 
-const createDomain = (host: Host, uid: string, settings: DomainSettings): number | Errno => {
+const createDomain = (host: Host, handle: Uuid, settings: DomainSettings): number | Errno => {
   const { nowUs } = host.state;
   const { domains } = host.hypervisor;
-  const created = domains.create({ type: settings.guestType, handle: uid, maxVcpus: settings.maxVcpus }, nowUs);
+  const created = domains.create({ type: settings.guestType, handle, maxVcpus: settings.maxVcpus }, nowUs);
   if (!created.ok) return created.errno;
   const refusal = setUp(host, created.value, settings);
   if (refusal === null) return created.value;
@@ -99,24 +110,38 @@ const createDomain = (host: Host, uid: string, settings: DomainSettings): number
   return refusal;
 };
 
-/** Creates a domain for the machine and begins to build it; false: Xen refused, and whoever waits was told. */
-export const beginBuild = (host: Host, machine: Machine): boolean => {
+/** Why Xen made no domain for the machine. */
+export const unbuildable = (host: Host, { settings }: Machine, errno: Errno): { readonly rejection: Rejection } => {
+  const why = SENTENCES[errno] ?? 'the hypervisor refused';
+  const message = `${host.state.name} can't create a ${settings.guestType} domain of ${settings.maxVcpus} vCPUs and ${settings.staticMaxBytes} bytes for ${settings.name}: ${why} (${errno})`;
+  const code = errno === 'ENOMEM' ? 'host_out_of_memory' : 'host_domain_unsupported';
+  return reject(code, message, { details: { errno } });
+};
+
+/** Creates a domain for the machine, with its memory and without anything in it; the answer is what Xen says against it. */
+export const makeDomain = (host: Host, machine: Machine, handle: Uuid = machine.uid): Errno | null => {
   const { settings, uid } = machine;
-  const domid = createDomain(host, uid, settings);
-  if (typeof domid === 'string') {
-    const why = SENTENCES[domid] ?? 'the hypervisor refused';
-    const message = `${host.state.name} can't create a ${settings.guestType} domain of ${settings.maxVcpus} vCPUs and ${settings.staticMaxBytes} bytes for ${settings.name}: ${why} (${domid})`;
-    const code = domid === 'ENOMEM' ? 'host_out_of_memory' : 'host_domain_unsupported';
-    refuseStarting(host, machine, reject(code, message, { details: { errno: domid } }));
-    return false;
-  }
+  const domid = createDomain(host, handle, settings);
+  if (typeof domid === 'string') return domid;
   machine.domid = domid;
   machine.createdUs = host.state.nowUs;
-  machine.phase = 'building';
   machine.guest = newGuest();
   machine.devices = [];
   host.state.machines[uid] = machine;
   host.state.byDomid[domid] = uid;
+  return null;
+};
+
+/** Creates a domain for the machine and begins to build it; false: Xen refused, and whoever waits was told. */
+export const beginBuild = (host: Host, machine: Machine): boolean => {
+  const { settings, uid } = machine;
+  const errno = makeDomain(host, machine);
+  if (errno !== null) {
+    refuseStarting(host, machine, unbuildable(host, machine, errno));
+    return false;
+  }
+  machine.phase = 'building';
+  const { domid } = machine;
   const duration = buildMs(host.timing, settings.dynamicMaxBytes);
   const buildUs = jittered(duration, host.state.seed, label(machine, 'build')) * US_PER_MS;
   plan(host.state.agenda, host.state.nowUs + buildUs + (machine.wakes?.readingUs ?? 0), { do: 'built', uid, domid });
@@ -126,8 +151,7 @@ export const beginBuild = (host: Host, machine: Machine): boolean => {
 /** The domain's memory is filled: it gets its home in the store and its devices. */
 export const domainBuilt = (host: Host, machine: Machine): void => {
   makeHome(host, machine);
-  if (machine.asked !== null) askToStop(host, machine, machine.asked);
-  machine.asked = null;
+  askWhatWasAsked(host, machine);
   machine.devices = devicesOf(machine);
   for (const device of machine.devices) beginAdd(host, machine, device);
   continueBuild(host, machine);

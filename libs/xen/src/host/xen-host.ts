@@ -24,6 +24,8 @@ import {
   type HostState,
 } from './host-state.js';
 import { toolstack } from './guest-watcher.js';
+import { crashMigrations, effectEnds, followMigrations, keepAlive } from './migration.js';
+import { isArriving } from './migration-session.js';
 import { imageWritten, suspendTimerEnds } from './suspend.js';
 import { continuePlugs, plugTimerEnds } from './plugging.js';
 import { BACKENDS_TOKEN, DEVICES_TOKEN } from './store-access.js';
@@ -122,6 +124,12 @@ const perform = (host: Host, task: HostTask): void => {
     case 'destroyed':
       performOnMachine(host, task);
       return;
+    case 'migrationEffect':
+      effectEnds(host, task);
+      return;
+    case 'keepalive':
+      keepAlive(host, task);
+      return;
     case 'plugTimer': {
       const machine = host.state.machines[task.uid];
       if (machine) plugTimerEnds(host, machine, task.ticket);
@@ -182,6 +190,10 @@ const stillApplies = (host: Host, task: HostTask): boolean => {
     case 'saved':
     case 'destroyed':
       return machineOf(host, task.uid, task.domid) !== null;
+    case 'migrationEffect':
+      return host.state.migrations[task.key]?.effectDueUs === task.dueUs;
+    case 'keepalive':
+      return host.state.migrations[task.key]?.keepaliveUs === task.dueUs;
     case 'hypervisor':
       return host.hypervisor.nextDueUs() === task.dueUs;
   }
@@ -222,6 +234,7 @@ const passTime = (host: Host, untilUs: number): void => {
       const next = takeDue(host.state.agenda, due);
       if (next) perform(host, next.task);
     }
+    followMigrations(host);
   }
   moveTo(host, untilUs);
   dropOvertaken(host);
@@ -236,6 +249,8 @@ const crash = (host: Host): void => {
   host.events.push({ type: 'crashed', at: nowMs(host) });
   for (const { ticket } of lost.flatMap((machine) => machine.waiting))
     refuse(host, ticket, reject('host_crashed', `${name} crashed while it worked on the command`));
+  for (const ticket of crashMigrations(host))
+    refuse(host, ticket, reject('host_crashed', `${name} crashed in the middle of a migration`));
   for (const machine of lost) rememberEnded(host, machine.uid, machine.incarnation);
   state.boots += 1;
   state.bootId = bootIdOf(state, state.boots);
@@ -249,10 +264,13 @@ const applyInput = (host: Host, input: HostInput): void => {
   if (input.do === 'crash') crash(host);
   else if (input.do === 'setFaults') setFaults(host, input.faults);
   else if (host.state.upAtUs === null) applyCommand(host, input);
-  else if (input.do !== 'guestEnds') keepForLater(host, input);
+  else if (input.do !== 'guestEnds' && input.do !== 'peerRefused') keepForLater(host, input);
 };
 
-const keepForLater = (host: Host, input: Exclude<HostInput, { do: 'crash' | 'guestEnds' | 'setFaults' }>): void => {
+const keepForLater = (
+  host: Host,
+  input: Exclude<HostInput, { do: 'crash' | 'guestEnds' | 'peerRefused' | 'setFaults' }>,
+): void => {
   const { waiting, name } = host.state;
   if (waiting.length >= WAITING_WHILE_DOWN) {
     const message = `${name} crashed and boots again; ${waiting.length} commands wait for it already`;
@@ -287,6 +305,7 @@ export const xenHostModel = (timing: HostTiming): HostModel => {
     passTime(host, nowUs);
     if (input) {
       applyInput(host, input);
+      followMigrations(host);
       // What takes no time is done at once.
       passTime(host, nowUs);
     }
@@ -313,6 +332,7 @@ export const xenHostModel = (timing: HostTiming): HostModel => {
         byDomid: {},
         ended: {},
         faults: [],
+        migrations: {},
         cpu: { sinceUs: at * US_PER_MS, stale: true, domains: {} },
       };
       settleCpu(hostOf(state));
@@ -329,7 +349,7 @@ export const xenHostModel = (timing: HostTiming): HostModel => {
     timeOf: (state) => Math.ceil(state.nowUs / US_PER_MS),
     inventory: (state) =>
       Object.values(state.machines)
-        .filter((machine) => machine.phase !== 'ending')
+        .filter((machine) => machine.phase !== 'ending' && !isArriving(state, machine))
         .map(viewOf),
     figures: (state) => figuresOf(hostOf(state)),
     domainFigures: (state, at) => domainFiguresOf(hostOf(state), Math.max(at * US_PER_MS, state.nowUs)),

@@ -1,0 +1,71 @@
+import { reject } from '@xenolith/kernel';
+import type { HostInput } from '../host-model.js';
+import { living } from './addressing.js';
+import { hasFrontends } from './machine-devices.js';
+import { leavingSession, newSession, sessionKey, type SourceSession } from './migration-session.js';
+import { endSession, step } from './migration-source.js';
+import type { Host, Machine } from './host-state.js';
+import { answer, refuse } from './toolstack.js';
+
+const obstacleTo = (host: Host, machine: Machine, input: HostInput & { do: 'migrate' }): string | null => {
+  if (input.to === host.state.name) return 'it is on that host';
+  if (leavingSession(host.state, machine.uid)) return 'it is being migrated already';
+  if (machine.phase !== 'up' || machine.paused) return 'it does not run';
+  if (machine.waiting.some(({ for: what }) => what === 'suspend')) return 'it is being suspended';
+  return hasFrontends(machine) ? null : 'its guest has no drivers to suspend it';
+};
+
+export const migrate = (host: Host, input: HostInput & { do: 'migrate' }): void => {
+  const { uid, incarnation, toIncarnation, to, operation, policy, ticket } = input;
+  const known = host.state.migrations[sessionKey(uid, toIncarnation)];
+  if (known?.role === 'source' && known.incarnation === incarnation && known.peer === to) {
+    known.tickets.push(ticket);
+    return;
+  }
+  const machine = living(host, input);
+  if (!machine) return;
+  const obstacle = obstacleTo(host, machine, input);
+  if (obstacle !== null) {
+    const message = `${machine.settings.name} can't be migrated from ${host.state.name} to ${to}: ${obstacle}`;
+    refuse(host, ticket, reject('migration_failed', message));
+    return;
+  }
+  const session: SourceSession = {
+    ...newSession(uid, toIncarnation, to),
+    role: 'source',
+    incarnation,
+    operation,
+    policy,
+    tickets: [ticket],
+    end: null,
+    transfer: null,
+    beganUs: host.state.nowUs,
+    roundBeganUs: host.state.nowUs,
+    rounds: 0,
+    pagesSent: 0,
+    dirtyPages: 0,
+    suspendedUs: null,
+    runsThereUs: null,
+    targetDead: false,
+  };
+  host.state.migrations[sessionKey(uid, toIncarnation)] = session;
+};
+
+export const cancelMigration = (host: Host, input: HostInput & { do: 'cancelMigration' }): void => {
+  const { ticket, uid } = input;
+  const session = leavingSession(host.state, uid);
+  if (session?.incarnation !== input.incarnation || session.end?.phase === 'failingBack') {
+    answer(host, ticket, {});
+    return;
+  }
+  if (session.end === null) {
+    const message = `the migration of ${uid} to ${session.peer} was cancelled before it began`;
+    endSession(host, session, (waiting) => refuse(host, waiting, reject('migration_cancelled', message)));
+    answer(host, ticket, {});
+    return;
+  }
+  if (step(host, session, { type: 'cancel' })) {
+    const message = `the migration of ${uid} to ${session.peer} can't be cancelled any more: that host may have it already`;
+    refuse(host, ticket, reject('migration_switched', message));
+  } else answer(host, ticket, {});
+};

@@ -1,0 +1,178 @@
+import type { Uuid } from '@xenolith/kernel';
+import type { MigrationPolicyName, PeerMessage, Ticket } from '../host-model.js';
+import type { EndStep, MigrationEffect, MigrationMessage } from '../migration/protocol.js';
+import type { Transfer } from '../migration/rounds.js';
+import type { SourceState } from '../migration/source-end.js';
+import type { TargetState } from '../migration/target-end.js';
+import { plan } from './agenda.js';
+import { nowMs, type Host, type HostState, type Machine } from './host-state.js';
+
+/** Migrations that a host sends at once, and as many that it takes (oVirt's policies, `maxMigrations`); others wait in the order in which they came. */
+export const MIGRATIONS_AT_ONCE = 2;
+/** How often an end lets the other know that it is there, and after how long a silence it takes the other for gone. Assumption: TCP's own keep-alive is hours. */
+export const KEEPALIVE_US = 15_000_000;
+export const SILENCE_US = 60_000_000;
+/** Ended migrations that a target remembers, to tell a source that asks who has the machine. */
+const REMEMBERED = 1_000;
+
+interface Session {
+  readonly uid: Uuid;
+  /** The run that the machine has at the target: with the machine it names the migration. */
+  readonly toIncarnation: number;
+  /** Name of the other host. */
+  readonly peer: string;
+  /** Number of the last message sent, and of the last one heard. */
+  sent: number;
+  heard: number;
+  /** What was sent before over an earlier connection and has not arrived never will. */
+  connection: number;
+  heardUs: number;
+  /** Effects that are still to be carried out; the first is under way when `doing` says so. */
+  effects: MigrationEffect[];
+  doing: MigrationEffect['do'] | null;
+  /** When what is under way ends, or is given up. */
+  effectDueUs: number | null;
+  keepaliveUs: number | null;
+}
+
+export interface SourceSession extends Session {
+  readonly role: 'source';
+  readonly incarnation: number;
+  /** To which the rounds are reported. */
+  readonly operation: Uuid;
+  readonly policy: MigrationPolicyName;
+  /** Who wants to hear how it ends. */
+  tickets: Ticket[];
+  /** Null: it waits until another has ended. */
+  end: SourceState | null;
+  transfer: Transfer | null;
+  beganUs: number;
+  roundBeganUs: number;
+  rounds: number;
+  pagesSent: number;
+  /** Pages that the last round left dirty. */
+  dirtyPages: number;
+  suspendedUs: number | null;
+  /** When the guest took its first step at the target. */
+  runsThereUs: number | null;
+  /** The target's host may have died with the machine. */
+  targetDead: boolean;
+}
+
+export interface TargetSession extends Session {
+  readonly role: 'target';
+  readonly fromIncarnation: number;
+  end: TargetState;
+  /** The source's first message, while others are being received. */
+  held: MigrationMessage | null;
+  /** The guest, as the source's last words say. */
+  content: string | null;
+  /** Who wants to know whether the machine is here for good. */
+  tickets: Ticket[];
+  runsUs: number | null;
+  /** Where it is, once it is here for good. */
+  here: { readonly domid: number; readonly bootId: Uuid } | null;
+}
+
+export type MigrationSession = SourceSession | TargetSession;
+
+export const sessionKey = (uid: Uuid, toIncarnation: number): string => `${uid}/${toIncarnation}`;
+export const keyOf = (session: MigrationSession): string => sessionKey(session.uid, session.toIncarnation);
+
+export const newSession = (
+  uid: Uuid,
+  toIncarnation: number,
+  peer: string,
+): Omit<Session, 'uid' | 'toIncarnation' | 'peer'> & Pick<Session, 'uid' | 'toIncarnation' | 'peer'> => ({
+  uid,
+  toIncarnation,
+  peer,
+  sent: 0,
+  heard: 0,
+  connection: 1,
+  heardUs: 0,
+  effects: [],
+  doing: null,
+  effectDueUs: null,
+  keepaliveUs: null,
+});
+
+export const sessionsOf = (state: HostState): readonly MigrationSession[] => Object.values(state.migrations);
+
+export const sourcesOf = (state: HostState): readonly SourceSession[] =>
+  sessionsOf(state).filter((session) => session.role === 'source');
+
+export const targetsOf = (state: HostState): readonly TargetSession[] =>
+  sessionsOf(state).filter((session) => session.role === 'target');
+
+/** The migration by which a run of the machine leaves this host. */
+export const leavingSession = (state: HostState, uid: Uuid): SourceSession | null =>
+  sourcesOf(state).find((session) => session.uid === uid) ?? null;
+
+/** The machine has become this host's and stays so. */
+export const isHere = ({ end }: TargetSession): boolean =>
+  end.phase === 'resuming' || end.phase === 'holding' || end.phase === 'done';
+
+/** Neither end of it does anything any more. */
+export const isOverAtTarget = ({ end }: TargetSession): boolean =>
+  end.phase === 'holding' || end.phase === 'done' || end.phase === 'aborted';
+
+/** A migration's domain that is not (yet) this host's: the platform is not told of it. */
+export const isArriving = (state: HostState, machine: Machine): boolean => {
+  if (machine.phase !== 'arriving') return false;
+  const session = state.migrations[sessionKey(machine.uid, machine.incarnation)];
+  return session?.role !== 'target' || !isHere(session);
+};
+
+export const forgetSession = (host: Host, session: MigrationSession): void => {
+  Reflect.deleteProperty(host.state.migrations, keyOf(session));
+};
+
+/** Keeps no more of what is over than a target may be asked about. */
+export const boundSessions = (host: Host): void => {
+  const over = targetsOf(host.state).filter(isOverAtTarget);
+  for (const oldest of over.slice(0, Math.max(0, over.length - REMEMBERED))) forgetSession(host, oldest);
+};
+
+/** Sends a message to the other host, in order with those of the same connection. */
+export const say = (host: Host, session: MigrationSession, message: PeerMessage): void => {
+  session.sent += 1;
+  host.events.push({
+    type: 'peer',
+    at: nowMs(host),
+    to: session.peer,
+    uid: session.uid,
+    incarnation: session.toIncarnation,
+    seq: session.sent,
+    connection: session.connection,
+    message,
+  });
+};
+
+/** What is on its way and has not arrived is given up. */
+export const reconnect = (session: MigrationSession): void => {
+  session.connection += 1;
+};
+
+export const planKeepalive = (host: Host, session: MigrationSession): void => {
+  const dueUs = host.state.nowUs + KEEPALIVE_US;
+  session.keepaliveUs = dueUs;
+  plan(host.state.agenda, dueUs, { do: 'keepalive', key: keyOf(session), dueUs });
+};
+
+/** The effect under way ends, or is given up, at that time unless it is told otherwise. */
+export const planEffect = (host: Host, session: MigrationSession, dueUs: number): void => {
+  session.effectDueUs = dueUs;
+  plan(host.state.agenda, dueUs, { do: 'migrationEffect', key: keyOf(session), dueUs });
+};
+
+/** How an effect went: at once, not at once, or not at all. */
+export type Carried = 'done' | 'underWay' | 'failed';
+
+/** Takes what a step of the pure machine hands out. */
+export const handOut = (session: MigrationSession, step: Pick<EndStep<unknown>, 'effects'>): void => {
+  if (step.effects.length === 0) return;
+  session.effects = [...step.effects];
+  session.doing = null;
+  session.effectDueUs = null;
+};
