@@ -33,10 +33,15 @@ const diskOf = ({ name, volume, sizeBytes, readOnly }: DomainDisk): DiskSettings
 
 const nicOf = ({ name, mac, bridge, ips }: DomainNic): NicSettings => ({ name, mac, bridge, ips });
 
+const FAMILIES = ['linux', 'windows'] as const;
+
+const osOf = (name: string): NonNullable<DomainSettings['os']> => FAMILIES.find((family) => family === name) ?? 'other';
+
 const settingsOf = (config: DomainConfig): DomainSettings => ({
   name: config.name,
   namespace: config.namespace,
   guestType: config.guestType,
+  os: osOf(config.guest.os),
   vcpus: config.vcpus,
   maxVcpus: config.maxVcpus,
   weight: config.weight,

@@ -8,6 +8,8 @@ export interface DeviceEffects {
   readonly stallHotplug?: true;
   /** The script that attaches it fails with these words. */
   readonly failHotplug?: string;
+  /** Of a machine whose device model is meant (its name is `device-model`): it never says that it runs. */
+  readonly stallDeviceModel?: true;
   /** Its back-end answers no requests: the rings fill and the guest waits. */
   readonly fillRings?: true;
 }

@@ -33,6 +33,8 @@ export interface DomainSettings {
   /** Absent: `default`. */
   readonly namespace?: string;
   readonly guestType: GuestType;
+  /** Family of the guest's system; absent: `linux`. */
+  readonly os?: 'linux' | 'windows' | 'other';
   /** On line at boot; more, up to `maxVcpus`, may follow. */
   readonly vcpus: number;
   readonly maxVcpus: number;

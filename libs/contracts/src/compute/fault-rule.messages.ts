@@ -23,6 +23,12 @@ export const deviceEffects = z.strictObject({
     .max(1024)
     .optional()
     .describe('The hot-plug script that attaches the device fails with these words.'),
+  stallDeviceModel: z
+    .boolean()
+    .default(false)
+    .describe(
+      'The device model of an HVM guest (as a device: device-model) never says that it runs; the toolstack gives up after 60 s.',
+    ),
   fillRings: z
     .boolean()
     .default(false)

@@ -1,13 +1,18 @@
 import { controlDomainOf, HARDWARE_PROFILES, type HardwareProfile, type ProfileName } from '../hardware-profile.js';
-import { createHypervisor, Hypervisor, type HypervisorState } from '../hypervisor/index.js';
-import { backendsPath, createXenstore, domainNode, Xenstore, type XenstoreState } from '../xenstore/index.js';
+import { createDaemons, Daemons, RELEASE_PROFILES, type DaemonName } from '../dom0/index.js';
+import { createHypervisor, Hypervisor } from '../hypervisor/index.js';
+import { backendsPath, createXenstore, domainNode, Xenstore } from '../xenstore/index.js';
 import { BACKENDS_TOKEN } from './store-access.js';
 import type { Host, HostState } from './host-state.js';
 
+/** The release that emulated hosts run. */
+export const RELEASE = RELEASE_PROFILES['xen-4.20'];
+
+/** In the order in which they start (tools/hotplug/Linux/init.d/xencommons.in). */
+const DAEMONS: readonly DaemonName[] = ['xenstored', 'xenconsoled', 'qemu-dom0'];
+
 /** A host's layers as they are when Dom0 is up and nothing else runs. */
-export const freshLayers = (
-  profileName: ProfileName,
-): { readonly hypervisor: HypervisorState; readonly xenstore: XenstoreState } => {
+export const freshLayers = (profileName: ProfileName): Pick<HostState, 'hypervisor' | 'xenstore' | 'daemons'> => {
   const profile: HardwareProfile = HARDWARE_PROFILES[profileName];
   const dom0 = controlDomainOf(profile);
   const hypervisor = createHypervisor({ profile, limits: 'xen-4.20', scheduler: 'credit2', dom0 });
@@ -25,7 +30,10 @@ export const freshLayers = (
   store.mkdir(0, backendsPath(0));
   // The bus of back-ends listens to everything below (drivers/xen/xenbus/xenbus_probe_backend.c).
   store.watch(0, backendsPath(0), BACKENDS_TOKEN);
-  return { hypervisor, xenstore };
+  const daemons = createDaemons();
+  const running = new Daemons(daemons, RELEASE);
+  for (const daemon of DAEMONS) running.start(daemon);
+  return { hypervisor, xenstore, daemons };
 };
 
 /** Lets the layers stand on a state. */

@@ -2,6 +2,7 @@ import { cpuShares, type DemandingDomain } from '../scheduler/index.js';
 import { HARDWARE_PROFILES, threadsOf } from '../hardware-profile.js';
 import type { ActivityOf, DomainState } from '../hypervisor/index.js';
 import { cpusOf } from '../hypervisor/index.js';
+import { deviceModelCpus } from './device-model.js';
 import { followWork, workloadOf } from './guest-work.js';
 import type { Host, Machine } from './host-state.js';
 
@@ -52,7 +53,7 @@ export const settleCpu = (host: Host): void => {
   const { cpu, hypervisor, nowUs, profile } = host.state;
   if (!cpu.stale) return;
   const domains = Object.values(hypervisor.domains);
-  const dom0Busy = followWork(host);
+  const dom0Busy = followWork(host) + deviceModelCpus(host);
   const shares = cpuShares(
     threadsOf(HARDWARE_PROFILES[profile]),
     domains.map((domain) => demandsOf(host, domain, dom0Busy)),

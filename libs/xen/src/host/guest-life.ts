@@ -7,13 +7,12 @@ import { accountCpu } from './cpu-account.js';
 import { frontendAppeared, probeFront, wakeFront } from './device-control.js';
 import { acknowledge, askedToStop, listenForRequests } from './domain-store.js';
 import { obeyResources, watchResources } from './guest-resources.js';
+import { kindOf } from './guest-needs.js';
 import { hasFrontends } from './machine-devices.js';
+import { bootStages, ROOT_DISK_PATIENCE_US } from '../guest/boot.js';
 import { SUSPEND_US } from '../guest/control.js';
 import { DOWNTIME_COSTS } from '../migration/rounds.js';
 import { US_PER_MS, type Guest, type GuestStep, type Host, type Machine } from './host-state.js';
-
-/** Of a guest's boot time, the part before its drivers look for their devices: firmware, boot loader, early kernel. Assumption. */
-const BEFORE_DRIVERS = 0.4;
 
 /** The toolstack's part of what follows when a guest stops. */
 export interface GuestWatcher {
@@ -58,7 +57,15 @@ const wakeGuest = (machine: Machine, guest: Guest): void => {
   machine.wakes = null;
 };
 
-const bootMs = (host: Host, machine: Machine): number => machine.settings.bootMs ?? host.timing.guestBootMs;
+/** Milliseconds of the guest's boot: until its drivers look for their devices (its kernel is up), and from the root disk on. */
+const bootTimes = (host: Host, machine: Machine): { readonly untilProbeMs: number; readonly restMs: number } => {
+  const wholeMs = machine.settings.bootMs ?? host.timing.guestBootMs;
+  const bootUs = Math.round(jittered(wholeMs, host.state.seed, label(machine, 'boot')) * US_PER_MS);
+  const stages = bootStages(kindOf(machine.settings), bootUs);
+  const kernel = stages.findIndex(({ stage }) => stage === 'kernel');
+  const untilProbeUs = stages.slice(0, kernel + 1).reduce((sum, { durationUs }) => sum + durationUs, 0);
+  return { untilProbeMs: untilProbeUs / US_PER_MS, restMs: (bootUs - untilProbeUs) / US_PER_MS };
+};
 
 /** The domain's vCPUs are let go: a new guest begins to load, one that was paused goes on where it was. */
 export const resumeGuest = (host: Host, machine: Machine): void => {
@@ -72,8 +79,7 @@ export const resumeGuest = (host: Host, machine: Machine): void => {
   }
   if (guest.phase === 'off') {
     guest.phase = 'loading';
-    const ms = jittered(bootMs(host, machine), host.state.seed, label(machine, 'boot'));
-    proceed(host, machine, 'probe', ms * BEFORE_DRIVERS);
+    proceed(host, machine, 'probe', bootTimes(host, machine).untilProbeMs);
     return;
   }
   startClock(host, machine);
@@ -96,8 +102,13 @@ const disksReady = (machine: Machine): boolean =>
 const probeDevices = (host: Host, machine: Machine): void => {
   machine.guest.phase = 'probing';
   if (hasFrontends(machine)) for (const device of machine.devices) probeFront(host, machine, device);
-  const ms = jittered(bootMs(host, machine), host.state.seed, label(machine, 'boot'));
-  proceed(host, machine, 'booted', ms * (1 - BEFORE_DRIVERS));
+  proceed(host, machine, 'panic', ROOT_DISK_PATIENCE_US / US_PER_MS);
+  mountRoot(host, machine);
+};
+
+/** With its disks there the guest goes on to its login prompt; its kernel panics when they do not come. */
+const mountRoot = (host: Host, machine: Machine): void => {
+  if (disksReady(machine)) proceed(host, machine, 'booted', bootTimes(host, machine).restMs);
 };
 
 const finishBoot = (host: Host, machine: Machine, watcher: GuestWatcher): void => {
@@ -121,7 +132,10 @@ export const probeNewDevices = (host: Host, machine: Machine): void => {
 
 /** A disk came up: a guest that waited for it goes on. */
 export const deviceConnected = (host: Host, machine: Machine, watcher: GuestWatcher): void => {
-  if (machine.guest.phase === 'probing' && machine.guest.next === null) finishBoot(host, machine, watcher);
+  const { phase, next } = machine.guest;
+  if (phase !== 'probing') return;
+  if (next?.what === 'panic') mountRoot(host, machine);
+  else if (next === null) finishBoot(host, machine, watcher);
 };
 
 /** The guest reads what the toolstack asks of it, and begins to stop. */
@@ -176,6 +190,9 @@ export const guestStep = (host: Host, machine: Machine, dueUs: number, watcher: 
       return;
     case 'booted':
       finishBoot(host, machine, watcher);
+      return;
+    case 'panic':
+      stopGuest(host, machine, 'crash', watcher);
       return;
     case 'stop':
       if (guest.stopping === 'suspend') suspendGuest(host, machine, watcher);

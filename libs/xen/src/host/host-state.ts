@@ -1,6 +1,7 @@
 import { uuidFrom, type Uuid } from '@xenolith/kernel';
 import type { BackendEnd, Device, DeviceTask, Flow, FrontendEnd, HotplugRun, XenbusState } from '../devices/index.js';
 import type { DeviceFault } from '../device-fault.js';
+import type { DaemonsState } from '../dom0/index.js';
 import type { ProfileName } from '../hardware-profile.js';
 import type { DomainSettings, GuestEnd, HostEvent, HostInput, SavedGuestImage, Ticket } from '../host-model.js';
 import type { HostTiming } from '../host-timing.js';
@@ -30,6 +31,8 @@ export interface HostState {
   waiting: HostInput[];
   hypervisor: HypervisorState;
   xenstore: XenstoreState;
+  /** Of Dom0. */
+  daemons: DaemonsState;
   agenda: AgendaState<HostTask>;
   /** By the machine's uid, in the order of their creation. */
   machines: Record<Uuid, Machine>;
@@ -95,7 +98,7 @@ export interface Guest {
 export type StopRequest = 'poweroff' | 'reboot' | 'suspend';
 
 export interface GuestStep {
-  readonly what: 'probe' | 'booted' | 'stop';
+  readonly what: 'probe' | 'booted' | 'panic' | 'stop';
   /** While it runs: when. While it is paused: null, and `leftUs` is what remains. */
   dueUs: number | null;
   leftUs: number;
@@ -167,6 +170,8 @@ export type HostTask =
     }
   | { readonly do: 'guest'; readonly uid: Uuid; readonly domid: number; readonly dueUs: number }
   | { readonly do: 'giveUp'; readonly uid: Uuid; readonly ticket: Ticket; readonly timeoutMs: number }
+  /** `runs`: it says so; otherwise the toolstack has waited long enough. */
+  | { readonly do: 'deviceModel'; readonly uid: Uuid; readonly domid: number; readonly runs: boolean }
   | { readonly do: 'destroyed'; readonly uid: Uuid; readonly domid: number }
   | { readonly do: 'suspendTimer'; readonly uid: Uuid; readonly ticket: Ticket; readonly timeoutMs: number }
   /** What a migration does is done, or has taken too long. */

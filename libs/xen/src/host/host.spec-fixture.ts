@@ -65,6 +65,10 @@ export class HostRig {
     return ticket;
   }
 
+  crash(): void {
+    this.events.push(...this.model.apply(this.state, { do: 'crash' }, this.at));
+  }
+
   pass(ms: number): void {
     this.at += ms;
     this.events.push(...this.model.advance(this.state, this.at));

@@ -1,11 +1,14 @@
 import { ok, reject, type Rejection, type Uuid } from '@xenolith/kernel';
 import type { DomainSettings, GuestEnd, HostAnswer, OnGuestEnd, Ticket } from '../host-model.js';
+import { HARDWARE_PROFILES } from '../hardware-profile.js';
 import { buildMs, jittered } from '../host-timing.js';
 import { MAXMEM_SLACK_BYTES, PAGE_BYTES, parseCpuSet } from '../hypervisor/index.js';
 import type { Errno } from '../outcome.js';
 import { plan } from './agenda.js';
 import { accountCpu } from './cpu-account.js';
 import { beginAdd, beginRemove, failureOf, letDevicesGo } from './device-control.js';
+import { deviceModelRuns, hasDeviceModel, startDeviceModel, stopDeviceModel } from './device-model.js';
+import { whyUnsupported } from './guest-needs.js';
 import { devicesOf, withoutDevice } from './machine-devices.js';
 import { askWhatWasAsked, makeHome, removeHome } from './domain-store.js';
 import { pauseGuest, resumeGuest } from './guest-life.js';
@@ -135,6 +138,12 @@ export const makeDomain = (host: Host, machine: Machine, handle: Uuid = machine.
 /** Creates a domain for the machine and begins to build it; false: Xen refused, and whoever waits was told. */
 export const beginBuild = (host: Host, machine: Machine): boolean => {
   const { settings, uid } = machine;
+  const { features } = HARDWARE_PROFILES[host.state.profile];
+  const unsupported = whyUnsupported(settings, { name: host.state.name, features });
+  if (unsupported) {
+    refuseStarting(host, machine, unsupported);
+    return false;
+  }
   const errno = makeDomain(host, machine);
   if (errno !== null) {
     refuseStarting(host, machine, unbuildable(host, machine, errno));
@@ -157,7 +166,20 @@ export const domainBuilt = (host: Host, machine: Machine): void => {
   continueBuild(host, machine);
 };
 
-/** Goes on when every device has come up, and gives up when one failed. */
+/** The device model runs, or libxl has waited for it long enough (tools/libs/light/libxl_exec.c, `spawn_timeout`). */
+export const deviceModelSettled = (host: Host, machine: Machine, runs: boolean): void => {
+  if (machine.phase !== 'building') return;
+  if (runs) {
+    deviceModelRuns(host, machine);
+    continueBuild(host, machine);
+    return;
+  }
+  const message = `${machine.settings.name} could not be started on ${host.state.name}: domain ${machine.domid} device model: startup timed out`;
+  refuseStarting(host, machine, reject('host_device_failed', message, { details: { device: 'device-model' } }));
+  beginTeardown(host, machine);
+};
+
+/** Goes on when every device has come up and the device model runs, and gives up when one failed. */
 export const continueBuild = (host: Host, machine: Machine): void => {
   const failed = machine.devices.find(({ task }) => task?.phase === 'done' && task.rc !== 0);
   if (failed) {
@@ -167,6 +189,10 @@ export const continueBuild = (host: Host, machine: Machine): void => {
     return;
   }
   if (machine.devices.some(({ task }) => task?.phase !== 'done')) return;
+  if (!hasDeviceModel(host, machine)) {
+    startDeviceModel(host, machine);
+    return;
+  }
   for (const device of machine.devices) device.task = null;
   machine.phase = 'up';
   // A guest that shall stay paused is there as soon as it is built; another when it has booted.
@@ -260,6 +286,7 @@ const buildAgain = (host: Host, machine: Machine): void => {
 export const domainDestroyed = (host: Host, machine: Machine): void => {
   const { domid } = machine;
   letDevicesGo(host, machine);
+  stopDeviceModel(host, machine);
   host.hypervisor.domains.destroy(domid, host.state.nowUs);
   removeHome(host, machine);
   Reflect.deleteProperty(host.state.byDomid, domid);

@@ -167,6 +167,8 @@ describe('a Xen host', () => {
   };
   const onEnd = fc.constantFrom<DomainSettings['onCrash']>('destroy', 'restart', 'preserve');
   const anySettings = fc.record({
+    guestType: fc.constantFrom('pvh' as const, 'hvm' as const),
+    pvDrivers: fc.boolean(),
     staticMaxBytes: fc.integer({ min: 1, max: 12 }).map((gibibytes) => gibibytes * GIBIBYTE),
     ignoresShutdown: fc.boolean(),
     onPoweroff: onEnd,
@@ -182,6 +184,7 @@ describe('a Xen host', () => {
         { stallHotplug: true },
         { failHotplug: 'no' },
         { fillRings: true },
+        { stallDeviceModel: true },
       ),
       devices: fc.constantFrom([], ['root'], ['eth*']),
       probability: fc.constantFrom(0.3, 1),

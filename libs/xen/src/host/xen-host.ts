@@ -31,7 +31,14 @@ import { continuePlugs, plugTimerEnds } from './plugging.js';
 import { BACKENDS_TOKEN, DEVICES_TOKEN } from './store-access.js';
 import { failed } from '../xl/index.js';
 import { runTool } from './tools.js';
-import { continueBuild, continueTeardown, domainBuilt, domainDestroyed, refuse } from './toolstack.js';
+import {
+  continueBuild,
+  deviceModelSettled,
+  continueTeardown,
+  domainBuilt,
+  domainDestroyed,
+  refuse,
+} from './toolstack.js';
 
 /** Commands that a host which boots keeps for later; more are refused. */
 const WAITING_WHILE_DOWN = 1_024;
@@ -101,6 +108,13 @@ const endRetries = (host: Host, task: HostTask & { do: 'retry' }): void => {
   lookAround(host, machine);
 };
 
+const deviceModelEnds = (host: Host, task: HostTask & { do: 'deviceModel' }): void => {
+  const machine = machineOf(host, task.uid, task.domid);
+  if (!machine) return;
+  deviceModelSettled(host, machine, task.runs);
+  continuePlugs(host, machine);
+};
+
 const perform = (host: Host, task: HostTask): void => {
   switch (task.do) {
     case 'watch':
@@ -114,6 +128,9 @@ const perform = (host: Host, task: HostTask): void => {
       return;
     case 'retry':
       endRetries(host, task);
+      return;
+    case 'deviceModel':
+      deviceModelEnds(host, task);
       return;
     case 'giveUp':
       giveUp(host, task.uid, task.ticket, task.timeoutMs);
@@ -188,6 +205,7 @@ const stillApplies = (host: Host, task: HostTask): boolean => {
       return machineOf(host, task.uid, task.domid)?.guest.next?.dueUs === task.dueUs;
     case 'built':
     case 'saved':
+    case 'deviceModel':
     case 'destroyed':
       return machineOf(host, task.uid, task.domid) !== null;
     case 'migrationEffect':
