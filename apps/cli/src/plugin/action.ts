@@ -7,6 +7,9 @@ import { readKubectl, watchKubectl } from './kubectl.js';
 
 export interface ActionOptions extends ClusterOptions {
   readonly wait?: boolean | undefined;
+  readonly to?: string | undefined;
+  readonly policy?: string | undefined;
+  readonly paused?: boolean | undefined;
 }
 
 const FINAL_PHASES = new Set(['Succeeded', 'Failed', 'Cancelled', 'NeedsOperator']);
@@ -17,20 +20,44 @@ export const ACTIONS: ReadonlyMap<string, KindDefinition> = new Map<string, Kind
   ...(operationKind.actions ?? []).map((action) => [action, operationKind] as const),
 ]);
 
+/** What each flag that an action takes is for. */
+const TAKEN_BY: Readonly<Record<'to' | 'policy' | 'paused', readonly string[]>> = {
+  to: ['migrate'],
+  policy: ['migrate'],
+  paused: ['start', 'resume'],
+};
+
+/** The flags as the action's parameters; one that the action does not take is a mistake. */
+export const parametersOf = (action: string, options: ActionOptions): Readonly<Record<string, string | boolean>> => {
+  const flags = (['to', 'policy', 'paused'] as const).flatMap((flag) => {
+    const value = options[flag];
+    return value === undefined ? [] : [{ flag, value }];
+  });
+  for (const { flag } of flags)
+    if (!TAKEN_BY[flag].includes(action))
+      throw new UserError(`${action} takes no --${flag}.`, [`${TAKEN_BY[flag].join(' and ')} does.`]);
+  return Object.fromEntries(flags.map(({ flag, value }) => [flag, value]));
+};
+
 const operationSchema = z.looseObject({ metadata: z.looseObject({ name: z.string() }) });
 
-const PROGRESS = '{.status.phase}|{.status.progress}|{.status.step}|{.status.message}{"\\n"}';
+const PROGRESS =
+  '{.status.phase}|{.status.progress}|{.status.step}|{.status.migration.round}|{.status.migration.remainingPages}|{.status.message}{"\\n"}';
 
 /** Prints a line per change until the operation has ended; the answer is the exit code. */
 const waitForEnd = async (options: ActionOptions, namespace: string, operation: string): Promise<number> => {
   let last = '';
   const args = [...clusterFlags(options), '--namespace', namespace, 'get', 'operation', operation];
   await watchKubectl([...args, '--watch', `--output=jsonpath=${PROGRESS}`], (line) => {
-    const [phase = '', progress = '', step = '', message = ''] = line.split('|');
+    const [phase = '', progress = '', step = '', round = '', remaining = '', message = ''] = line.split('|');
     last = phase;
-    say(
-      `  ${phase}${progress === '' ? '' : ` ${progress} %`}${step === '' ? '' : `  ${step}`}${message === '' ? '' : `  ${message}`}`,
-    );
+    const words = [
+      progress === '' ? phase : `${phase} ${progress} %`,
+      step,
+      round === '' ? '' : `round ${round}, ${remaining} pages left`,
+      message,
+    ];
+    say(`  ${words.filter((word) => word !== '').join('  ')}`);
     return FINAL_PHASES.has(phase);
   });
   return last === 'Succeeded' ? 0 : 1;
@@ -49,9 +76,11 @@ export const act = async (action: string, name: string | undefined, options: Act
       `${action} needs the name of ${kind.kind === operationKind.kind ? 'an operation' : 'a virtual machine'}.`,
       [`Such as: kubectl xen ${action} ${kind.kind === operationKind.kind ? 'web-1-reboot-x7k2p' : 'web-1'}`],
     );
+  const parameters = parametersOf(action, options);
   const namespace = await namespaceOf(options);
   const target = `/apis/${kind.group}/${kind.version}/namespaces/${encodeURIComponent(namespace)}/${kind.plural}/${encodeURIComponent(name)}/${action}`;
-  const answer = await readKubectl([...clusterFlags(options), 'create', '--raw', target, '--filename=-'], '{}');
+  const body = JSON.stringify(Object.keys(parameters).length === 0 ? {} : { parameters });
+  const answer = await readKubectl([...clusterFlags(options), 'create', '--raw', target, '--filename=-'], body);
   const operation = operationSchema.parse(JSON.parse(answer)).metadata.name;
   process.stdout.write(
     `operation.${operationKind.group}/${operation} ${kind.kind === operationKind.kind ? action : 'created'}\n`,

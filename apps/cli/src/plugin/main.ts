@@ -1,3 +1,4 @@
+import { MIGRATION_POLICIES } from '@xenolith/contracts';
 import { Argument, Command, Option } from 'commander';
 import { ending, runCommandLine } from '../program.js';
 import { act, ACTIONS, type ActionOptions } from './action.js';
@@ -13,11 +14,14 @@ const program = new Command('kubectl xen')
   .argument('[name]', 'the virtual machine (for retry, undo and abandon: the operation)')
   .option('-n, --namespace <namespace>', "namespace (default: the context's)")
   .option('-w, --wait', 'show its progress, and end when it does')
+  .option('--to <host>', 'migrate: the host that it is to run on (default: the one with most room)')
+  .addOption(new Option('--policy <policy>', 'migrate: when to stop copying').choices(MIGRATION_POLICIES))
+  .option('--paused', 'start, resume: leave it paused')
   .addOption(new Option('--context <name>', 'context of the kubeconfig'))
   .addOption(new Option('--kubeconfig <file>', 'kubeconfig'))
   .addHelpText(
     'after',
-    '\nExamples:\n  kubectl xen reboot web-1\n  kubectl xen shutdown web-1 --wait\n  kubectl xen top vms --sort-by cpu\n',
+    '\nExamples:\n  kubectl xen reboot web-1\n  kubectl xen shutdown web-1 --wait\n  kubectl xen migrate web-1 --to host-0003 --wait\n  kubectl xen top vms --sort-by cpu\n',
   )
   .showHelpAfterError('(kubectl xen --help says more)')
   .action(
