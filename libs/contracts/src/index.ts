@@ -15,6 +15,7 @@ export * from './object.js';
 export * from './object-events.js';
 export * from './rejections.js';
 export * from './resource.js';
+export * from './scheduling/affinity.js';
 export * from './scheduling/placement.messages.js';
 export * from './storage/storage.messages.js';
 export * from './subjects.js';

@@ -11,6 +11,12 @@ export const clusterSpec = z.strictObject({
     .default(4)
     .describe('How many virtual CPUs may be placed for each hardware thread of the cluster’s hosts.'),
   memoryOvercommit: z.number().min(1).max(1).default(1).describe('Memory is never promised twice; only 1 is accepted.'),
+  placementPolicy: z
+    .enum(['balance', 'density'])
+    .optional()
+    .describe(
+      'Whether new machines go where most is free, or where they leave other hosts empty. Default: the scheduler’s.',
+    ),
 });
 export type ClusterSpec = z.infer<typeof clusterSpec>;
 

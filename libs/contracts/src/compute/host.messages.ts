@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { EventOf } from '../messages.js';
 import { conditions, defineKind } from '../resource.js';
+import { countedResources, taint } from '../scheduling/affinity.js';
 
 /** Tools of a control domain, and of a KVM host (`virsh`), that may be called from afar, as subresources of the Host. */
 export const HOST_TOOLS = ['xl', 'xenstore', 'virsh'] as const;
@@ -40,6 +41,10 @@ export const controlDomain = z.strictObject({
 export const hostSpec = z.strictObject({
   cluster: z.string().default('default').describe('The cluster that the host belongs to.'),
   unschedulable: z.boolean().default(false).describe('True keeps new virtual machines away; those that run stay.'),
+  taints: z.array(taint).max(32).optional().describe('What keeps virtual machines away that do not tolerate it.'),
+  resources: countedResources
+    .optional()
+    .describe('Counted things of the host, such as licences, by name; placement counts them and does no more.'),
 });
 export type HostSpec = z.infer<typeof hostSpec>;
 

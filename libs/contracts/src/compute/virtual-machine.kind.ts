@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { conditions, defineKind, dnsLabel, quantity } from '../resource.js';
+import { affinity, countedResources, numaPolicy, toleration } from '../scheduling/affinity.js';
 import { VIRTUAL_MACHINE_ACTIONS } from './virtual-machine.actions.js';
 
 export const POWER_STATES = ['Running', 'Paused', 'Suspended', 'Halted'] as const;
@@ -126,6 +127,14 @@ export const virtualMachineSpec = z.strictObject({
         .string()
         .optional()
         .describe('Machines of one namespace with the same word here never share a host.'),
+      hostSelector: z.record(z.string(), z.string()).optional().describe('Only hosts with these labels.'),
+      affinity: affinity.optional().describe('Hosts and machines that it is to be near to, or far from.'),
+      tolerations: z.array(toleration).max(32).optional().describe('Taints of hosts that do not keep it away.'),
+      numa: numaPolicy
+        .optional()
+        .describe('Whether its CPU and memory must be, or are liked to be, on one NUMA node. Default: none.'),
+      cpuFeatures: z.array(z.string()).max(64).optional().describe('What the host’s processor must be able to do.'),
+      resources: countedResources.optional().describe('Counted things of the host that it needs, by name.'),
     })
     .prefault({})
     .describe('Where it may run; what is left out is free.'),

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { EventOf } from '../messages.js';
 import { conditions, defineKind } from '../resource.js';
+import { affinity, countedResources, labelSelector, numaPolicy, toleration } from './affinity.js';
 
 /** What a virtual machine asks of a host; exact, overhead included. */
 export const placementRequest = z.strictObject({
@@ -19,8 +20,27 @@ export const placementRequest = z.strictObject({
   host: z.string().optional().describe('Name of the only host that will do.'),
   exceptHost: z.string().optional().describe('Name of a host that will not do: the one that it is to leave.'),
   antiAffinity: z.string().optional().describe('Machines with this word are not to share a host.'),
+  labels: z.record(z.string(), z.string()).optional().describe('Its labels, which other machines’ affinity looks at.'),
+  hostSelector: z.record(z.string(), z.string()).optional().describe('Labels that the host must have.'),
+  affinity: affinity.optional().describe('Hosts and machines that it is to be near to, or far from.'),
+  tolerations: z.array(toleration).optional().describe('Taints of hosts that do not keep it away.'),
+  numa: numaPolicy.optional().describe('Whether all of it must be, or is liked to be, on one NUMA node.'),
+  cpuFeatures: z.array(z.string()).optional().describe('What the processor must be able to do.'),
+  resources: countedResources.optional().describe('Counted things of the host that it needs, by name.'),
+  storageDomains: z.array(z.string()).optional().describe('Storage domains that the host must reach.'),
+  networks: z.array(z.string()).optional().describe('Networks that the host must reach.'),
 });
 export type PlacementRequest = z.infer<typeof placementRequest>;
+
+/** The least that would have to change for a refused host to do; all changes of a list together. */
+export const placementChange = z.strictObject({
+  filter: z.string().describe('The rule that would say yes then.'),
+  message: z.string().describe('What would have to change.'),
+  name: z.string().optional().describe('Of what: the taint, the counted thing, the number of the NUMA node.'),
+  amount: z.number().optional().describe('By how much, where it is counted.'),
+  unit: z.enum(['bytes', 'vcpus', 'count']).optional().describe('What is counted.'),
+});
+export type PlacementChange = z.infer<typeof placementChange>;
 
 /** Why a group of hosts was passed over, or how the chosen one was found. */
 export const placementExplanation = z.looseObject({
@@ -32,10 +52,13 @@ export const placementExplanation = z.looseObject({
         hosts: z.number().int().describe('To how many hosts.'),
         example: z.string().describe('One of them.'),
         message: z.string().describe('What it lacks.'),
+        changes: z.array(placementChange).optional().describe('The least that would make the example do.'),
       }),
     )
     .describe('Hosts that will not do, filter by filter.'),
   chosenBy: z.string().optional().describe('The score that decided among the hosts that fit.'),
+  decidedBy: z.string().optional().describe('Name of that score.'),
+  fitting: z.number().int().optional().describe('How many hosts that fit were compared.'),
 });
 export type PlacementExplanation = z.infer<typeof placementExplanation>;
 
@@ -55,6 +78,7 @@ export const placementKind = defineKind({
     phase: z.enum(['Pending', 'Placed']).describe('Whether a host is found.'),
     host: z.string().optional().describe('The host whose capacity is reserved.'),
     hostUid: z.string().optional().describe('UID of the host.'),
+    numaNode: z.number().int().optional().describe('The host’s NUMA node that is reserved for all of it.'),
     message: z.string().describe('Why it is where it is, or nowhere.'),
     explanation: placementExplanation.optional().describe('Which hosts were looked at, and why they were refused.'),
     conditions,
@@ -71,11 +95,16 @@ export const placementKind = defineKind({
 });
 
 /**
- * `PlaceVirtualMachine` (stream: the placement, whose uid the sender derives from the run that it is for). Answer: `{host, hostUid}`. Refusal
+ * `PlaceVirtualMachine` (stream: the placement, whose uid the sender derives from the run that it is for). Answer: `{host, hostUid, pin}`. Refusal
  * `placement_pending` with the explanation as message and in details: the placement stays Pending and is decided when capacity changes; ask again then.
  */
 export const placeVirtualMachineData = z.strictObject({ request: placementRequest });
-export const placeVirtualMachineAnswer = z.looseObject({ host: z.string(), hostUid: z.string() });
+export const placeVirtualMachineAnswer = z.looseObject({
+  host: z.string(),
+  hostUid: z.string(),
+  /** CPUs of the NUMA node that is reserved for it, in xl's syntax; empty: no node is. */
+  pin: z.string(),
+});
 
 /** `ReleasePlacement` (stream: the placement) gives the capacity back and removes the placement; released or unknown: nothing to do. */
 export const releasePlacementData = z.strictObject({ reason: z.string().default('') });
@@ -85,6 +114,13 @@ export const releasePlacementData = z.strictObject({ reason: z.string().default(
  * on. Placed or gone: nothing to do.
  */
 export const reconsiderPlacementData = z.strictObject({ proposal: z.looseObject({}) });
+
+/** The NUMA node of the host that is reserved, by its place in the host's list, and its CPUs in xl's syntax. */
+export const reservedNumaNode = z.strictObject({ node: z.number().int().nonnegative(), pin: z.string() });
+export type ReservedNumaNode = z.infer<typeof reservedNumaNode>;
+
+/** A key that the placement holds while it has its host, so that no other has it. */
+const heldKey = z.strictObject({ scope: z.string(), value: z.string() });
 
 const requestedPlacement = z.object({ name: z.string(), request: placementRequest });
 
@@ -99,6 +135,9 @@ export const placementEvents = {
     hostUid: z.string(),
     explanation: placementExplanation,
     requested: requestedPlacement.optional(),
+    numa: reservedNumaNode.optional(),
+    /** Beside the word of `antiAffinity`. */
+    keys: z.array(heldKey).optional(),
   }),
   /** The capacity is given back and the placement is gone. `hostUid`: the host that has more room now. */
   PlacementReleased: z.object({ reason: z.string(), hostUid: z.string().optional() }),
@@ -114,8 +153,29 @@ export const hostCapacity = z.strictObject({
     .nonnegative()
     .describe('Virtual CPUs that may be placed: hardware threads × over-commitment.'),
   revision: z.number().int(),
+  numaNodes: z
+    .array(z.strictObject({ memoryBytes: z.number().nonnegative(), vcpus: z.number().int().nonnegative() }))
+    .optional()
+    .describe('What of it lies on each NUMA node, where it has several.'),
+  resources: countedResources.optional().describe('Counted things.'),
 });
 export type HostCapacity = z.infer<typeof hostCapacity>;
+
+const antiAffineMachine = z.strictObject({
+  namespace: z.string(),
+  labels: z.record(z.string(), z.string()),
+  /** Machines of the namespace that must not be on its host. */
+  far: z.array(labelSelector),
+});
+/** What the ledger checks of a machine against those that are there. */
+export type AntiAffineMachine = z.infer<typeof antiAffineMachine>;
+
+/** What a placement takes of a host beside vCPUs and memory. */
+const reservedBeside = {
+  numaNode: z.number().int().nonnegative().optional(),
+  resources: countedResources.optional(),
+  machine: antiAffineMachine.optional(),
+};
 
 /** One stream per host, appended at its exact version: its id is `uuidFrom('hostledger', hostUid)`. It shows no document. */
 export const hostLedgerEvents = {
@@ -125,12 +185,13 @@ export const hostLedgerEvents = {
     virtualMachine: z.string(),
     vcpus: z.number().int(),
     memoryBytes: z.number().int(),
+    ...reservedBeside,
   }),
   HostCapacityReleased: z.object({ placement: z.string() }),
 } as const;
 export type HostLedgerEvent = EventOf<typeof hostLedgerEvents>;
 
-/** Sent along with a placement’s own events, never over the bus. Refusal: `host_ledger_full`. */
+/** Sent along with a placement’s own events, never over the bus. Refusals: `host_ledger_full`, `host_ledger_affinity`. */
 export const reserveHostCapacityData = z.strictObject({
   host: z.string(),
   hostUid: z.string(),
@@ -139,6 +200,7 @@ export const reserveHostCapacityData = z.strictObject({
   virtualMachine: z.string(),
   vcpus: z.number().int(),
   memoryBytes: z.number().int(),
+  ...reservedBeside,
 });
 export type ReserveHostCapacityData = z.infer<typeof reserveHostCapacityData>;
 export const releaseHostCapacityData = z.strictObject({ placement: z.string() });
