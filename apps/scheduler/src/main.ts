@@ -4,9 +4,11 @@ import { z } from 'zod';
 
 const config = serviceConfig.extend({
   SCHEDULING_POLICY: z
-    .enum(['balance', 'pack'])
+    .enum(['balance', 'density'])
     .default('balance')
-    .describe('how a host is chosen among those that fit: the least loaded, or the fullest'),
+    .describe(
+      'how a host is chosen among those that fit: the least loaded, or so that others stay empty; clusters may say otherwise',
+    ),
 });
 
 /** The scheduler: placements of virtual machines, and the ledgers of hosts. */

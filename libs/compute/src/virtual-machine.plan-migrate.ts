@@ -8,6 +8,7 @@ import {
   from,
   inStages,
   machineRef,
+  pinOf,
   place,
   releasePlacement,
   START_DOMAIN_MS,
@@ -68,6 +69,7 @@ const receiveDomain = (machine: PresentMachine, run: PlacedRun, incarnation: num
   const config = {
     ...domainConfig(machine),
     ...cpu,
+    pin: pinOf(spec),
     dynamicMinBytes,
     dynamicMaxBytes,
     disks: own.disks.map(({ name, volume, sizeBytes = 0, readOnly = false, fencingToken = 0 }) => ({

@@ -71,8 +71,31 @@ export const placementRequest = (machine: PresentMachine): PlacementRequest => {
     ...(spec.placement.cluster === undefined ? {} : { cluster: spec.placement.cluster }),
     ...(spec.placement.host === undefined ? {} : { host: spec.placement.host }),
     ...(spec.placement.antiAffinity === undefined ? {} : { antiAffinity: spec.placement.antiAffinity }),
+    ...placementRules(machine),
   };
 };
+
+/** What is said of hosts beside their size. Kept out of the log where nothing is. */
+const placementRules = ({ spec, meta }: PresentMachine): Partial<PlacementRequest> => {
+  const { hostSelector, affinity, tolerations, numa, cpuFeatures, resources } = spec.placement;
+  const storageDomains = unique(spec.disks.map((disk) => disk.storageDomain));
+  const networks = unique(spec.nics.map((nic) => nic.network));
+  return {
+    ...(Object.keys(meta.labels).length === 0 ? {} : { labels: meta.labels }),
+    ...(hostSelector ? { hostSelector } : {}),
+    ...(affinity ? { affinity } : {}),
+    ...(tolerations ? { tolerations } : {}),
+    ...(numa === undefined || numa === 'none' ? {} : { numa }),
+    ...(cpuFeatures ? { cpuFeatures } : {}),
+    ...(resources ? { resources } : {}),
+    ...(storageDomains.length === 0 ? {} : { storageDomains }),
+    ...(networks.length === 0 ? {} : { networks }),
+  };
+};
+
+const unique = (names: readonly (string | undefined)[]): string[] => [
+  ...new Set(names.filter((name) => name !== undefined)),
+];
 
 export const releasePlacement = (machine: PresentMachine, incarnation: number, reason: string): PlanStep =>
   step({
@@ -190,6 +213,10 @@ export const provisionNic = (machine: PresentMachine, nic: Nic, incarnation: num
   });
 };
 
+/** CPUs near to the NUMA node that the placement reserved, unless the machine names its own. */
+export const pinOf = ({ cpu, placement }: VirtualMachineSpec): unknown =>
+  cpu.pin === '' && (placement.numa ?? 'none') !== 'none' ? from('place', 'pin') : cpu.pin;
+
 export const domainConfig = (machine: PresentMachine): Record<keyof DomainConfig, unknown> => {
   const { spec, meta } = machine;
   return {
@@ -200,7 +227,7 @@ export const domainConfig = (machine: PresentMachine): Record<keyof DomainConfig
     maxVcpus: spec.cpu.max ?? spec.cpu.vcpus,
     weight: spec.cpu.weight,
     cap: spec.cpu.cap,
-    pin: spec.cpu.pin,
+    pin: pinOf(spec),
     ...memoryOf(spec),
     disks: spec.disks.map((disk) => ({
       name: disk.name,

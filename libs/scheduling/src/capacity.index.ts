@@ -2,36 +2,32 @@ import {
   categoryOf,
   clusterKind,
   hostKind,
-  type ClusterSpec,
-  type HostSpec,
+  HOSTNAME_LABEL,
+  millisecondsOf,
   type PlacementExplanation,
   type PlacementRequest,
 } from '@xenolith/contracts';
 import type { Index, IndexedEvent } from '@xenolith/engine';
-import { bytesOf, type JsonObject, type StoredDocument, type Uuid } from '@xenolith/kernel';
-import { chooseHost, fitsOn, type SchedulingPolicy, type Wish } from './choice.js';
-import { deferralMessage, explain } from './explanation.js';
-import { HostTable, type HostFacts } from './host-table.js';
-import { OfferBook } from './offer-book.js';
+import { sameJson, type JsonObject, type StoredDocument, type Uuid } from '@xenolith/kernel';
+import { Clusters } from './clusters.js';
+import { deferralMessage, explainChoice, explainRefusal } from './explanation.js';
+import { cellFor, fitsOn, NO_CELL, type Wish } from './filters.js';
+import { emptyFleet } from './fleet.js';
+import { factsOf, hostOf, type KnownHost } from './host-document.js';
+import { machineWish } from './machine-affinity.js';
 import { PLACEMENT_CATEGORY } from './placement.js';
 import type { Proposal } from './placement.decide.js';
+import { affinityKeys } from './placement-keys.js';
+import type { SchedulingPolicy } from './scores.js';
 
 const HOST_CATEGORY = categoryOf(hostKind);
 const CLUSTER_CATEGORY = categoryOf(clusterKind);
-
-/** Virtual CPUs per hardware thread where a host names a cluster that nobody made: the cluster kind's own default. */
-const DEFAULT_CPU_OVERCOMMIT = 4;
 
 /** Pending placements looked at for one change, oldest first: 10,000 checks of one host take about a millisecond. */
 const PENDING_LOOKED_AT = 10_000;
 
 /** A command that lost so many hosts to others waits instead; below the engine's own bound on attempts. */
 const ATTEMPTS_MAX = 10;
-
-interface KnownHost {
-  readonly facts: Omit<HostFacts, 'vcpus'>;
-  readonly threads: number;
-}
 
 /** A pending placement that should find room, and where. */
 export interface Retry {
@@ -43,12 +39,20 @@ interface Known {
   readonly request: PlacementRequest;
   /** Null while it is pending. */
   readonly hostUid: Uuid | null;
+  readonly cell: number | undefined;
 }
 
 interface PlacementDocument {
+  readonly metadata: { readonly creationTimestamp: string };
   readonly spec: { readonly request: PlacementRequest };
-  readonly status: { readonly hostUid?: Uuid };
+  readonly status: {
+    readonly hostUid?: Uuid;
+    readonly numaNode?: number;
+    readonly conditions?: readonly { readonly lastTransitionTime: string }[];
+  };
 }
+
+type Refused = Proposal & { readonly fits: false };
 
 const wordOf = (request: PlacementRequest): string | null =>
   request.antiAffinity === undefined ? null : `${request.virtualMachine.namespace}/${request.antiAffinity}`;
@@ -57,38 +61,35 @@ const wordOf = (request: PlacementRequest): string | null =>
 export class CapacityIndex implements Index {
   readonly name = 'capacity';
   readonly categories = [CLUSTER_CATEGORY, HOST_CATEGORY, PLACEMENT_CATEGORY];
-  private table = new HostTable();
-  private offers = new OfferBook(this.table);
+  private fleet = emptyFleet();
   private readonly hosts = new Map<Uuid, KnownHost>();
-  private readonly overcommit = new Map<Uuid, { name: string; cpu: number }>();
-  private readonly overcommitByName = new Map<string, number>();
+  private readonly clusters: Clusters;
   private readonly placements = new Map<Uuid, Known>();
   /** In the order in which they became pending: oldest first. */
   private readonly pending = new Map<Uuid, PlacementRequest>();
   /** Hosts (by uid) where a word of anti-affinity runs, with how many of its machines. */
   private readonly words = new Map<string, Map<Uuid, number>>();
 
-  constructor(private readonly policy: SchedulingPolicy) {}
+  constructor(policy: SchedulingPolicy) {
+    this.clusters = new Clusters(policy);
+  }
 
   load(documents: readonly StoredDocument[]): void {
-    this.table = new HostTable();
-    this.offers = new OfferBook(this.table);
-    for (const known of [this.hosts, this.overcommit, this.overcommitByName, this.placements, this.pending, this.words])
-      known.clear();
+    this.fleet = emptyFleet();
+    for (const known of [this.hosts, this.clusters, this.placements, this.pending, this.words]) known.clear();
     const created = ({ document }: StoredDocument): string =>
       (document['metadata'] as { creationTimestamp: string }).creationTimestamp;
     const byAge = [...documents].sort(
       (left, right) => created(left).localeCompare(created(right)) || (left.streamId < right.streamId ? -1 : 1),
     );
     for (const category of this.categories)
-      for (const stored of byAge)
-        if (stored.category === category)
-          this.put(category, { uid: stored.streamId, version: stored.version, document: stored.document });
+      for (const { streamId: uid, version, document, category: own } of byAge)
+        if (own === category) this.put(category, { uid, version, document, atMs: 0 });
   }
 
   apply(event: IndexedEvent): void {
-    if (event.document === undefined) return;
-    this.put(event.category, { uid: event.streamId, version: event.version, document: event.document });
+    const { streamId: uid, version, document, metadata } = event;
+    if (document !== undefined) this.put(event.category, { uid, version, document, atMs: metadata.at });
   }
 
   /** The host for a placement, or why there is none. `attempt` above 1: the host of the attempt before refused. */
@@ -97,26 +98,48 @@ export class CapacityIndex implements Index {
     readonly request: PlacementRequest;
     readonly commandId: Uuid;
     readonly attempt: number;
+    /** When it is asked, in milliseconds since the epoch. */
+    readonly atMs: number;
   }): Proposal {
-    const contended = this.offers.again(ask.placement, ask.attempt);
-    const wish = this.wish(ask.request, contended);
-    const seed = parseInt(ask.commandId.slice(0, 8), 16);
-    const choice = chooseHost(this.table, wish, { policy: this.policy, seed });
-    const explanation: PlacementExplanation = explain(this.table, wish, choice, this.policy);
-    if (choice.slot < 0 || ask.attempt > ATTEMPTS_MAX) {
-      this.offers.end(ask.placement);
-      const message =
-        choice.slot < 0
-          ? deferralMessage(explanation, wish)
-          : `${ATTEMPTS_MAX} hosts in turn were taken by others at the same moment`;
-      return { fits: false, message, explanation };
+    const { offers } = this.fleet;
+    const { placement, request, attempt } = ask;
+    const contended = offers.again(placement, attempt);
+    const wish = this.wish(request, contended);
+    const found = this.find(wish, parseInt(ask.commandId.slice(0, 8), 16), ask.atMs);
+    if (!found.fits || attempt > ATTEMPTS_MAX) {
+      offers.end(placement);
+      if (!found.fits) return found;
+      const message = `${ATTEMPTS_MAX} hosts in turn were taken by others at the same moment`;
+      return { fits: false, message, explanation: found.explanation };
     }
-    this.offers.make(ask.placement, choice.slot, ask.request);
-    return this.proposal(choice.slot, explanation);
+    offers.make(placement, this.fleet.table.slotOf(found.hostUid) ?? 0, request);
+    return found;
   }
 
-  private proposal(slot: number, explanation: PlacementExplanation): Proposal & { fits: true } {
-    const { table } = this;
+  private find(wish: Wish, seed: number, nowMs: number): Proposal {
+    const { request } = wish;
+    const { search, outlook, table, refusals } = this.fleet;
+    const alike = !wish.antiAffine && !wish.contended && !wish.machines && !request.host && !request.exceptHost;
+    const known = alike ? refusals.get(wish.class) : undefined;
+    if (known && known.revision === table.revision) return known.refused;
+    const policy = this.clusters.policy(request.cluster);
+    const choice = search.choose(wish, { policy, seed, nowMs });
+    if (choice) return this.proposal(wish, choice, explainChoice(choice, policy));
+    const explanation = explainRefusal(outlook, wish, search.refusal(wish));
+    const refused: Refused = { fits: false, message: deferralMessage(explanation, wish), explanation };
+    if (alike) refusals.set(wish.class, { revision: table.revision, refused });
+    return refused;
+  }
+
+  private proposal(
+    wish: Wish,
+    { slot, cell }: { readonly slot: number; readonly cell: number },
+    explanation: PlacementExplanation,
+  ): Proposal & { fits: true } {
+    const { table, affinity } = this.fleet;
+    const resources = table.resourcesOf(slot);
+    const keys = wish.machines ? affinityKeys(affinity, wish, slot) : [];
+    const numaNodes = cell === NO_CELL ? {} : { numaNodes: table.cellsOf(slot) };
     return {
       fits: true,
       host: table.names[slot] ?? '',
@@ -124,9 +147,13 @@ export class CapacityIndex implements Index {
       capacity: {
         memoryBytes: table.memory[slot] ?? 0,
         vcpus: table.vcpus[slot] ?? 0,
-        revision: table.revision[slot] ?? 0,
+        revision: table.stream[slot] ?? 0,
+        ...numaNodes,
+        ...(wish.class.resources.length > 0 ? { resources } : {}),
       },
       explanation,
+      ...(cell === NO_CELL ? {} : { numa: { node: cell, pin: table.pins[slot]?.[cell] ?? '' } }),
+      ...(keys.length === 0 ? {} : { keys: [...keys] }),
     };
   }
 
@@ -139,107 +166,141 @@ export class CapacityIndex implements Index {
   }
 
   /** The host that a pending placement would find now; none, or no longer pending: empty. */
-  roomFor(placement: Uuid): readonly Retry[] {
+  roomFor(placement: Uuid, atMs: number): readonly Retry[] {
     const request = this.pending.get(placement);
     if (!request) return [];
-    const wish = this.wish(request);
-    const choice = chooseHost(this.table, wish, { policy: this.policy, seed: 0 });
-    if (choice.slot < 0) return [];
-    return [{ placement, proposal: this.proposal(choice.slot, explain(this.table, wish, choice, this.policy)) }];
+    const proposal = this.find(this.wish(request), 0, atMs);
+    return proposal.fits ? [{ placement, proposal }] : [];
   }
 
   /** Up to `limit` pending placements, oldest first, that one host has room for together. */
   waitingFor(hostUid: Uuid, limit: number): readonly Retry[] {
-    const slot = this.table.slotOf(hostUid);
+    const { table, outlook } = this.fleet;
+    const slot = table.slotOf(hostUid);
     if (slot === undefined) return [];
     const found: Retry[] = [];
-    const spoken = { memoryBytes: 0, vcpus: 0, words: new Set<string>() };
-    const explanation = { considered: 1, refused: [], chosenBy: 'waited: the first host with room' };
+    const spoken = { memoryBytes: 0, vcpus: 0 };
+    const words = new Set<string>();
+    const explanation = {
+      considered: 1,
+      refused: [],
+      chosenBy: 'waited: the first host with room',
+      decidedBy: 'filters',
+    };
     let looked = 0;
     for (const [placement, request] of this.pending) {
       if (found.length === limit || (looked += 1) > PENDING_LOOKED_AT) break;
+      // Most of those who wait lack memory here as elsewhere: nothing else need be looked at.
+      if (table.freeMemory(slot) - spoken.memoryBytes < request.memoryBytes) continue;
       const word = wordOf(request);
-      if ((word !== null && spoken.words.has(word)) || !fitsOn(this.table, slot, this.wish(request), spoken)) continue;
-      found.push({ placement, proposal: this.proposal(slot, explanation) });
+      const wish = this.wish(request);
+      if ((word !== null && words.has(word)) || !fitsOn(outlook, slot, wish, spoken)) continue;
+      const { numa } = request;
+      const cell = numa && numa !== 'none' ? cellFor(table, slot, request) : NO_CELL;
+      found.push({ placement, proposal: this.proposal(wish, { slot, cell }, explanation) });
       spoken.memoryBytes += request.memoryBytes;
       spoken.vcpus += request.vcpus;
-      if (word !== null) spoken.words.add(word);
+      if (word !== null) words.add(word);
     }
     return found;
   }
 
   /** Uids of the hosts of a cluster, by the cluster's uid. */
   hostsOfCluster(clusterUid: Uuid): readonly Uuid[] {
-    const name = this.overcommit.get(clusterUid)?.name;
+    const name = this.clusters.nameOf(clusterUid);
     return [...this.hosts].filter(([, host]) => host.facts.cluster === name).map(([uid]) => uid);
   }
 
   private wish(request: PlacementRequest, contended?: ReadonlySet<number>): Wish {
+    const { affinity, classes, table } = this.fleet;
     const word = wordOf(request);
     const hosts = word === null ? undefined : this.words.get(word);
     return {
       request,
-      ...(hosts ? { antiAffine: { has: (slot: number) => hosts.has(this.table.uids[slot] ?? '') } } : {}),
-      ...(contended ? { contended } : {}),
+      class: classes.of(request),
+      antiAffine: hosts && { has: (slot: number) => hosts.has(table.uids[slot] ?? '') },
+      contended,
+      machines: machineWish(affinity, request),
     };
   }
 
-  private put(category: string, object: { uid: Uuid; version: number; document: JsonObject | null }): void {
-    if (category === PLACEMENT_CATEGORY) this.putPlacement(object.uid, object.document);
+  private put(
+    category: string,
+    object: { uid: Uuid; version: number; document: JsonObject | null; atMs: number },
+  ): void {
+    if (category === PLACEMENT_CATEGORY) this.putPlacement(object.uid, object.document, object.atMs);
     else if (category === HOST_CATEGORY) this.putHost(object);
     else this.putCluster(object.uid, object.document);
   }
 
-  private putCluster(uid: Uuid, raw: JsonObject | null): void {
-    const before = this.overcommit.get(uid);
-    if (before) this.overcommitByName.delete(before.name);
-    this.overcommit.delete(uid);
-    const document = raw as unknown as { metadata: { name: string }; spec: ClusterSpec } | null;
-    const name = document?.metadata.name ?? before?.name;
-    if (document) {
-      this.overcommit.set(uid, { name: document.metadata.name, cpu: document.spec.cpuOvercommit });
-      this.overcommitByName.set(document.metadata.name, document.spec.cpuOvercommit);
-    }
+  private putCluster(uid: Uuid, document: JsonObject | null): void {
+    const name = this.clusters.put(uid, document);
     for (const [hostUid, host] of this.hosts) if (host.facts.cluster === name) this.show(hostUid, host);
   }
 
   private putHost(object: { uid: Uuid; version: number; document: JsonObject | null }): void {
+    const { table, affinity } = this.fleet;
     const host = object.document && hostOf(object.document, object.version);
-    if (!host) {
+    const before = this.hosts.get(object.uid)?.facts.labels;
+    if (host) {
+      this.hosts.set(object.uid, host);
+      this.show(object.uid, host);
+    } else {
       this.hosts.delete(object.uid);
-      this.table.remove(object.uid);
-      return;
+      table.remove(object.uid);
     }
-    this.hosts.set(object.uid, host);
-    this.show(object.uid, host);
+    const { [HOSTNAME_LABEL]: _name, ...topology } = host?.facts.labels ?? {};
+    const { [HOSTNAME_LABEL]: _before, ...former } = before ?? {};
+    if (!sameJson(former, topology)) affinity.relabelled();
   }
 
   private show(uid: Uuid, host: KnownHost): void {
-    const overcommit = this.overcommitByName.get(host.facts.cluster) ?? DEFAULT_CPU_OVERCOMMIT;
-    this.table.put(uid, { ...host.facts, vcpus: Math.floor(host.threads * overcommit) });
+    this.fleet.table.put(uid, factsOf(host, this.clusters.overcommit(host.facts.cluster)));
   }
 
-  private putPlacement(uid: Uuid, raw: JsonObject | null): void {
+  private putPlacement(uid: Uuid, raw: JsonObject | null, atMs: number): void {
     const before = this.placements.get(uid);
-    if (before?.hostUid) this.occupy(before.hostUid, before.request, -1);
-    this.placements.delete(uid);
     const document = raw as unknown as PlacementDocument | null;
     const hostUid = document?.status.hostUid ?? null;
-    if (document) this.placements.set(uid, { request: document.spec.request, hostUid });
+    if (before?.hostUid && before.hostUid !== hostUid) this.vacate(uid, before, atMs);
+    this.placements.delete(uid);
+    const cell = document?.status.numaNode;
+    const known = document && { request: document.spec.request, hostUid, cell };
+    if (known) this.placements.set(uid, known);
     // One that stays pending keeps its place in the queue.
-    if (document && hostUid === null) this.pending.set(uid, document.spec.request);
+    if (known && hostUid === null) this.pending.set(uid, known.request);
     else this.pending.delete(uid);
-    this.offers.end(uid);
-    if (document && hostUid !== null) this.occupy(hostUid, document.spec.request, 1);
+    this.fleet.offers.end(uid);
+    if (!known || hostUid === null || before?.hostUid === hostUid) return;
+    const since = document.status.conditions?.[0]?.lastTransitionTime ?? document.metadata.creationTimestamp;
+    this.occupy(uid, known, millisecondsOf(since) ?? atMs);
   }
 
-  private occupy(hostUid: Uuid, request: PlacementRequest, sign: 1 | -1): void {
-    this.table.use(hostUid, request, sign);
+  private occupy(placement: Uuid, { request, hostUid, cell }: Known, sinceMs: number): void {
+    const { table, affinity, lifetimes, mix } = this.fleet;
+    const { memoryBytes, vcpus, resources, labels } = request;
+    const { namespace, uid } = request.virtualMachine;
+    const slot = table.use(hostUid ?? '', { memoryBytes, vcpus, cell, resources }, 1);
+    lifetimes.placed(placement, { namespace, memoryBytes, vcpus }, slot, sinceMs);
+    mix.count(request, 1);
+    const far = request.affinity?.virtualMachineAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? [];
+    if (labels || far.length > 0) affinity.put(placement, { uid, namespace, labels: labels ?? {}, far, slot });
+    this.countWord(request, hostUid ?? '', 1);
+  }
+
+  private vacate(placement: Uuid, { request, hostUid, cell }: Known, atMs: number): void {
+    const { table, affinity, lifetimes, mix } = this.fleet;
+    const { memoryBytes, vcpus, resources } = request;
+    affinity.remove(placement);
+    lifetimes.released(placement, atMs);
+    mix.count(request, -1);
+    table.use(hostUid ?? '', { memoryBytes, vcpus, cell, resources }, -1);
+    this.countWord(request, hostUid ?? '', -1);
+  }
+
+  private countWord(request: PlacementRequest, hostUid: Uuid, change: 1 | -1): void {
     const word = wordOf(request);
-    if (word !== null) this.countWord(word, hostUid, sign);
-  }
-
-  private countWord(word: string, hostUid: Uuid, change: 1 | -1): void {
+    if (word === null) return;
     const hosts = this.words.get(word) ?? new Map<Uuid, number>();
     const count = (hosts.get(hostUid) ?? 0) + change;
     if (count > 0) hosts.set(hostUid, count);
@@ -248,30 +309,3 @@ export class CapacityIndex implements Index {
     else this.words.delete(word);
   }
 }
-
-const hostOf = (raw: JsonObject, version: number): KnownHost | null => {
-  const { metadata, spec, status } = raw as unknown as {
-    metadata: { name: string; deletionTimestamp?: string };
-    spec: HostSpec;
-    status?: {
-      conditions?: readonly { type: string; status: string }[];
-      hypervisor?: 'xen' | 'kvm';
-      cpus?: number;
-      allocatableMemory?: string;
-    };
-  };
-  if (!status?.hypervisor) return null;
-  const ready = status.conditions?.some((condition) => condition.type === 'Ready' && condition.status === 'True');
-  return {
-    threads: status.cpus ?? 0,
-    facts: {
-      name: metadata.name,
-      cluster: spec.cluster,
-      hypervisor: status.hypervisor,
-      ready: ready === true,
-      unschedulable: spec.unschedulable || metadata.deletionTimestamp !== undefined,
-      memoryBytes: bytesOf(status.allocatableMemory ?? '0'),
-      revision: version,
-    },
-  };
-};

@@ -1,72 +1,138 @@
-import type { PlacementExplanation } from '@xenolith/contracts';
+import type { PlacementChange, PlacementExplanation, PlacementRequest } from '@xenolith/contracts';
 import { approximateBytes } from '@xenolith/kernel';
-import { FILTERS, type Choice, type Filter, type SchedulingPolicy, type Wish } from './choice.js';
-import type { HostTable } from './host-table.js';
+import { changesFor } from './changes.js';
+import type { Choice, Refusal } from './choice.js';
+import { FILTERS, type Filter, type Fleet, type Wish } from './filters.js';
+import { hasRepellent, lacksCompany } from './machine-affinity.js';
+import type { SchedulingPolicy } from './scores.js';
+import { requirementText, selectorText, untolerated } from './selectors.js';
 
 const counted = (count: number, one: string, many: string): string => `${count} ${count === 1 ? one : many}`;
 
+/** A clause about so many hosts: `2 lack memory (…)`. */
+const clause = (hosts: number, one: string, many: string, rest = ''): string =>
+  `${counted(hosts, one, many)}${rest === '' ? '' : ` ${rest}`}`;
+
+const labelsAsked = ({ hostSelector = {}, affinity }: PlacementRequest): string => {
+  const own = Object.entries(hostSelector).map(([key, value]) => `${key}=${value}`);
+  const terms = affinity?.hostAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.hostSelectorTerms ?? [];
+  const choices = terms.map(({ matchExpressions }) => matchExpressions.map(requirementText).join(','));
+  return [...own, ...(choices.length > 0 ? [choices.join(' or ')] : [])].join(', ');
+};
+
+const cellClause = (request: PlacementRequest): string =>
+  `(need ${approximateBytes(request.memoryBytes)} and ${request.vcpus} vCPUs on one node)`;
+
+const taintClause = ({ table }: Fleet, { request }: Wish, slot: number): string => {
+  const taints = table.traits.get(table.group[slot] ?? 0)?.taints ?? [];
+  const [taint] = untolerated(taints, request.tolerations ?? [], 'NoSchedule');
+  return `that it does not tolerate (${taint?.key ?? ''} on ${table.names[slot] ?? ''})`;
+};
+
+interface Group {
+  readonly filter: Filter;
+  readonly hosts: number;
+  /** One of them: for memory and CPU the one that has most. */
+  readonly slot: number;
+}
+
 /** What a filter says of the hosts that it refused, in a clause that starts with their number. */
-const clause = (table: HostTable, wish: Wish, refusal: { filter: Filter; hosts: number; slot: number }): string => {
+const clauseOf = (fleet: Fleet, wish: Wish, { filter, hosts, slot }: Group): string => {
+  const { table, affinity } = fleet;
   const { request } = wish;
-  const { hosts, slot } = refusal;
   const name = table.names[slot] ?? '';
-  switch (refusal.filter) {
+  switch (filter) {
     case 'host':
-      return counted(hosts, `is not host ${request.host ?? ''}`, `are not host ${request.host ?? ''}`);
+      return clause(hosts, 'is not host', 'are not host', request.host);
     case 'exceptHost':
-      return `is host ${request.exceptHost ?? ''}, which it is to leave`;
+      return clause(hosts, 'is host', 'are host', `${request.exceptHost ?? ''}, which it is to leave`);
     case 'cluster':
-      return counted(
-        hosts,
-        `is not in cluster ${request.cluster ?? ''}`,
-        `are not in cluster ${request.cluster ?? ''}`,
-      );
+      return clause(hosts, 'is not in cluster', 'are not in cluster', request.cluster);
     case 'hypervisor': {
-      const needs = request.hypervisor === 'any' ? `xen for ${request.guestType} guests` : request.hypervisor;
-      return counted(hosts, `lacks hypervisor ${needs}`, `lack hypervisor ${needs}`);
+      const xen = request.guestType !== 'hvm' && request.hypervisor === 'any';
+      const needs = xen ? `xen for ${request.guestType} guests` : request.hypervisor;
+      return clause(hosts, 'lacks hypervisor', 'lack hypervisor', needs);
     }
+    case 'cpuFeatures':
+      return clause(
+        hosts,
+        'lacks CPU features',
+        'lack CPU features',
+        `(need ${(request.cpuFeatures ?? []).join(', ')})`,
+      );
+    case 'storage':
+      return clause(hosts, 'does not reach', 'do not reach', `storage ${(request.storageDomains ?? []).join(', ')}`);
+    case 'network':
+      return clause(hosts, 'does not reach', 'do not reach', `network ${(request.networks ?? []).join(', ')}`);
+    case 'hostAffinity':
+      return clause(hosts, 'lacks labels', 'lack labels', `(need ${labelsAsked(request)})`);
+    case 'taints':
+      return clause(hosts, 'has a taint', 'have a taint', taintClause(fleet, wish, slot));
     case 'ready':
-      return counted(hosts, 'is not ready', 'are not ready');
+      return clause(hosts, 'is not ready', 'are not ready');
+    case 'maintenance':
+      return clause(hosts, 'is under maintenance', 'are under maintenance');
     case 'unschedulable':
-      return counted(hosts, 'is unschedulable', 'are unschedulable');
-    case 'antiAffinity': {
-      const word = request.antiAffinity ?? '';
-      return counted(hosts, `runs a machine of anti-affinity ${word}`, `run machines of anti-affinity ${word}`);
+      return clause(hosts, 'is unschedulable', 'are unschedulable');
+    case 'antiAffinity':
+      return clause(hosts, 'runs a machine of', 'run machines of', `anti-affinity ${request.antiAffinity ?? ''}`);
+    case 'machineAffinity': {
+      const term = wish.machines ? lacksCompany(affinity, wish.machines, slot) : undefined;
+      const what = term ? `${selectorText(term.selector)} in its ${term.topologyKey}` : '';
+      return clause(hosts, 'has no machine', 'have no machine', what);
+    }
+    case 'machineAntiAffinity': {
+      const term = wish.machines ? hasRepellent(affinity, wish.machines, slot) : undefined;
+      const what = term ? `far from ${selectorText(term.selector)} in their ${term.topologyKey}` : '';
+      return clause(hosts, 'runs machines to be', 'run machines to be', what);
     }
     case 'contended':
-      return counted(hosts, 'was taken by others at the same moment', 'were taken by others at the same moment');
+      return clause(hosts, 'was taken by others', 'were taken by others', 'at the same moment');
+    case 'resources': {
+      const [short] = wish.class.resources.filter(([thing, count]) => table.freeOf(slot, thing) < count);
+      const free = short ? table.freeOf(slot, short[0]) : 0;
+      const what = short ? `(need ${short[1]} ${short[0]}, ${free} free on ${name})` : '';
+      return clause(hosts, 'lacks resources', 'lack resources', what);
+    }
     case 'memory': {
       const free = approximateBytes(table.freeMemory(slot));
       const why = `(need ${approximateBytes(request.memoryBytes)}, most free ${free} on ${name})`;
-      return counted(hosts, `lacks memory ${why}`, `lack memory ${why}`);
+      return clause(hosts, 'lacks memory', 'lack memory', why);
     }
     case 'cpu': {
       const why = `(need ${request.vcpus} vCPUs, most free ${table.freeVcpus(slot)} on ${name})`;
-      return counted(hosts, `lacks CPU ${why}`, `lack CPU ${why}`);
+      return clause(hosts, 'lacks CPU', 'lack CPU', why);
     }
+    case 'numa':
+      return clause(hosts, 'has no NUMA node with room', 'have no NUMA node with room', cellClause(request));
   }
 };
 
-/** Why the hosts that were passed over were, filter by filter, and how the chosen one was found. */
-export const explain = (
-  table: HostTable,
-  wish: Wish,
-  choice: Choice,
-  policy: SchedulingPolicy,
-): PlacementExplanation => {
+/** Why each host was passed over, filter by filter, and the least that would let the machine on one of each group. */
+export const explainRefusal = (fleet: Fleet, wish: Wish, refusal: Refusal): PlacementExplanation => {
   const refused = FILTERS.flatMap((filter, index) => {
-    const hosts = choice.refused[index] ?? 0;
-    const slot = choice.example[index] ?? -1;
+    const hosts = refusal.refused[index] ?? 0;
+    const slot = refusal.example[index] ?? -1;
     if (hosts === 0) return [];
-    return [{ filter, hosts, example: table.names[slot] ?? '', message: clause(table, wish, { filter, hosts, slot }) }];
+    const changes: PlacementChange[] = changesFor(fleet, slot, wish);
+    const message = clauseOf(fleet, wish, { filter, hosts, slot });
+    return [{ filter, hosts, example: fleet.table.names[slot] ?? '', message, changes }];
   });
-  // The clauses that fewer filters lie before say least about what to do, so the filters' own order is kept for people too.
-  if (choice.slot < 0) return { considered: choice.considered, refused };
-  const how = policy === 'balance' ? 'least loaded' : 'fullest';
+  return { considered: refusal.considered, refused };
+};
+
+/** How the chosen host was found. */
+export const explainChoice = (choice: Choice, policy: SchedulingPolicy): PlacementExplanation => {
+  const { level, fitting, looked } = choice;
+  const says = level?.says ?? (fitting === 1 ? 'the only one' : 'one');
+  const name = level?.name ?? policy;
+  const of = fitting === 1 && !level ? 'that fits' : `of ${counted(fitting, 'host that fits', 'hosts that fit')}`;
   return {
-    considered: choice.considered,
-    refused,
-    chosenBy: `${policy}: the ${how} of ${counted(choice.fitting, 'host that fits', 'hosts that fit')}`,
+    considered: looked,
+    refused: [],
+    chosenBy: `${name}: ${says} ${of}${fitting > 1 && !level ? ', all alike' : ''}`,
+    decidedBy: level?.name ?? (fitting === 1 ? 'filters' : 'seed'),
+    fitting,
   };
 };
 

@@ -2,8 +2,10 @@ import {
   eventOf,
   releaseHostCapacityData,
   reserveHostCapacityData,
+  type AntiAffineMachine,
   type HostCapacity,
   type HostLedgerEvent,
+  type ReserveHostCapacityData,
 } from '@xenolith/contracts';
 import {
   approximateBytes,
@@ -17,7 +19,7 @@ import {
   type Result,
   type Uuid,
 } from '@xenolith/kernel';
-import type { Demand } from './host-table.js';
+import { areFar } from './placement-keys.js';
 
 /**
  * What is promised of one host. Every placement reserves and releases here in its own append, at this stream's exact version, so nothing is
@@ -30,8 +32,18 @@ export type HostLedgerState =
       readonly capacity: HostCapacity;
       readonly memoryBytes: number;
       readonly vcpus: number;
-      readonly reservations: Readonly<Record<string, Demand>>;
+      readonly reservations: Readonly<Record<string, Reservation>>;
     };
+
+/** What one placement has of the host. */
+export interface Reservation {
+  readonly memoryBytes: number;
+  readonly vcpus: number;
+  readonly virtualMachine: Uuid;
+  readonly numaNode?: number | undefined;
+  readonly resources?: Readonly<Record<string, number>> | undefined;
+  readonly machine?: AntiAffineMachine | undefined;
+}
 
 export const HOST_LEDGER_CATEGORY = 'hostledger';
 
@@ -40,10 +52,51 @@ const SNAPSHOT_EVERY = 200;
 
 export const hostLedgerId = (hostUid: Uuid): Uuid => uuidFrom('hostledger', hostUid);
 
-const EMPTY: Demand & { readonly reservations: Readonly<Record<string, Demand>> } = {
+interface Used {
+  readonly memoryBytes: number;
+  readonly vcpus: number;
+  readonly reservations: Readonly<Record<string, Reservation>>;
+}
+
+const EMPTY: Used = {
   memoryBytes: 0,
   vcpus: 0,
   reservations: {},
+};
+
+type Asked = Omit<ReserveHostCapacityData, 'host' | 'hostUid' | 'capacity'>;
+
+const full = (host: string, free: string, asked: string): Result<never> =>
+  reject('host_ledger_full', `host ${host} has ${free} left, ${asked} were asked`);
+
+/** What is asked beside the memory and vCPUs of the host as a whole; null: nothing is in the way. */
+const refusedBeside = (host: string, capacity: HostCapacity, used: Used, asked: Asked): Result<never> | null => {
+  const { numaNode, resources = {}, machine } = asked;
+  const there = Object.values(used.reservations);
+  if (numaNode !== undefined) {
+    const node = capacity.numaNodes?.[numaNode] ?? { memoryBytes: 0, vcpus: 0 };
+    const onNode = there.filter((reservation) => reservation.numaNode === numaNode);
+    const memoryBytes = onNode.reduce((free, reservation) => free - reservation.memoryBytes, node.memoryBytes);
+    const vcpus = onNode.reduce((free, reservation) => free - reservation.vcpus, node.vcpus);
+    if (asked.memoryBytes > memoryBytes || asked.vcpus > vcpus) {
+      const free = `${approximateBytes(memoryBytes)} and ${vcpus} vCPUs on NUMA node ${numaNode}`;
+      return full(host, free, `${approximateBytes(asked.memoryBytes)} and ${asked.vcpus} vCPUs`);
+    }
+  }
+  for (const [name, count] of Object.entries(resources)) {
+    const total = capacity.resources?.[name] ?? 0;
+    const free = there.reduce((left, reservation) => left - (reservation.resources?.[name] ?? 0), total);
+    if (count > free) return full(host, `${free} ${name}`, String(count));
+  }
+  const far = there.find(
+    (other) =>
+      machine && other.machine && other.virtualMachine !== asked.virtualMachine && areFar(machine, other.machine),
+  );
+  if (!far) return null;
+  return reject(
+    'host_ledger_affinity',
+    `host ${host} runs virtual machine ${far.virtualMachine}, which is to be far from ${asked.virtualMachine}`,
+  );
 };
 
 const reserve = (command: Command, state: HostLedgerState): Result<readonly NewEvent[]> => {
@@ -58,9 +111,12 @@ const reserve = (command: Command, state: HostLedgerState): Result<readonly NewE
       'host_ledger_full',
       `host ${host} has ${approximateBytes(free.memoryBytes)} and ${free.vcpus} vCPUs left, ${approximateBytes(reservation.memoryBytes)} and ${reservation.vcpus} vCPUs were asked`,
     );
-  const known =
-    state.phase === 'declared' && sameJson({ ...state.capacity, revision: 0 }, { ...capacity, revision: 0 });
-  const declared = eventOf('HostCapacityDeclared', { host, hostUid, capacity });
+  // Senders tell of NUMA nodes and counted things to those who ask for them only.
+  const whole: HostCapacity = state.phase === 'declared' ? { ...state.capacity, ...capacity } : capacity;
+  const beside = refusedBeside(host, whole, used, reservation);
+  if (beside) return beside;
+  const known = state.phase === 'declared' && sameJson({ ...state.capacity, revision: 0 }, { ...whole, revision: 0 });
+  const declared = eventOf('HostCapacityDeclared', { host, hostUid, capacity: whole });
   return ok([...(known ? [] : [declared]), eventOf('HostCapacityReserved', reservation)]);
 };
 
@@ -89,12 +145,12 @@ const evolve = (state: HostLedgerState, stored: NewEvent): HostLedgerState => {
   if (state.phase === 'undeclared') return state;
   switch (event.type) {
     case 'HostCapacityReserved': {
-      const { placement, memoryBytes, vcpus } = event.data;
+      const { placement, ...reservation } = event.data;
       return {
         ...state,
-        memoryBytes: state.memoryBytes + memoryBytes,
-        vcpus: state.vcpus + vcpus,
-        reservations: { ...state.reservations, [placement]: { memoryBytes, vcpus } },
+        memoryBytes: state.memoryBytes + reservation.memoryBytes,
+        vcpus: state.vcpus + reservation.vcpus,
+        reservations: { ...state.reservations, [placement]: reservation },
       };
     }
     case 'HostCapacityReleased': {
@@ -115,6 +171,6 @@ export const hostLedgerAggregate: Aggregate<HostLedgerState> = {
   decide,
   evolve,
   toResource: () => null,
-  stateVersion: 1,
+  stateVersion: 2,
   snapshotEvery: SNAPSHOT_EVERY,
 };

@@ -1,4 +1,18 @@
+import type { Taint } from '@xenolith/contracts';
 import type { Uuid } from '@xenolith/kernel';
+import { freeBucket, loadBucket } from './capacity-buckets.js';
+import { TraitBook, withoutHostname, type HostTraits } from './host-traits.js';
+import type { Labels } from './selectors.js';
+import { SlotBuckets } from './slot-buckets.js';
+
+/** A NUMA node of a host, as far as guests can have it. */
+export interface HostCell {
+  readonly memoryBytes: number;
+  /** Its hardware threads × over-commitment. */
+  readonly vcpus: number;
+  /** Its CPUs in xl's syntax. */
+  readonly pin: string;
+}
 
 /** What a host says of itself, with its cluster's policy applied. */
 export interface HostFacts {
@@ -7,41 +21,83 @@ export interface HostFacts {
   readonly hypervisor: 'xen' | 'kvm';
   readonly ready: boolean;
   readonly unschedulable: boolean;
+  readonly maintenance?: boolean;
   readonly memoryBytes: number;
   /** Hardware threads × over-commitment. */
   readonly vcpus: number;
   /** Version of the host's stream. */
   readonly revision: number;
+  readonly labels?: Labels;
+  readonly taints?: readonly Taint[];
+  readonly features?: readonly string[];
+  readonly cells?: readonly HostCell[];
+  readonly resources?: Readonly<Record<string, number>>;
+  readonly storageDomains?: readonly string[];
+  readonly networks?: readonly string[];
 }
 
 export interface Demand {
   readonly memoryBytes: number;
   readonly vcpus: number;
+  /** The NUMA node that it is on as a whole. */
+  readonly cell?: number | undefined;
+  readonly resources?: Readonly<Record<string, number>> | undefined;
 }
+
+/** NUMA nodes of one host that are kept apart: two sockets of four nodes (AMD's NPS4) are the most that is sold. */
+export const CELLS_MAX = 8;
 
 const FIRST_SLOTS = 64;
 
-const grown = <Column extends Float64Array | Uint8Array | Int32Array>(column: Column, larger: Column): Column => {
+type Column = Float64Array | Uint8Array | Int32Array;
+const grown = <Kind extends Column>(column: Kind, larger: Kind): Kind => {
   larger.set(column);
   return larger;
 };
 
+interface CountedColumn {
+  total: Int32Array;
+  used: Int32Array;
+}
+
+const traitsOf = (facts: HostFacts): HostTraits => ({
+  cluster: facts.cluster,
+  hypervisor: facts.hypervisor,
+  labels: withoutHostname(facts.labels ?? {}),
+  taints: facts.taints ?? [],
+  features: facts.features ?? [],
+  ...(facts.storageDomains ? { storageDomains: facts.storageDomains } : {}),
+  ...(facts.networks ? { networks: facts.networks } : {}),
+});
+
 /**
- * Hosts as columns: a decision walks numbers that lie side by side and allocates nothing. A slot stays a host's own as long as the host is
+ * Hosts as columns: a decision walks numbers that lie side by side and allocates little. A slot stays a host's own as long as the host is
  * known or something is placed on it.
  */
 export class HostTable {
   /** Slots in use, including freed ones: columns hold values below this. */
   length = 0;
+  /** Grows with each change: what was found at this revision still holds. */
+  revision = 0;
   readonly uids: Uuid[] = [];
   readonly names: string[] = [];
-  readonly clusters: string[] = [];
+  readonly labels: Labels[] = [];
+  readonly pins: (readonly string[])[] = [];
+  readonly traits = new TraitBook();
+  /** Hosts that may take machines, by their traits, by what is free, and by how full they are. */
+  readonly byTraits = new SlotBuckets();
+  readonly byFree = new SlotBuckets();
+  readonly byLoad = new SlotBuckets();
+  /** Grows when a host that may take machines comes, goes or gets other traits. */
+  membership = 0;
   /** 1 when the host is known; a slot may also stand for a host of which only placements are known. */
   present = new Uint8Array(FIRST_SLOTS);
   ready = new Uint8Array(FIRST_SLOTS);
   unschedulable = new Uint8Array(FIRST_SLOTS);
-  kvm = new Uint8Array(FIRST_SLOTS);
-  revision = new Int32Array(FIRST_SLOTS);
+  maintenance = new Uint8Array(FIRST_SLOTS);
+  /** The number of its traits. */
+  group = new Int32Array(FIRST_SLOTS);
+  stream = new Int32Array(FIRST_SLOTS);
   memory = new Float64Array(FIRST_SLOTS);
   usedMemory = new Float64Array(FIRST_SLOTS);
   /** Offered to commands under way: counts in scores, never in filters. */
@@ -49,6 +105,13 @@ export class HostTable {
   vcpus = new Float64Array(FIRST_SLOTS);
   usedVcpus = new Float64Array(FIRST_SLOTS);
   offeredVcpus = new Float64Array(FIRST_SLOTS);
+  /** How many NUMA nodes are kept apart; 0: the host did not say. Columns of nodes have `CELLS_MAX` places for each slot. */
+  cells = new Uint8Array(FIRST_SLOTS);
+  cellMemory = new Float64Array(FIRST_SLOTS * CELLS_MAX);
+  cellUsedMemory = new Float64Array(FIRST_SLOTS * CELLS_MAX);
+  cellVcpus = new Float64Array(FIRST_SLOTS * CELLS_MAX);
+  cellUsedVcpus = new Float64Array(FIRST_SLOTS * CELLS_MAX);
+  private readonly counted = new Map<string, CountedColumn>();
   private readonly slots = new Map<Uuid, number>();
   private readonly byName = new Map<string, number>();
   private readonly free: number[] = [];
@@ -65,19 +128,29 @@ export class HostTable {
     return this.byName.get(name);
   }
 
+  clusterOf(slot: number): string {
+    return this.traits.get(this.group[slot] ?? 0)?.cluster ?? '';
+  }
+
   put(uid: Uuid, facts: HostFacts): void {
     const slot = this.slotFor(uid);
     if (this.present[slot] === 1) this.byName.delete(this.names[slot] ?? '');
     this.names[slot] = facts.name;
-    this.clusters[slot] = facts.cluster;
+    this.labels[slot] = facts.labels ?? {};
     this.byName.set(facts.name, slot);
     this.present[slot] = 1;
     this.ready[slot] = facts.ready ? 1 : 0;
     this.unschedulable[slot] = facts.unschedulable ? 1 : 0;
-    this.kvm[slot] = facts.hypervisor === 'kvm' ? 1 : 0;
-    this.revision[slot] = facts.revision;
+    this.maintenance[slot] = facts.maintenance === true ? 1 : 0;
+    this.group[slot] = this.traits.numberOf(traitsOf(facts));
+    this.stream[slot] = facts.revision;
     this.memory[slot] = facts.memoryBytes;
     this.vcpus[slot] = facts.vcpus;
+    this.putCells(slot, facts.cells ?? []);
+    for (const column of this.counted.values()) column.total[slot] = 0;
+    for (const [name, count] of Object.entries(facts.resources ?? {})) this.countedColumn(name).total[slot] = count;
+    this.membership += 1;
+    this.changed(slot);
   }
 
   remove(uid: Uuid): void {
@@ -85,20 +158,34 @@ export class HostTable {
     if (slot === undefined) return;
     if (this.present[slot] === 1) this.byName.delete(this.names[slot] ?? '');
     this.present[slot] = 0;
+    this.membership += 1;
+    this.changed(slot);
     this.giveBack(slot);
   }
 
-  /** Adds to (`sign` 1) or takes from (-1) what is placed on a host. */
-  use(uid: Uuid, demand: Demand, sign: 1 | -1): void {
+  /** Adds to (`sign` 1) or takes from (-1) what is placed on a host; answers its slot. */
+  use(uid: Uuid, demand: Demand, sign: 1 | -1): number {
     const slot = this.slotFor(uid);
     this.usedMemory[slot] = (this.usedMemory[slot] ?? 0) + sign * demand.memoryBytes;
     this.usedVcpus[slot] = (this.usedVcpus[slot] ?? 0) + sign * demand.vcpus;
+    if (demand.cell !== undefined && demand.cell < CELLS_MAX) {
+      const cell = slot * CELLS_MAX + demand.cell;
+      this.cellUsedMemory[cell] = (this.cellUsedMemory[cell] ?? 0) + sign * demand.memoryBytes;
+      this.cellUsedVcpus[cell] = (this.cellUsedVcpus[cell] ?? 0) + sign * demand.vcpus;
+    }
+    for (const name in demand.resources) {
+      const { used } = this.countedColumn(name);
+      used[slot] = (used[slot] ?? 0) + sign * (demand.resources[name] ?? 0);
+    }
+    this.changed(slot);
     this.giveBack(slot);
+    return slot;
   }
 
   offer(slot: number, demand: Demand, sign: 1 | -1): void {
     this.offeredMemory[slot] = (this.offeredMemory[slot] ?? 0) + sign * demand.memoryBytes;
     this.offeredVcpus[slot] = (this.offeredVcpus[slot] ?? 0) + sign * demand.vcpus;
+    this.index(slot);
   }
 
   freeMemory(slot: number): number {
@@ -107,6 +194,62 @@ export class HostTable {
 
   freeVcpus(slot: number): number {
     return (this.vcpus[slot] ?? 0) - (this.usedVcpus[slot] ?? 0);
+  }
+
+  freeOf(slot: number, resource: string): number {
+    const column = this.counted.get(resource);
+    return column ? (column.total[slot] ?? 0) - (column.used[slot] ?? 0) : 0;
+  }
+
+  /** What there is of counted things on a host. */
+  resourcesOf(slot: number): Readonly<Record<string, number>> {
+    const there = [...this.counted].map(([name, { total }]): [string, number] => [name, total[slot] ?? 0]);
+    return Object.fromEntries(
+      there.filter(([, count]) => count > 0).sort(([left], [right]) => (left < right ? -1 : 1)),
+    );
+  }
+
+  /** What the NUMA nodes of a host have. */
+  cellsOf(slot: number): { memoryBytes: number; vcpus: number }[] {
+    return Array.from({ length: this.cells[slot] ?? 0 }, (_, cell) => ({
+      memoryBytes: this.cellMemory[slot * CELLS_MAX + cell] ?? 0,
+      vcpus: this.cellVcpus[slot * CELLS_MAX + cell] ?? 0,
+    }));
+  }
+
+  private putCells(slot: number, cells: readonly HostCell[]): void {
+    const kept = cells.slice(0, CELLS_MAX);
+    this.cells[slot] = kept.length;
+    this.pins[slot] = kept.map((cell) => cell.pin);
+    for (const [number, cell] of kept.entries()) {
+      this.cellMemory[slot * CELLS_MAX + number] = cell.memoryBytes;
+      this.cellVcpus[slot * CELLS_MAX + number] = cell.vcpus;
+    }
+  }
+
+  private countedColumn(name: string): CountedColumn {
+    let column = this.counted.get(name);
+    if (!column) {
+      column = { total: new Int32Array(this.present.length), used: new Int32Array(this.present.length) };
+      this.counted.set(name, column);
+    }
+    return column;
+  }
+
+  private changed(slot: number): void {
+    this.revision += 1;
+    this.index(slot);
+  }
+
+  private index(slot: number): void {
+    const open =
+      this.present[slot] === 1 &&
+      this.ready[slot] === 1 &&
+      this.unschedulable[slot] !== 1 &&
+      this.maintenance[slot] !== 1;
+    this.byTraits.move(slot, open ? (this.group[slot] ?? 0) : -1);
+    this.byFree.move(slot, open ? freeBucket(this.freeMemory(slot), this.freeVcpus(slot)) : -1);
+    this.byLoad.move(slot, open ? loadBucket(this, slot) : -1);
   }
 
   private slotFor(uid: Uuid): number {
@@ -127,6 +270,10 @@ export class HostTable {
     this.slots.delete(this.uids[slot] ?? '');
     this.usedVcpus[slot] = 0;
     this.offeredVcpus[slot] = 0;
+    this.cells[slot] = 0;
+    for (const column of this.counted.values()) column.total[slot] = column.used[slot] = 0;
+    for (const column of [this.cellMemory, this.cellUsedMemory, this.cellVcpus, this.cellUsedVcpus])
+      column.fill(0, slot * CELLS_MAX, (slot + 1) * CELLS_MAX);
     this.free.push(slot);
   }
 
@@ -135,13 +282,23 @@ export class HostTable {
     this.present = grown(this.present, new Uint8Array(size));
     this.ready = grown(this.ready, new Uint8Array(size));
     this.unschedulable = grown(this.unschedulable, new Uint8Array(size));
-    this.kvm = grown(this.kvm, new Uint8Array(size));
-    this.revision = grown(this.revision, new Int32Array(size));
+    this.maintenance = grown(this.maintenance, new Uint8Array(size));
+    this.group = grown(this.group, new Int32Array(size));
+    this.stream = grown(this.stream, new Int32Array(size));
     this.memory = grown(this.memory, new Float64Array(size));
     this.usedMemory = grown(this.usedMemory, new Float64Array(size));
     this.offeredMemory = grown(this.offeredMemory, new Float64Array(size));
     this.vcpus = grown(this.vcpus, new Float64Array(size));
     this.usedVcpus = grown(this.usedVcpus, new Float64Array(size));
     this.offeredVcpus = grown(this.offeredVcpus, new Float64Array(size));
+    this.cells = grown(this.cells, new Uint8Array(size));
+    this.cellMemory = grown(this.cellMemory, new Float64Array(size * CELLS_MAX));
+    this.cellUsedMemory = grown(this.cellUsedMemory, new Float64Array(size * CELLS_MAX));
+    this.cellVcpus = grown(this.cellVcpus, new Float64Array(size * CELLS_MAX));
+    this.cellUsedVcpus = grown(this.cellUsedVcpus, new Float64Array(size * CELLS_MAX));
+    for (const column of this.counted.values()) {
+      column.total = grown(column.total, new Int32Array(size));
+      column.used = grown(column.used, new Int32Array(size));
+    }
   }
 }

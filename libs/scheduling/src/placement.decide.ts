@@ -4,6 +4,7 @@ import {
   hostCapacity,
   placeVirtualMachineData,
   releasePlacementData,
+  reservedNumaNode,
   type PlacementEvent,
   type PlacementRequest,
 } from '@xenolith/contracts';
@@ -22,6 +23,7 @@ import {
 } from '@xenolith/kernel';
 import { z } from 'zod';
 import { HOST_LEDGER_CATEGORY, hostLedgerId } from './host-ledger.js';
+import { ANTI_AFFINITY_SCOPE, antiAffineMachine, type HeldKey } from './placement-keys.js';
 import {
   evolvePlacement,
   PLACEMENT_CATEGORY,
@@ -38,6 +40,8 @@ const proposal = z.discriminatedUnion('fits', [
     hostUid: z.string(),
     capacity: hostCapacity,
     explanation: placementExplanation,
+    numa: reservedNumaNode.optional(),
+    keys: z.array(z.object({ scope: z.string(), value: z.string() })).optional(),
   }),
   z.object({ fits: z.literal(false), message: z.string(), explanation: placementExplanation }),
 ]);
@@ -75,14 +79,20 @@ const place = (command: Command, state: PlacementState): Result<readonly NewEven
 const deferred = ({ message, explanation }: Proposal & { fits: false }): NewEvent =>
   event('PlacementDeferred', { message, explanation });
 
-const decided = ({ host, hostUid, explanation }: Proposal & { fits: true }): NewEvent =>
-  event('PlacementDecided', { host, hostUid, explanation });
+const foundHost = ({ host, hostUid, explanation, numa, keys }: Proposal & { fits: true }): object => ({
+  host,
+  hostUid,
+  explanation,
+  ...(numa ? { numa } : {}),
+  ...(keys ? { keys } : {}),
+});
+
+const decided = (found: Proposal & { fits: true }): NewEvent => event('PlacementDecided', foundHost(found));
 
 const firstEvents = (uid: Uuid, request: PlacementRequest, found: Proposal): readonly NewEvent[] => {
   const requested = { name: placementName(request, uid), request };
   if (!found.fits) return [event('PlacementRequested', requested), deferred(found)];
-  const { host, hostUid, explanation } = found;
-  return [event('PlacementDecided', { host, hostUid, explanation, requested })];
+  return [event('PlacementDecided', { ...foundHost(found), requested })];
 };
 
 const reconsider = (command: Command, state: PlacementState): Result<readonly NewEvent[]> => {
@@ -111,14 +121,21 @@ const decide = (command: Command, state: PlacementState): Result<readonly NewEve
   }
 };
 
-/** Machines of one namespace with the same word never share a host: each holds the word on its host. */
-const antiAffinityClaim = (
+/** Machines of one namespace with the same word never share a host: each holds the word on its host. Other keys are those that the placement was decided with. */
+const affinityClaims = (
   op: 'claim' | 'release',
-  placement: { readonly uid: Uuid; readonly request: PlacementRequest; readonly hostUid: Uuid },
+  placement: {
+    readonly uid: Uuid;
+    readonly request: PlacementRequest;
+    readonly hostUid: Uuid;
+    readonly keys?: readonly HeldKey[] | undefined;
+  },
 ): ClaimChange[] => {
   const { virtualMachine, antiAffinity } = placement.request;
-  if (antiAffinity === undefined) return [];
+  const held = (placement.keys ?? []).map((key): ClaimChange => ({ op, ...key, holder: placement.uid }));
+  if (antiAffinity === undefined) return held;
   return [
+    ...held,
     {
       op,
       scope: `${ANTI_AFFINITY_SCOPE}${virtualMachine.namespace}`,
@@ -127,8 +144,6 @@ const antiAffinityClaim = (
     },
   ];
 };
-
-export const ANTI_AFFINITY_SCOPE = 'anti-affinity/';
 
 const toLedger = (hostUid: Uuid, type: string, data: object): AlsoCommand => ({
   category: HOST_LEDGER_CATEGORY,
@@ -143,7 +158,7 @@ const consequences = (stored: NewEvent, before: PlacementState, command: Command
   if (placed.type === 'PlacementReleased') {
     if (before.phase !== 'placed') return {};
     return {
-      claims: antiAffinityClaim('release', before),
+      claims: affinityClaims('release', before),
       also: [toLedger(before.hostUid, 'ReleaseHostCapacity', { placement: uid })],
     };
   }
@@ -151,11 +166,20 @@ const consequences = (stored: NewEvent, before: PlacementState, command: Command
   const found = proposalOf(command);
   const request = placed.data.requested?.request ?? ('request' in before ? before.request : null);
   if (!request || !found?.fits) return {};
-  const { host, hostUid, capacity } = found;
-  const { vcpus, memoryBytes, virtualMachine } = request;
-  const reservation = { placement: uid, virtualMachine: virtualMachine.uid, vcpus, memoryBytes };
+  const { host, hostUid, capacity, numa, keys } = found;
+  const { vcpus, memoryBytes, virtualMachine, resources } = request;
+  const machine = antiAffineMachine(request);
+  const reservation = {
+    placement: uid,
+    virtualMachine: virtualMachine.uid,
+    vcpus,
+    memoryBytes,
+    ...(numa ? { numaNode: numa.node } : {}),
+    ...(resources ? { resources } : {}),
+    ...(machine ? { machine } : {}),
+  };
   return {
-    claims: antiAffinityClaim('claim', { uid, request, hostUid }),
+    claims: affinityClaims('claim', { uid, request, hostUid, keys }),
     also: [toLedger(hostUid, 'ReserveHostCapacity', { host, hostUid, capacity, ...reservation })],
   };
 };

@@ -8,7 +8,9 @@ import {
   type PlacementEvent,
   type PlacementExplanation,
   type PlacementRequest,
+  type ReservedNumaNode,
 } from '@xenolith/contracts';
+import type { HeldKey } from './placement-keys.js';
 import type { EventPlace, JsonObject, NewEvent, Uuid } from '@xenolith/kernel';
 
 interface Requested {
@@ -30,6 +32,8 @@ export interface PlacedPlacement extends Requested {
   readonly hostUid: Uuid;
   readonly explanation: PlacementExplanation;
   readonly placedAt: string;
+  readonly numa?: ReservedNumaNode | undefined;
+  readonly keys?: readonly HeldKey[] | undefined;
 }
 
 export type PlacementState =
@@ -61,9 +65,9 @@ export const evolvePlacement = (state: PlacementState, stored: NewEvent, place: 
       const before = event.data.requested ? requested(event.data.requested, place) : state;
       if (!('request' in before)) return state;
       const { uid, name, request, createdAt } = before;
-      const { host, hostUid, explanation } = event.data;
+      const { host, hostUid, explanation, numa, keys } = event.data;
       const placedAt = timestamp(place.at);
-      return { phase: 'placed', uid, name, request, createdAt, host, hostUid, explanation, placedAt };
+      return { phase: 'placed', uid, name, request, createdAt, host, hostUid, explanation, placedAt, numa, keys };
     }
     case 'PlacementReleased':
       return { phase: 'released' };
@@ -118,6 +122,7 @@ export const placementResource = (state: PlacementState): JsonObject | null => {
     status: {
       phase: placed ? 'Placed' : 'Pending',
       ...(placed ? { host: state.host, hostUid: state.hostUid } : {}),
+      ...(placed && state.numa ? { numaNode: state.numa.node } : {}),
       message: placed ? placedMessage(state.explanation) : state.message,
       explanation: state.explanation as unknown as JsonObject,
       conditions: [scheduled(state)],

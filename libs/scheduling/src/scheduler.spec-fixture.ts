@@ -2,7 +2,7 @@ import type { PlacementRequest } from '@xenolith/contracts';
 import { ServiceEngine } from '@xenolith/engine';
 import { uuidFrom, type CommandMessage, type JsonObject, type Reply, type Uuid } from '@xenolith/kernel';
 import { MemoryBus, MemoryEventLog, VirtualClock, type MemoryLatency } from '@xenolith/testing';
-import type { SchedulingPolicy } from './choice.js';
+import type { SchedulingPolicy } from './scores.js';
 import { schedulingService } from './scheduling.service.js';
 
 export const GIB = 2 ** 30;

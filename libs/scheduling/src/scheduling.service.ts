@@ -22,10 +22,11 @@ import {
   type Uuid,
 } from '@xenolith/kernel';
 import { CapacityIndex, type Retry } from './capacity.index.js';
-import type { SchedulingPolicy } from './choice.js';
 import { hostLedgerAggregate } from './host-ledger.js';
 import { PLACEMENT_CATEGORY, type PlacementState } from './placement.js';
-import { ANTI_AFFINITY_SCOPE, placementAggregate } from './placement.decide.js';
+import { placementAggregate } from './placement.decide.js';
+import { ANTI_AFFINITY_SCOPE } from './placement-keys.js';
+import type { SchedulingPolicy } from './scores.js';
 
 /** Pending placements tried again for one change; each that finds a host is a change itself, which goes on with the next ones. */
 const RECONSIDERED_PER_EVENT = 64;
@@ -46,7 +47,7 @@ const placeAnswer = (state: unknown, streamId: Uuid): Reply => {
   const placement = state as PlacementState;
   switch (placement.phase) {
     case 'placed':
-      return ok({ host: placement.host, hostUid: placement.hostUid });
+      return ok({ host: placement.host, hostUid: placement.hostUid, pin: placement.numa?.pin ?? '' });
     case 'pending':
       return reject('placement_pending', placement.message, { details: { explanation: placement.explanation } });
     case 'absent':
@@ -61,7 +62,7 @@ const proposed =
     const { streamId: placement, commandId } = message;
     if (index.isPlaced(placement)) return ok(message.data);
     const request = message.data['request'] as unknown as PlacementRequest;
-    const proposal = index.propose({ placement, request, commandId, attempt });
+    const proposal = index.propose({ placement, request, commandId, attempt, atMs: message.at });
     return ok({ ...message.data, proposal: proposal as unknown as JsonObject });
   };
 
@@ -71,7 +72,8 @@ const reproposed =
     const { streamId: placement, commandId } = message;
     const request = index.pendingRequest(placement);
     if (attempt <= PROPOSAL_ATTEMPTS || !request) return ok(message.data);
-    const own = index.propose({ placement, request, commandId, attempt: attempt - PROPOSAL_ATTEMPTS });
+    const again = attempt - PROPOSAL_ATTEMPTS;
+    const own = index.propose({ placement, request, commandId, attempt: again, atMs: message.at });
     return ok(own.fits ? { ...message.data, proposal: own as unknown as JsonObject } : message.data);
   };
 
@@ -79,7 +81,7 @@ const routes = (index: CapacityIndex): readonly CommandRoute[] => {
   const deciding = {
     category: PLACEMENT_CATEGORY,
     // The index may be a moment behind: the ledger and the claim know better, and another host is tried.
-    retryOn: ['host_ledger_full'],
+    retryOn: ['host_ledger_full', 'host_ledger_affinity'],
     onClaimTaken: (claim: { scope: string; value: string; holder: Uuid }) =>
       claim.scope.startsWith(ANTI_AFFINITY_SCOPE) ? null : takenName(claim),
   };
@@ -119,7 +121,7 @@ const concerned = (index: CapacityIndex, event: LoggedEvent): readonly Retry[] =
   switch (event.type) {
     case 'PlacementDeferred':
       // What made room may have come between the look at the index and this event.
-      return index.roomFor(event.streamId);
+      return index.roomFor(event.streamId, event.metadata.at);
     case 'PlacementReleased':
       return onHost(event.data['hostUid']);
     case 'PlacementDecided':

@@ -1,0 +1,60 @@
+/**
+ * Buckets of hosts by what they have free, two for each doubling of memory and of vCPUs: a host whose bucket is before a request's in either has too little,
+ * and the buckets just behind it hold the tightest fits.
+ */
+const STEPS_PER_DOUBLING = 2;
+/** 1 MiB: what is less than that fits no machine. */
+const LEAST_MEMORY_EXPONENT = 20;
+/** 2^48 bytes and 2^16 vCPUs: more than any host has. */
+const MEMORY_ROWS = (48 - LEAST_MEMORY_EXPONENT) * STEPS_PER_DOUBLING;
+const VCPU_COLUMNS = 16 * STEPS_PER_DOUBLING;
+
+const clamped = (value: number, size: number): number => Math.min(size - 1, Math.max(0, Math.floor(value)));
+
+export const memoryRow = (bytes: number): number =>
+  bytes <= 0 ? 0 : clamped((Math.log2(bytes) - LEAST_MEMORY_EXPONENT) * STEPS_PER_DOUBLING, MEMORY_ROWS);
+
+export const vcpuColumn = (vcpus: number): number =>
+  vcpus < 1 ? 0 : clamped(Math.log2(vcpus) * STEPS_PER_DOUBLING, VCPU_COLUMNS);
+
+export const bucketAt = (row: number, column: number): number => row * VCPU_COLUMNS + column;
+
+export const freeBucket = (memoryBytes: number, vcpus: number): number =>
+  bucketAt(memoryRow(memoryBytes), vcpuColumn(vcpus));
+
+/** Calls with the buckets that may hold a fit, tightest first, until it answers true. */
+export const fromTightest = (memoryBytes: number, vcpus: number, visit: (bucket: number) => boolean): void => {
+  const [firstRow, firstColumn] = [memoryRow(memoryBytes), vcpuColumn(vcpus)];
+  const [rows, columns] = [MEMORY_ROWS - firstRow, VCPU_COLUMNS - firstColumn];
+  for (let slack = 0; slack < rows + columns - 1; slack += 1) {
+    const last = Math.min(slack, rows - 1);
+    for (let more = Math.max(0, slack - columns + 1); more <= last; more += 1)
+      if (visit(bucketAt(firstRow + more, firstColumn + slack - more))) return;
+  }
+};
+
+/** Hosts by how full they are, in the dimension of which they have least left; what is offered counts. */
+export const LOAD_STEPS = 256;
+
+export interface Loads {
+  readonly memory: Float64Array;
+  readonly usedMemory: Float64Array;
+  readonly offeredMemory: Float64Array;
+  readonly vcpus: Float64Array;
+  readonly usedVcpus: Float64Array;
+  readonly offeredVcpus: Float64Array;
+}
+
+/** 0 to 1 and above: the fuller of memory and vCPUs, with so much more on the host. */
+export const loadOf = (loads: Loads, slot: number, memoryBytes: number, vcpus: number): number => {
+  const memory =
+    ((loads.usedMemory[slot] ?? 0) + (loads.offeredMemory[slot] ?? 0) + memoryBytes) / (loads.memory[slot] ?? 1);
+  const cpu = ((loads.usedVcpus[slot] ?? 0) + (loads.offeredVcpus[slot] ?? 0) + vcpus) / (loads.vcpus[slot] ?? 1);
+  return memory > cpu ? memory : cpu;
+};
+
+export const loadBucket = (loads: Loads, slot: number): number => {
+  const load = loadOf(loads, slot, 0, 0);
+  // A host without memory or CPUs is as full as can be.
+  return load < 1 ? Math.floor(load * LOAD_STEPS) : LOAD_STEPS;
+};

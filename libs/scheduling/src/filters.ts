@@ -1,0 +1,168 @@
+import type { PlacementRequest } from '@xenolith/contracts';
+import { CELLS_MAX, type HostTable } from './host-table.js';
+import { hasRepellent, lacksCompany, type AffinityBook, type MachineWish } from './machine-affinity.js';
+import { isTraitFilter, PASSES as TRAITS_PASS, REFUSED, TRAIT_FILTERS, type RequestClass } from './request-class.js';
+
+/** Why a host is passed over, in the order in which hosts are asked. The first that refuses counts. */
+export const FILTERS = [
+  'host',
+  'exceptHost',
+  ...TRAIT_FILTERS,
+  'ready',
+  'maintenance',
+  'unschedulable',
+  'antiAffinity',
+  'machineAffinity',
+  'machineAntiAffinity',
+  'contended',
+  'resources',
+  'memory',
+  'cpu',
+  'numa',
+] as const;
+export type Filter = (typeof FILTERS)[number];
+
+/** Slots that must be avoided. */
+export interface Slots {
+  has(slot: number): boolean;
+}
+
+/** A request with all that is to be known of it before hosts are looked at. */
+export interface Wish {
+  readonly request: PlacementRequest;
+  readonly class: RequestClass;
+  /** Hosts where a machine of the same word runs. */
+  readonly antiAffine?: Slots | undefined;
+  /** Hosts that refused this very command a moment ago. */
+  readonly contended?: Slots | undefined;
+  readonly machines?: MachineWish | null;
+}
+
+/** What filters look at. */
+export interface Fleet {
+  readonly table: HostTable;
+  readonly affinity: AffinityBook;
+}
+
+export const NO_CELL = -1;
+
+/** The NUMA node that a machine fits on as a whole: the tightest by memory, or the emptiest. */
+export const cellFor = (
+  table: HostTable,
+  slot: number,
+  demand: { readonly memoryBytes: number; readonly vcpus: number },
+  prefer: 'tightest' | 'emptiest' = 'tightest',
+): number => {
+  let [found, best] = [NO_CELL, 0];
+  const cells = table.cells[slot] ?? 0;
+  for (let cell = 0; cell < cells; cell += 1) {
+    const at = slot * CELLS_MAX + cell;
+    const free = (table.cellMemory[at] ?? 0) - (table.cellUsedMemory[at] ?? 0);
+    if (free < demand.memoryBytes) continue;
+    if ((table.cellVcpus[at] ?? 0) - (table.cellUsedVcpus[at] ?? 0) < demand.vcpus) continue;
+    if (found === NO_CELL || (prefer === 'tightest' ? free < best : free > best)) [found, best] = [cell, free];
+  }
+  return found;
+};
+
+const hasResources = (table: HostTable, slot: number, wish: Wish): boolean => {
+  for (const [name, count] of wish.class.resources) if (table.freeOf(slot, name) < count) return false;
+  return true;
+};
+
+/** Whether one filter refuses a host. Each is a pure function of the host's row and the wish. */
+export const refuses = (filter: Filter, fleet: Fleet, slot: number, wish: Wish): boolean => {
+  const { table } = fleet;
+  const { request } = wish;
+  if (isTraitFilter(filter)) return wish.class.refusesTraits(table, slot, filter);
+  switch (filter) {
+    case 'host':
+      return request.host !== undefined && table.names[slot] !== request.host;
+    case 'exceptHost':
+      return request.exceptHost !== undefined && table.names[slot] === request.exceptHost;
+    case 'ready':
+      return table.ready[slot] !== 1;
+    case 'maintenance':
+      return table.maintenance[slot] === 1;
+    case 'unschedulable':
+      return table.unschedulable[slot] === 1;
+    case 'antiAffinity':
+      return wish.antiAffine?.has(slot) === true;
+    case 'machineAffinity':
+      return !!wish.machines && lacksCompany(fleet.affinity, wish.machines, slot) !== undefined;
+    case 'machineAntiAffinity':
+      return !!wish.machines && hasRepellent(fleet.affinity, wish.machines, slot) !== undefined;
+    case 'contended':
+      return wish.contended?.has(slot) === true;
+    case 'resources':
+      return !hasResources(table, slot, wish);
+    case 'memory':
+      return table.freeMemory(slot) < request.memoryBytes;
+    case 'cpu':
+      return table.freeVcpus(slot) < request.vcpus;
+    case 'numa':
+      return request.numa === 'single-numa-node' && cellFor(table, slot, request) === NO_CELL;
+  }
+};
+
+export const FITS = -1;
+const FIRST_TRAIT = FILTERS.indexOf(TRAIT_FILTERS[0]);
+const AFTER_TRAITS = FILTERS.slice(FIRST_TRAIT + TRAIT_FILTERS.length);
+const HOST = FILTERS.indexOf('host');
+const EXCEPT_HOST = FILTERS.indexOf('exceptHost');
+
+/** The first filter that refuses a host, as its index in `FILTERS`, or `FITS`. */
+export const refusedBy = (fleet: Fleet, slot: number, wish: Wish): number => {
+  if (refuses('host', fleet, slot, wish)) return HOST;
+  if (refuses('exceptHost', fleet, slot, wish)) return EXCEPT_HOST;
+  const verdict = wish.class.verdict(fleet.table, slot);
+  if (verdict !== TRAITS_PASS) return FIRST_TRAIT + verdict - REFUSED;
+  const refusing = AFTER_TRAITS.findIndex((filter) => refuses(filter, fleet, slot, wish));
+  return refusing < 0 ? FITS : FIRST_TRAIT + TRAIT_FILTERS.length + refusing;
+};
+
+/**
+ * The same as a yes or no, cheapest and most telling filters first, for a host that may take machines: what is ready, not unschedulable and
+ * not under maintenance is sorted out by the index beforehand.
+ */
+export const admits = (fleet: Fleet, slot: number, wish: Wish): boolean => {
+  const { table } = fleet;
+  const { request } = wish;
+  if (table.freeMemory(slot) < request.memoryBytes || table.freeVcpus(slot) < request.vcpus) return false;
+  if (wish.class.verdict(table, slot) !== TRAITS_PASS) return false;
+  if (request.numa === 'single-numa-node' && cellFor(table, slot, request) === NO_CELL) return false;
+  if (wish.class.resources.length > 0 && !hasResources(table, slot, wish)) return false;
+  if (request.host !== undefined && table.names[slot] !== request.host) return false;
+  if (request.exceptHost !== undefined && table.names[slot] === request.exceptHost) return false;
+  if (wish.contended?.has(slot) === true || wish.antiAffine?.has(slot) === true) return false;
+  if (!wish.machines) return true;
+  const { affinity } = fleet;
+  return (
+    lacksCompany(affinity, wish.machines, slot) === undefined &&
+    hasRepellent(affinity, wish.machines, slot) === undefined
+  );
+};
+
+export const isOpen = (table: HostTable, slot: number): boolean =>
+  table.present[slot] === 1 &&
+  table.ready[slot] === 1 &&
+  table.unschedulable[slot] !== 1 &&
+  table.maintenance[slot] !== 1;
+
+/** What one look at a host has promised already, to be counted as taken. */
+export interface Spoken {
+  memoryBytes: number;
+  vcpus: number;
+}
+
+/** Whether one host would do now, with `spoken` more of it spoken for. */
+export const fitsOn = (
+  fleet: Fleet,
+  slot: number,
+  wish: Wish,
+  spoken: Readonly<Spoken> = { memoryBytes: 0, vcpus: 0 },
+): boolean =>
+  isOpen(fleet.table, slot) &&
+  admits(fleet, slot, wish) &&
+  fleet.table.freeMemory(slot) - spoken.memoryBytes >= wish.request.memoryBytes &&
+  fleet.table.freeVcpus(slot) - spoken.vcpus >= wish.request.vcpus;

@@ -1,0 +1,75 @@
+import type { Hardware, HostSpec } from '@xenolith/contracts';
+import { bytesOf, type JsonObject } from '@xenolith/kernel';
+import type { HostCell, HostFacts } from './host-table.js';
+import type { Labels } from './selectors.js';
+
+interface HostDocument {
+  readonly metadata: { readonly name: string; readonly deletionTimestamp?: string; readonly labels?: Labels };
+  readonly spec: HostSpec;
+  readonly status?: {
+    readonly conditions?: readonly { readonly type: string; readonly status: string }[];
+    readonly hypervisor?: 'xen' | 'kvm';
+    readonly cpus?: number;
+    readonly allocatableMemory?: string;
+    readonly hardware?: Partial<Hardware>;
+  };
+}
+
+/** A host as its document tells, before its cluster's over-commitment is known. */
+export interface KnownHost {
+  readonly facts: Omit<HostFacts, 'vcpus' | 'cells'>;
+  readonly threads: number;
+  readonly nodes: readonly { readonly memoryBytes: number; readonly threads: readonly number[] }[];
+}
+
+/** CPUs in xl's syntax: `0-3,8`. */
+export const cpuList = (cpus: readonly number[]): string => {
+  const sorted = [...cpus].sort((left, right) => left - right);
+  const ranges: [number, number][] = [];
+  for (const cpu of sorted) {
+    const last = ranges.at(-1);
+    if (last && cpu === last[1] + 1) last[1] = cpu;
+    else ranges.push([cpu, cpu]);
+  }
+  return ranges.map(([first, last]) => (first === last ? String(first) : `${first}-${last}`)).join(',');
+};
+
+/** Null for a host that has not registered yet. */
+export const hostOf = (raw: JsonObject, version: number): KnownHost | null => {
+  const { metadata, spec, status } = raw as unknown as HostDocument;
+  if (!status?.hypervisor) return null;
+  const { hardware = {} } = status;
+  const memoryBytes = bytesOf(status.allocatableMemory ?? '0');
+  const installed = (hardware.numaNodes ?? []).reduce((sum, node) => sum + node.memoryBytes, 0);
+  return {
+    threads: status.cpus ?? 0,
+    // The hypervisor and Dom0 have a share of each node: guests can have of it what they can have of all.
+    nodes: (hardware.numaNodes ?? []).map((node) => ({
+      memoryBytes: Math.floor((node.memoryBytes / installed) * memoryBytes),
+      threads: node.threads,
+    })),
+    facts: {
+      name: metadata.name,
+      cluster: spec.cluster,
+      hypervisor: status.hypervisor,
+      ready: status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') === true,
+      unschedulable: spec.unschedulable || metadata.deletionTimestamp !== undefined,
+      memoryBytes,
+      revision: version,
+      labels: metadata.labels ?? {},
+      taints: spec.taints ?? [],
+      features: hardware.cpu?.features ?? [],
+      resources: spec.resources ?? {},
+    },
+  };
+};
+
+/** With so many virtual CPUs for each hardware thread. */
+export const factsOf = (host: KnownHost, overcommit: number): HostFacts => {
+  const cells: HostCell[] = host.nodes.map(({ memoryBytes, threads }) => ({
+    memoryBytes,
+    vcpus: Math.floor(threads.length * overcommit),
+    pin: cpuList(threads),
+  }));
+  return { ...host.facts, vcpus: Math.floor(host.threads * overcommit), cells };
+};
