@@ -1,97 +1,143 @@
 import { describe, expect, it } from 'vitest';
-import { chooseHost, type SchedulingPolicy, type Wish } from './choice.js';
-import { deferralMessage, explain } from './explanation.js';
-import { HostTable, type HostFacts } from './host-table.js';
-import { GIB, requestFor } from './scheduler.spec-fixture.js';
-
-const facts = (name: string, more: Partial<HostFacts> = {}): HostFacts => ({
-  name,
-  cluster: 'default',
-  hypervisor: 'xen',
-  ready: true,
-  unschedulable: false,
-  memoryBytes: 8 * GIB,
-  vcpus: 16,
-  revision: 1,
-  ...more,
-});
-
-const tableOf = (...hosts: readonly HostFacts[]): HostTable => {
-  const table = new HostTable();
-  for (const host of hosts) table.put(`uid-${host.name}`, host);
-  return table;
-};
-
-const choose = (table: HostTable, wish: Wish, policy: SchedulingPolicy = 'balance', seed = 0): string | undefined =>
-  table.names[chooseHost(table, wish, { policy, seed }).slot];
-
-const whyNot = (table: HostTable, wish: Wish): string =>
-  deferralMessage(explain(table, wish, chooseHost(table, wish, { policy: 'balance', seed: 0 }), 'balance'), wish);
+import { COMPARED_MAX } from './choice.js';
+import { hostFacts as host, TestFleet } from './fleet.spec-fixture.js';
+import { GIB } from './scheduler.spec-fixture.js';
 
 describe('choosing a host', () => {
-  it('takes the least loaded one to balance, the fullest that fits to pack', () => {
-    const table = tableOf(facts('a'), facts('b'), facts('c'));
-    table.use('uid-a', { memoryBytes: 4 * GIB, vcpus: 4 }, 1);
-    table.use('uid-b', { memoryBytes: 2 * GIB, vcpus: 2 }, 1);
-    expect(choose(table, { request: requestFor('vm') })).toBe('c');
-    expect(choose(table, { request: requestFor('vm') }, 'pack')).toBe('a');
-    expect(choose(table, { request: requestFor('vm', { memoryBytes: 5 * GIB }) }, 'pack')).toBe('b');
+  it('takes the least loaded one to balance, the fullest that fits for density', () => {
+    const fleet = new TestFleet(host('a'), host('b'), host('c'));
+    fleet.use('a', 4 * GIB, 4);
+    fleet.use('b', 2 * GIB, 2);
+    expect(fleet.choose({})).toBe('c');
+    expect(fleet.choose({}, 'density')).toBe('a');
+    expect(fleet.choose({ memoryBytes: 5 * GIB }, 'density')).toBe('b');
   });
 
   it('breaks ties by the seed, and leans away from hosts that are offered to others just now', () => {
-    const table = tableOf(facts('a'), facts('b'));
-    expect([0, 1].map((seed) => choose(table, { request: requestFor('vm') }, 'balance', seed))).toEqual(['a', 'b']);
-    table.offer(0, { memoryBytes: GIB, vcpus: 1 }, 1);
-    expect(choose(table, { request: requestFor('vm') })).toBe('b');
+    const fleet = new TestFleet(host('a'), host('b'));
+    expect([0, 1].map((seed) => fleet.choose({}, 'balance', seed))).toEqual(['a', 'b']);
+    fleet.table.offer(0, { memoryBytes: GIB, vcpus: 1 }, 1);
+    expect(fleet.choose({})).toBe('b');
   });
 
-  it('counts memory exactly and CPU up to the over-commitment', () => {
-    const table = tableOf(facts('a', { memoryBytes: GIB, vcpus: 2 }));
-    expect(choose(table, { request: requestFor('vm', { memoryBytes: GIB, vcpus: 2 }) })).toBe('a');
-    expect(choose(table, { request: requestFor('vm', { memoryBytes: GIB + 1 }) })).toBeUndefined();
-    expect(choose(table, { request: requestFor('vm', { vcpus: 3 }) })).toBeUndefined();
-  });
-
-  it('puts paravirtual guests on Xen only', () => {
-    const table = tableOf(facts('a', { hypervisor: 'kvm' }));
-    for (const guestType of ['pv', 'pvh'] as const)
-      expect(choose(table, { request: requestFor('vm', { guestType }) })).toBeUndefined();
-    expect(choose(table, { request: requestFor('vm', { guestType: 'hvm' }) })).toBe('a');
+  it('looks at tens of hosts of many, and at all of them before it says no', () => {
+    const fleet = new TestFleet(...Array.from({ length: 2_000 }, (_, number) => host(`host-${number}`)));
+    for (const policy of ['balance', 'density'] as const)
+      expect(fleet.choice({}, policy)?.looked).toBeLessThanOrEqual(2 * COMPARED_MAX);
+    fleet.put(host('large', { memoryBytes: 8 * GIB + 1 }));
+    expect(fleet.choose({ memoryBytes: 8 * GIB + 1 })).toBe('large');
+    fleet.put(host('odd', { labels: { 'kubernetes.io/hostname': 'odd', disk: 'nvme' } }));
+    expect(fleet.choose({ hostSelector: { disk: 'nvme' } })).toBe('odd');
+    expect(fleet.choose({ hostSelector: { 'kubernetes.io/hostname': 'host-1234' } })).toBe('host-1234');
   });
 
   it('reuses the slot of a host that is gone once nothing is placed on it', () => {
-    const table = tableOf(facts('a'));
-    table.use('uid-a', { memoryBytes: GIB, vcpus: 1 }, 1);
-    table.remove('uid-a');
-    table.put('uid-b', facts('b'));
-    expect(table.length).toBe(2);
-    table.use('uid-a', { memoryBytes: GIB, vcpus: 1 }, -1);
-    table.put('uid-c', facts('c'));
-    expect(table.length).toBe(2);
-    expect(choose(table, { request: requestFor('vm', { host: 'c' }) })).toBe('c');
+    const fleet = new TestFleet(host('a'));
+    fleet.use('a', GIB);
+    fleet.table.remove('uid-a');
+    fleet.put(host('b'));
+    expect(fleet.table.length).toBe(2);
+    fleet.table.use('uid-a', { memoryBytes: GIB, vcpus: 1 }, -1);
+    fleet.put(host('c'));
+    expect(fleet.table.length).toBe(2);
+    expect(fleet.choose({ host: 'c' })).toBe('c');
   });
 });
 
-describe('explaining why no host fits', () => {
-  it('counts hosts by the filter that refused them, with the one that came nearest', () => {
-    const table = tableOf(facts('host-0001'), facts('host-0002'), facts('host-0003', { unschedulable: true }));
-    table.use('uid-host-0001', { memoryBytes: 7 * GIB, vcpus: 1 }, 1);
-    table.use('uid-host-0002', { memoryBytes: 6 * GIB, vcpus: 1 }, 1);
-    expect(whyNot(table, { request: requestFor('vm', { memoryBytes: 9.1 * GIB }) })).toBe(
-      '0/3 hosts: 1 is unschedulable, 2 lack memory (need 9.1Gi, most free 2Gi on host-0002)',
-    );
+describe('levels of scores', () => {
+  const rack = (name: string, value: string) => host(name, { labels: { rack: value } });
+
+  it('go by preferred hosts first, then by the rest', () => {
+    const fleet = new TestFleet(rack('a', 'r1'), rack('b', 'r2'), rack('c', 'r2'));
+    fleet.use('b', 2 * GIB);
+    const preference = { matchExpressions: [{ key: 'rack', operator: 'In' as const, values: ['r2'] }] };
+    const affinity = {
+      hostAffinity: { preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 10, preference }] },
+    };
+    expect(fleet.choose({ affinity })).toBe('c');
+    fleet.use('c', 4 * GIB);
+    expect(fleet.choice({ affinity })).toMatchObject({ level: { name: 'balance' }, fitting: 3 });
+    expect(fleet.choose({ affinity })).toBe('b');
+    expect(fleet.choose({})).toBe('a');
   });
 
-  it('names what is missing: cluster, hypervisor, the host itself, any host', () => {
-    const table = tableOf(facts('a', { ready: false }), facts('b', { cluster: 'lab' }));
-    expect(whyNot(table, { request: requestFor('vm', { cluster: 'prod' }) })).toBe(
-      '0/2 hosts: 2 are not in cluster prod',
-    );
-    expect(whyNot(table, { request: requestFor('vm', { hypervisor: 'kvm' }) })).toBe(
-      '0/2 hosts: 2 lack hypervisor kvm',
-    );
-    expect(whyNot(table, { request: requestFor('vm', { host: 'a' }) })).toBe('0/2 hosts: 1 is not ready');
-    expect(whyNot(table, { request: requestFor('vm', { host: 'z' }) })).toBe('0/2 hosts: there is no host z');
-    expect(whyNot(new HostTable(), { request: requestFor('vm') })).toBe('0/0 hosts: no host has registered yet');
+  it('keep away from taints that only advise, and go there when nothing else fits', () => {
+    const taints = [{ key: 'old', value: '', effect: 'PreferNoSchedule' as const }];
+    const fleet = new TestFleet(host('a', { taints }), host('b'));
+    fleet.use('b', 6 * GIB);
+    expect(fleet.choice({})).toMatchObject({ level: { name: 'taints' } });
+    expect(fleet.choose({})).toBe('b');
+    expect(fleet.choose({ tolerations: [{ key: 'old', operator: 'Exists', value: '' }] })).toBe('a');
+    expect(fleet.choose({ memoryBytes: 4 * GIB })).toBe('a');
+  });
+
+  it('go by liked and disliked machines, as often as there are some', () => {
+    const fleet = new TestFleet(host('a'), host('b'), host('c'));
+    fleet.machine('web-1', 'a', { labels: { app: 'web' } });
+    fleet.machine('web-2', 'b', { labels: { app: 'web' } });
+    fleet.machine('web-3', 'b', { labels: { app: 'web' } });
+    const term = { labelSelector: { matchLabels: { app: 'web' } }, topologyKey: 'kubernetes.io/hostname' };
+    const liked = {
+      preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 1, virtualMachineAffinityTerm: term }],
+    };
+    expect(fleet.choose({ affinity: { virtualMachineAffinity: liked } })).toBe('b');
+    expect(fleet.choose({ affinity: { virtualMachineAntiAffinity: liked } })).toBe('c');
+  });
+
+  it('put a machine with those that live as long, once it is known how long they live', () => {
+    const fleet = new TestFleet(host('short'), host('long'));
+    const { lifetimes } = fleet.fleet;
+    const [brief, lasting] = [
+      { namespace: 'default', vcpus: 1, memoryBytes: GIB },
+      { namespace: 'default', vcpus: 2, memoryBytes: GIB },
+    ];
+    const hour = 3_600_000;
+    for (let number = 0; number < 20; number += 1) {
+      lifetimes.placed(`brief-${number}`, brief, 9, 0);
+      lifetimes.placed(`lasting-${number}`, lasting, 9, 0);
+    }
+    for (let number = 0; number < 20; number += 1) {
+      lifetimes.released(`brief-${number}`, hour);
+      lifetimes.released(`lasting-${number}`, 1_000 * hour);
+    }
+    lifetimes.placed('b', brief, fleet.slot('short'), 0);
+    lifetimes.placed('l', lasting, fleet.slot('long'), 0);
+    expect(fleet.choice({ vcpus: 2 }, 'density')).toMatchObject({
+      slot: fleet.slot('long'),
+      level: { name: 'lifetime' },
+    });
+  });
+
+  it('leave what is of most use to the machines that run', () => {
+    const fleet = new TestFleet(host('a'), host('b'));
+    fleet.use('a', 4 * GIB, 12);
+    fleet.use('b', 5 * GIB, 10);
+    for (let number = 0; number < 10; number += 1) fleet.fleet.mix.count({ vcpus: 2, memoryBytes: 2 * GIB }, 1);
+    // On b one vCPU and 1 GiB fill up what two machines of the mix leave over; on a they take the place of one.
+    expect(fleet.choice({ vcpus: 2, memoryBytes: GIB }, 'density')).toMatchObject({
+      slot: fleet.slot('b'),
+      level: { name: 'fragmentation' },
+    });
+  });
+
+  it('prefer a host with room on one NUMA node, and reserve that', () => {
+    const cell = { memoryBytes: 4 * GIB, vcpus: 8 };
+    const cells = [
+      { ...cell, pin: '0-1' },
+      { ...cell, pin: '2-3' },
+    ];
+    const fleet = new TestFleet(host('a', { cells }), host('b', { cells }));
+    fleet.use('b', 2 * GIB, 1, { cell: 0 });
+    for (const node of [0, 1]) fleet.use('a', 1.5 * GIB, 1, { cell: node });
+    fleet.use('b', 4 * GIB);
+    expect(fleet.choose({ memoryBytes: 2 * GIB })).toBe('a');
+    expect(fleet.choice({ memoryBytes: 2 * GIB, numa: 'best-effort' })).toMatchObject({ slot: 0, cell: 0 });
+    expect(fleet.choice({ memoryBytes: 2 * GIB, numa: 'best-effort' }, 'density')).toMatchObject({ cell: 0 });
+    for (const node of [0, 1]) fleet.use('a', GIB, 1, { cell: node });
+    expect(fleet.choice({ memoryBytes: 2 * GIB, numa: 'best-effort' })).toMatchObject({
+      slot: 1,
+      cell: 1,
+      level: { name: 'numa' },
+    });
   });
 });

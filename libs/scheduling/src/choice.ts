@@ -1,133 +1,223 @@
-import type { PlacementRequest } from '@xenolith/contracts';
-import type { HostTable } from './host-table.js';
+import { HOSTNAME_LABEL } from '@xenolith/contracts';
+import { fromTightest, LOAD_STEPS } from './capacity-buckets.js';
+import { admits, cellFor, FILTERS, FITS, isOpen, NO_CELL, refusedBy, type Wish } from './filters.js';
+import { levelsFor, type Level, type Moment, type Outlook, type SchedulingPolicy } from './scores.js';
 
-/**
- * How a host is chosen among those that fit. `balance` takes the one that is least loaded afterwards, so that machines and their load spread;
- * `pack` the fullest, so that hosts stay empty.
- */
-export type SchedulingPolicy = 'balance' | 'pack';
+/** Hosts that fit and are compared: with so many the best is nearly as good as the best of all, and a decision touches tens of hosts. */
+export const COMPARED_MAX = 32;
+/** With so few hosts that may do, all of them are looked at. */
+const ALL_LOOKED_AT = 128;
+/** Hosts of one bucket, and in all, that are looked at before all hosts are: buckets are coarse, and what does not fit is many. */
+const LOOKED_AT_PER_BUCKET = 128;
+const LOOKED_AT_MAX = 1_024;
+/** Where less than one host in so many may do, those are gone through instead of the buckets of all. */
+const RARE = 16;
 
-/** Why a host is passed over, in the order in which hosts are asked. The first that refuses counts. */
-export const FILTERS = [
-  'host',
-  'exceptHost',
-  'cluster',
-  'hypervisor',
-  'ready',
-  'unschedulable',
-  'antiAffinity',
-  'contended',
-  'memory',
-  'cpu',
-] as const;
-export type Filter = (typeof FILTERS)[number];
-
-const PASSES = -1;
-const code = (filter: Filter): number => FILTERS.indexOf(filter);
-const [HOST, EXCEPT_HOST, CLUSTER, HYPERVISOR, READY, UNSCHEDULABLE, ANTI_AFFINITY, CONTENDED, MEMORY, CPU] =
-  FILTERS.map(code) as [number, number, number, number, number, number, number, number, number, number];
-
-/** Slots that must be avoided. */
-export interface Slots {
-  has(slot: number): boolean;
-}
-
-const NO_SLOTS: Slots = { has: () => false };
-
-export interface Wish {
-  readonly request: PlacementRequest;
-  /** Hosts where a machine of the same word runs. */
-  readonly antiAffine?: Slots;
-  /** Hosts that refused this very command a moment ago. */
-  readonly contended?: Slots;
-}
-
-/** The first filter that refuses a host, as its index in `FILTERS`, or -1. */
-const refusedBy = (table: HostTable, slot: number, wish: Wish): number => {
-  const { request } = wish;
-  if (request.host !== undefined && table.names[slot] !== request.host) return HOST;
-  if (request.exceptHost !== undefined && table.names[slot] === request.exceptHost) return EXCEPT_HOST;
-  if (request.cluster !== undefined && table.clusters[slot] !== request.cluster) return CLUSTER;
-  const kvm = table.kvm[slot] === 1;
-  // Guests of Xen's own kinds need it whatever the machine says it can do with.
-  if (kvm ? request.hypervisor === 'xen' || request.guestType !== 'hvm' : request.hypervisor === 'kvm')
-    return HYPERVISOR;
-  if (table.ready[slot] !== 1) return READY;
-  if (table.unschedulable[slot] === 1) return UNSCHEDULABLE;
-  if ((wish.antiAffine ?? NO_SLOTS).has(slot)) return ANTI_AFFINITY;
-  if ((wish.contended ?? NO_SLOTS).has(slot)) return CONTENDED;
-  if (table.freeMemory(slot) < request.memoryBytes) return MEMORY;
-  if (table.freeVcpus(slot) < request.vcpus) return CPU;
-  return PASSES;
-};
-
-/** Whether one host would do now, with `spoken` more of it spoken for. */
-export const fitsOn = (
-  table: HostTable,
-  slot: number,
-  wish: Wish,
-  spoken: { readonly memoryBytes: number; readonly vcpus: number } = { memoryBytes: 0, vcpus: 0 },
-): boolean =>
-  table.present[slot] === 1 &&
-  refusedBy(table, slot, wish) === PASSES &&
-  table.freeMemory(slot) - spoken.memoryBytes >= wish.request.memoryBytes &&
-  table.freeVcpus(slot) - spoken.vcpus >= wish.request.vcpus;
-
-/** Loads that differ by less than this count as equal, so that hosts of one kind share out machines evenly. */
-const LOAD_STEPS = 256;
-
-/** Lower is better. Commands under way count, so that those side by side do not all choose one host. */
-const scoreOf = (table: HostTable, slot: number, wish: Wish, policy: SchedulingPolicy): number => {
-  const { memoryBytes, vcpus } = wish.request;
-  const memory =
-    ((table.usedMemory[slot] ?? 0) + (table.offeredMemory[slot] ?? 0) + memoryBytes) / (table.memory[slot] ?? 1);
-  const cpu = ((table.usedVcpus[slot] ?? 0) + (table.offeredVcpus[slot] ?? 0) + vcpus) / (table.vcpus[slot] ?? 1);
-  if (policy === 'balance') return Math.floor(Math.max(memory, cpu) * LOAD_STEPS);
-  return Math.floor(Math.hypot(1 - memory, 1 - cpu) * LOAD_STEPS);
-};
-
-/** What was found, host by host: numbers only, to be explained when somebody asks. */
 export interface Choice {
-  /** -1 when no host fits. */
   readonly slot: number;
-  readonly considered: number;
+  /** The NUMA node that is to be reserved, or `NO_CELL`. */
+  readonly cell: number;
+  readonly looked: number;
   readonly fitting: number;
+  /** The score that decided; null: any of the hosts that were left, by the seed. */
+  readonly level: Level | null;
+}
+
+/** Why no host fits: numbers only, to be explained when somebody asks. */
+export interface Refusal {
+  readonly considered: number;
   /** Hosts that each filter refused, by its index in `FILTERS`, and one of them: for memory and CPU the one that has most. */
   readonly refused: Int32Array;
   readonly example: Int32Array;
 }
 
-const better = (table: HostTable, filter: number, slot: number, than: number): boolean => {
-  if (filter === MEMORY) return table.freeMemory(slot) > table.freeMemory(than);
-  return filter === CPU && table.freeVcpus(slot) > table.freeVcpus(than);
-};
+const MEMORY = FILTERS.indexOf('memory');
+const CPU = FILTERS.indexOf('cpu');
 
-/**
- * Chooses a host: filters, then the lowest score. Of equals the first from where `seed` begins, so that the same command chooses alike everywhere and
- * different ones start at different hosts.
- */
-export const chooseHost = (
-  table: HostTable,
-  wish: Wish,
-  options: { readonly policy: SchedulingPolicy; readonly seed: number },
-): Choice => {
-  const refused = new Int32Array(FILTERS.length);
-  const example = new Int32Array(FILTERS.length).fill(-1);
-  let [chosen, lowest, fitting, considered] = [-1, Number.POSITIVE_INFINITY, 0, 0];
-  for (let step = 0; step < table.length; step += 1) {
-    const slot = (options.seed + step) % table.length;
-    if (table.present[slot] !== 1) continue;
-    considered += 1;
-    const filter = refusedBy(table, slot, wish);
-    if (filter !== PASSES) {
+export interface Asked {
+  readonly policy: SchedulingPolicy;
+  /** Of equals one is taken by the seed, so that the same command chooses alike everywhere and different ones spread. */
+  readonly seed: number;
+  readonly nowMs: number;
+}
+
+/** Chooses hosts: an index brings those that may fit, filters say which do, and the scores' levels decide among them. */
+export class HostSearch {
+  private readonly found = new Int32Array(ALL_LOOKED_AT);
+  private readonly scores = new Float64Array(ALL_LOOKED_AT);
+  private fitting = 0;
+  private most = COMPARED_MAX;
+  /** The search that looked at a slot last: none looks twice. */
+  private seen = new Uint32Array(64);
+  private search = 0;
+  private looked = 0;
+
+  constructor(private readonly outlook: Outlook) {}
+
+  /** Null when no host fits. */
+  choose(wish: Wish, asked: Asked): Choice | null {
+    this.begin();
+    this.collect(wish, asked);
+    if (this.fitting === 0) return null;
+    const { fitting, looked } = this;
+    const level = this.decide(wish, asked);
+    const slot = this.found[asked.seed % this.fitting] ?? 0;
+    const { numa } = wish.request;
+    const prefer = asked.policy === 'balance' ? 'emptiest' : 'tightest';
+    const cell = numa && numa !== 'none' ? cellFor(this.outlook.table, slot, wish.request, prefer) : NO_CELL;
+    return { slot, cell, looked, fitting, level };
+  }
+
+  /** Goes through every host for the reasons of all. */
+  refusal(wish: Wish): Refusal {
+    const { table } = this.outlook;
+    const refused = new Int32Array(FILTERS.length);
+    const example = new Int32Array(FILTERS.length).fill(-1);
+    let considered = 0;
+    for (let slot = 0; slot < table.length; slot += 1) {
+      if (table.present[slot] !== 1) continue;
+      considered += 1;
+      const filter = refusedBy(this.outlook, slot, wish);
+      if (filter === FITS) continue;
       refused[filter] = (refused[filter] ?? 0) + 1;
       const shown = example[filter] ?? -1;
-      if (shown < 0 || better(table, filter, slot, shown)) example[filter] = slot;
-      continue;
+      if (shown < 0 || this.nearer(filter, slot, shown)) example[filter] = slot;
     }
-    fitting += 1;
-    const score = scoreOf(table, slot, wish, options.policy);
-    if (score < lowest) [chosen, lowest] = [slot, score];
+    return { considered, refused, example };
   }
-  return { slot: chosen, considered, fitting, refused, example };
-};
+
+  private begin(): void {
+    this.fitting = this.looked = 0;
+    this.most = COMPARED_MAX;
+    this.search = (this.search + 1) >>> 0;
+    const { length } = this.outlook.table;
+    if (this.seen.length < length || this.search === 0) {
+      this.seen = new Uint32Array(Math.max(64, length * 2));
+      this.search = 1;
+    }
+  }
+
+  private nearer(filter: number, slot: number, than: number): boolean {
+    const { table } = this.outlook;
+    if (filter === MEMORY) return table.freeMemory(slot) > table.freeMemory(than);
+    return filter === CPU && table.freeVcpus(slot) > table.freeVcpus(than);
+  }
+
+  /** Leaves those with the lowest scores; answers the last level that told hosts apart. */
+  private decide(wish: Wish, asked: Asked): Level | null {
+    if (this.fitting === 1) return null;
+    const { nowMs, policy } = asked;
+    const { request } = wish;
+    const { lifetimes } = this.outlook;
+    const lives =
+      policy === 'density'
+        ? lifetimes.predicted({ ...request, namespace: request.virtualMachine.namespace }, nowMs)
+        : 0;
+    const moment: Moment = { nowMs, exitAtMs: nowMs + lives };
+    let decider: Level | null = null;
+    for (const level of levelsFor(wish, policy, this.prefers(wish))) {
+      if (this.keepLowest(level, wish, moment)) decider = level;
+      if (this.fitting === 1) break;
+    }
+    return decider;
+  }
+
+  private keepLowest(level: Level, wish: Wish, moment: Moment): boolean {
+    const { found, scores, fitting } = this;
+    let lowest = Number.POSITIVE_INFINITY;
+    for (let index = 0; index < fitting; index += 1) {
+      const score = level.score(this.outlook, found[index] ?? 0, wish, moment);
+      scores[index] = score;
+      if (score < lowest) lowest = score;
+    }
+    let kept = 0;
+    for (let index = 0; index < fitting; index += 1) if (scores[index] === lowest) found[kept++] = found[index] ?? 0;
+    this.fitting = kept;
+    return kept < fitting;
+  }
+
+  private prefers(wish: Wish): boolean {
+    return wish.class.prefers(this.outlook.table) || (wish.machines?.liked.length ?? 0) > 0;
+  }
+
+  private collect(wish: Wish, asked: Asked): void {
+    const { table } = this.outlook;
+    const { host } = wish.request;
+    if (host !== undefined) {
+      this.look(table.slotNamed(host) ?? -1, wish);
+      return;
+    }
+    const together = wish.machines?.near.find((term) => term.topologyKey === HOSTNAME_LABEL);
+    if (together) {
+      for (const slot of together.matching.keys()) if (this.look(Number(slot), wish)) return;
+      return;
+    }
+    const eligible = wish.class.eligible(table);
+    if (eligible.hosts === 0) return;
+    if (eligible.hosts <= ALL_LOOKED_AT) {
+      this.most = ALL_LOOKED_AT;
+      for (const group of eligible.groups) this.lookAll(group, wish, 0);
+      return;
+    }
+    this.collectLiked(wish);
+    if (wish.class.prefers(table) || eligible.hosts * RARE < table.hosts)
+      for (const group of eligible.groups) if (this.lookAll(group, wish, asked.seed)) break;
+    if (this.fitting < this.most) this.walk(wish, asked);
+    // Buckets are coarse and other filters many: before it is said that nothing fits, every host has been asked.
+    if (this.fitting === 0) this.lookEverywhere(wish, asked.seed);
+  }
+
+  /** Hosts of machines that this one likes to be near to: an index by what is free would hardly bring them. */
+  private collectLiked(wish: Wish): void {
+    for (const { weight, term } of wish.machines?.liked ?? []) {
+      if (weight < 0 || term.topologyKey !== HOSTNAME_LABEL) continue;
+      for (const slot of term.matching.keys()) {
+        if (this.fitting >= COMPARED_MAX / 2) return;
+        this.look(Number(slot), wish);
+      }
+    }
+  }
+
+  private walk(wish: Wish, { policy, seed }: Asked): void {
+    const { table } = this.outlook;
+    const { request } = wish;
+    const visit = (buckets: typeof table.byFree, bucket: number): boolean => {
+      const count = buckets.counts[bucket] ?? 0;
+      if (count === 0) return false;
+      const slots = buckets.list(bucket);
+      const first = seed % count;
+      const most = Math.min(count, LOOKED_AT_PER_BUCKET);
+      for (let step = 0; step < most; step += 1) {
+        const at = first + step;
+        if (this.look(slots[at < count ? at : at - count] ?? -1, wish)) return true;
+      }
+      return this.looked > LOOKED_AT_MAX;
+    };
+    if (policy === 'density') fromTightest(request.memoryBytes, request.vcpus, (bucket) => visit(table.byFree, bucket));
+    else for (let bucket = 0; bucket <= LOAD_STEPS; bucket += 1) if (visit(table.byLoad, bucket)) return;
+  }
+
+  private lookAll(group: number, wish: Wish, seed: number): boolean {
+    const { byTraits } = this.outlook.table;
+    const count = byTraits.counts[group] ?? 0;
+    const slots = byTraits.list(group);
+    for (let step = 0; step < count; step += 1) if (this.look(slots[(seed + step) % count] ?? -1, wish)) return true;
+    return this.looked > LOOKED_AT_MAX;
+  }
+
+  private lookEverywhere(wish: Wish, seed: number): void {
+    const { length } = this.outlook.table;
+    for (let step = 0; step < length; step += 1) if (this.look((seed + step) % length, wish)) return;
+  }
+
+  /** Takes a host if it fits; true when there are enough. */
+  private look(slot: number, wish: Wish): boolean {
+    if (slot < 0 || this.seen[slot] === this.search) return false;
+    this.seen[slot] = this.search;
+    this.looked += 1;
+    if (!isOpen(this.outlook.table, slot) || !admits(this.outlook, slot, wish)) return false;
+    this.found[this.fitting] = slot;
+    this.fitting += 1;
+    return this.fitting === this.most;
+  }
+}
