@@ -26,6 +26,9 @@ const CLUSTER_CATEGORY = categoryOf(clusterKind);
 /** Pending placements looked at for one change, oldest first: 10,000 checks of one host take about a millisecond. */
 const PENDING_LOOKED_AT = 10_000;
 
+/** Pending placements with rules about other machines looked at for one change: each may look at every host. */
+const BY_RULE_LOOKED_AT = 64;
+
 /** A command that lost so many hosts to others waits instead; below the engine's own bound on attempts. */
 const ATTEMPTS_MAX = 10;
 
@@ -67,6 +70,8 @@ export class CapacityIndex implements Index {
   private readonly placements = new Map<Uuid, Known>();
   /** In the order in which they became pending: oldest first. */
   private readonly pending = new Map<Uuid, PlacementRequest>();
+  /** Those of them whose room depends on what other machines do elsewhere. */
+  private readonly pendingByRule = new Set<Uuid>();
   /** Hosts (by uid) where a word of anti-affinity runs, with how many of its machines. */
   private readonly words = new Map<string, Map<Uuid, number>>();
 
@@ -76,7 +81,8 @@ export class CapacityIndex implements Index {
 
   load(documents: readonly StoredDocument[]): void {
     this.fleet = emptyFleet();
-    for (const known of [this.hosts, this.clusters, this.placements, this.pending, this.words]) known.clear();
+    const { hosts, clusters, placements, pending, pendingByRule, words } = this;
+    for (const known of [hosts, clusters, placements, pending, pendingByRule, words]) known.clear();
     const created = ({ document }: StoredDocument): string =>
       (document['metadata'] as { creationTimestamp: string }).creationTimestamp;
     const byAge = [...documents].sort(
@@ -171,6 +177,17 @@ export class CapacityIndex implements Index {
     if (!request) return [];
     const proposal = this.find(this.wish(request), 0, atMs);
     return proposal.fits ? [{ placement, proposal }] : [];
+  }
+
+  /** Up to `limit` pending placements with rules about other machines that would find a host now, as one of those has come or gone. */
+  roomByRule(atMs: number, limit: number): readonly Retry[] {
+    const found: Retry[] = [];
+    let looked = 0;
+    for (const placement of this.pendingByRule) {
+      if (found.length === limit || (looked += 1) > BY_RULE_LOOKED_AT) break;
+      found.push(...this.roomFor(placement, atMs));
+    }
+    return found;
   }
 
   /** Up to `limit` pending placements, oldest first, that one host has room for together. */
@@ -268,12 +285,20 @@ export class CapacityIndex implements Index {
     const known = document && { request: document.spec.request, hostUid, cell };
     if (known) this.placements.set(uid, known);
     // One that stays pending keeps its place in the queue.
-    if (known && hostUid === null) this.pending.set(uid, known.request);
-    else this.pending.delete(uid);
+    if (known && hostUid === null) this.wait(uid, known.request);
+    else {
+      this.pending.delete(uid);
+      this.pendingByRule.delete(uid);
+    }
     this.fleet.offers.end(uid);
     if (!known || hostUid === null || before?.hostUid === hostUid) return;
     const since = document.status.conditions?.[0]?.lastTransitionTime ?? document.metadata.creationTimestamp;
     this.occupy(uid, known, millisecondsOf(since) ?? atMs);
+  }
+
+  private wait(placement: Uuid, request: PlacementRequest): void {
+    this.pending.set(placement, request);
+    if (request.labels || request.affinity) this.pendingByRule.add(placement);
   }
 
   private occupy(placement: Uuid, { request, hostUid, cell }: Known, sinceMs: number): void {

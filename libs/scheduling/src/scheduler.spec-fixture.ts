@@ -15,19 +15,39 @@ export interface TestHost {
   readonly unschedulable?: boolean;
   readonly cluster?: string;
   readonly hypervisor?: 'xen' | 'kvm';
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly resources?: Readonly<Record<string, number>>;
+  /** NUMA nodes that share its memory and threads evenly. */
+  readonly nodes?: number;
 }
 
 export const hostUid = (name: string): Uuid => uuidFrom('host', name);
 
+const numaNodes = (host: TestHost, nodes: number) =>
+  Array.from({ length: nodes }, (_, id) => ({
+    id,
+    memoryBytes: host.memoryBytes / nodes,
+    threads: Array.from({ length: host.threads / nodes }, (_thread, number) => (id * host.threads) / nodes + number),
+  }));
+
 export const hostDocument = (host: TestHost): JsonObject => ({
   kind: 'Host',
-  metadata: { name: host.name, creationTimestamp: '2026-01-01T00:00:00Z' },
-  spec: { cluster: host.cluster ?? 'default', unschedulable: host.unschedulable ?? false },
+  metadata: {
+    name: host.name,
+    creationTimestamp: '2026-01-01T00:00:00Z',
+    labels: { 'kubernetes.io/hostname': host.name, ...host.labels },
+  },
+  spec: {
+    cluster: host.cluster ?? 'default',
+    unschedulable: host.unschedulable ?? false,
+    ...(host.resources ? { resources: host.resources } : {}),
+  },
   status: {
     conditions: [{ type: 'Ready', status: host.ready === false ? 'False' : 'True' }],
     hypervisor: host.hypervisor ?? 'xen',
     cpus: host.threads,
     allocatableMemory: String(host.memoryBytes),
+    ...(host.nodes === undefined ? {} : { hardware: { numaNodes: numaNodes(host, host.nodes) } }),
   },
 });
 
@@ -156,12 +176,13 @@ export class TestScheduler {
     host: string | undefined;
     message: string;
     request: PlacementRequest;
+    numaNode: number | undefined;
   }[] {
     return this.log.documents(['placement']).documents.map(({ document }) => {
       const { metadata, spec, status } = document as unknown as {
         metadata: { name: string };
         spec: { request: PlacementRequest };
-        status: { phase: string; host?: string; message: string };
+        status: { phase: string; host?: string; message: string; numaNode?: number };
       };
       return {
         name: metadata.name,
@@ -169,6 +190,7 @@ export class TestScheduler {
         host: status.host,
         message: status.message,
         request: spec.request,
+        numaNode: status.numaNode,
       };
     });
   }

@@ -1,7 +1,7 @@
 import { randomFrom, type Reply } from '@xenolith/kernel';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { GIB, hostUid, TestScheduler, type TestHost } from './scheduler.spec-fixture.js';
+import { GIB, TestScheduler, type TestHost } from './scheduler.spec-fixture.js';
 
 const host = (number: number, more: Partial<TestHost> = {}): TestHost => ({
   name: `host-000${number}`,
@@ -111,14 +111,117 @@ describe('the scheduler', () => {
   });
 });
 
+const HOST = 'kubernetes.io/hostname';
+const far = (app: string, topologyKey: string) => {
+  const term = { labelSelector: { matchLabels: { app } }, topologyKey };
+  return { virtualMachineAntiAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [term] } };
+};
+const near = (app: string, topologyKey: string) => {
+  const term = { labelSelector: { matchLabels: { app } }, topologyKey };
+  return { virtualMachineAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [term] } };
+};
+
+describe('what several schedulers decide at the same moment', () => {
+  const slow = { schedulers: 3, latency: { append: () => 5, sequence: () => 50 } };
+  const asked = async (
+    hosts: readonly TestHost[],
+    names: readonly string[],
+    more: Parameters<TestScheduler['place']>[1],
+  ): Promise<{ scheduler: TestScheduler; where: string[] }> => {
+    const scheduler = await started(slow, hosts);
+    await scheduler.settled(Promise.all(names.map((name) => scheduler.place(name, more))));
+    // Who lost a host to another waits until all has been heard of.
+    await scheduler.quiet();
+    return {
+      scheduler,
+      where: scheduler
+        .placements()
+        .map(({ host: name }) => name ?? 'waits')
+        .sort(),
+    };
+  };
+
+  it('puts no two machines on one NUMA node that has room for one', async () => {
+    const hosts = [host(1, { nodes: 2, memoryBytes: 8 * GIB, threads: 8 })];
+    const { scheduler, where } = await asked(hosts, ['a', 'b', 'c'], {
+      numa: 'single-numa-node',
+      memoryBytes: 2.5 * GIB,
+    });
+    expect(where).toEqual(['host-0001', 'host-0001', 'waits']);
+    expect(
+      scheduler
+        .placements()
+        .map(({ numaNode }) => numaNode ?? 'none')
+        .sort(),
+    ).toEqual([0, 1, 'none']);
+  });
+
+  it('promises no counted thing twice', async () => {
+    const hosts = [host(1, { resources: { gpu: 2 } }), host(2)];
+    const { where } = await asked(hosts, ['a', 'b', 'c'], { resources: { gpu: 1 } });
+    expect(where).toEqual(['host-0001', 'host-0001', 'waits']);
+  });
+
+  it('keeps replicas far from each other, by host and by rack', async () => {
+    const rack = (number: number, value: string) => host(number, { labels: { rack: value } });
+    const hosts = [rack(1, 'r1'), rack(2, 'r1'), rack(3, 'r2')];
+    const labels = { app: 'web' };
+    const names = ['a', 'b', 'c', 'd'];
+    const { where: byHost } = await asked(hosts, names, { labels, affinity: far('web', HOST) });
+    expect(byHost).toEqual(['host-0001', 'host-0002', 'host-0003', 'waits']);
+    const { where: byRack } = await asked(hosts, names, { labels, affinity: far('web', 'rack') });
+    expect(byRack.filter((name) => name === 'waits')).toHaveLength(2);
+    expect(byRack).toContain('host-0003');
+  });
+
+  it('brings those together that want to be', async () => {
+    const together = { labels: { app: 'web' }, affinity: near('web', HOST) };
+    const { where } = await asked([host(1), host(2), host(3)], ['a', 'b', 'c'], together);
+    expect(new Set(where).size).toBe(1);
+    expect(where[0]).toMatch(/^host-/);
+  });
+});
+
+describe('who waits for other machines', () => {
+  it('is placed when the one to be near to has come, or the one to be far from has gone', async () => {
+    const racks = [host(1, { labels: { rack: 'r1' } }), host(2, { labels: { rack: 'r1' } })];
+    const scheduler = await started({}, racks);
+    await scheduler.place('near', { affinity: near('db', HOST) });
+    await scheduler.place('db', { labels: { app: 'db' } });
+    await scheduler.quiet();
+    const phases = () => scheduler.placements().map(({ request, phase }) => `${request.virtualMachine.name} ${phase}`);
+    expect(phases().sort()).toEqual(['db Placed', 'near Placed']);
+    await scheduler.place('far', { affinity: far('db', 'rack') });
+    expect(phases()).toContain('far Pending');
+    await scheduler.release('db');
+    await scheduler.quiet();
+    expect(phases()).toContain('far Placed');
+  });
+});
+
 const step = fc.oneof(
   {
     weight: 3,
-    arbitrary: fc.record({ do: fc.constant('place' as const), vm: fc.nat(11), gib: fc.integer({ min: 1, max: 4 }) }),
+    arbitrary: fc.record({
+      do: fc.constant('place' as const),
+      vm: fc.nat(11),
+      gib: fc.integer({ min: 1, max: 4 }),
+      rule: fc.constantFrom('none' as const, 'word' as const, 'far' as const, 'node' as const, 'thing' as const),
+    }),
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('release' as const), vm: fc.nat(11) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('wait' as const), ms: fc.nat(60) }) },
 );
+
+const RULES = {
+  none: {},
+  word: { antiAffinity: 'word' },
+  far: { labels: { app: 'web' }, affinity: far('web', HOST) },
+  node: { numa: 'single-numa-node' },
+  thing: { resources: { thing: 1 } },
+} as const;
+const NODES = 2;
+const THINGS = 1;
 
 describe('two schedulers at once', () => {
   it('never promise a host twice, lose nothing, and leave nobody waiting who fits', async () => {
@@ -126,7 +229,8 @@ describe('two schedulers at once', () => {
       fc.asyncProperty(fc.array(step, { maxLength: 40 }), fc.integer(), async (steps, seed) => {
         const dice = randomFrom(seed);
         const latency = { append: () => dice.below(20), read: () => dice.below(5), sequence: () => dice.below(40) };
-        const scheduler = await started({ schedulers: 2, latency });
+        const both = [1, 2].map((number) => host(number, { nodes: NODES, resources: { thing: THINGS } }));
+        const scheduler = await started({ schedulers: 2, latency }, both);
         const replies: Promise<unknown>[] = [];
         const runs = new Map<number, number>();
         for (const next of steps) {
@@ -135,7 +239,7 @@ describe('two schedulers at once', () => {
             replies.push(
               scheduler.place(`vm-${next.vm}-${runs.get(next.vm) ?? 0}`, {
                 memoryBytes: next.gib * GIB,
-                ...(next.vm % 3 === 0 ? { antiAffinity: 'word' } : {}),
+                ...RULES[next.rule],
               }),
             );
           else {
@@ -167,19 +271,45 @@ const expectSound = (scheduler: TestScheduler): void => {
   const placements = scheduler.placements();
   const placed = placements.filter(({ phase }) => phase === 'Placed');
   expect([...ledger.values()].reduce((sum, reservations) => sum + reservations.size, 0)).toBe(placed.length);
-  const free = new Map(['host-0001', 'host-0002'].map((name) => [name, 4 * GIB]));
-  const words = new Set<string>();
-  for (const { host: name = '', request } of placed) {
-    free.set(name, (free.get(name) ?? 0) - request.memoryBytes);
-    if (request.antiAffinity === undefined) continue;
-    expect(words.has(name), `${hostUid(name)} runs the word once`).toBe(false);
-    words.add(name);
-  }
-  for (const { phase, request } of placements) {
-    if (phase !== 'Pending') continue;
-    const fitting = [...free].filter(
-      ([name, bytes]) => bytes >= request.memoryBytes && !(request.antiAffinity !== undefined && words.has(name)),
-    );
-    expect(fitting, `${request.virtualMachine.name} waits though it fits`).toEqual([]);
-  }
+  for (const name of HOSTS) expectUnbroken(placed.filter((placement) => placement.host === name));
+  for (const waiting of placements)
+    if (waiting.phase === 'Pending')
+      for (const name of HOSTS)
+        expect(
+          keptOff(
+            waiting,
+            placed.filter((placement) => placement.host === name),
+          ),
+          `${waiting.request.virtualMachine.name} waits though it fits on ${name}`,
+        ).toBe(true);
 };
+
+type Placed = ReturnType<TestScheduler['placements']>;
+const HOSTS = ['host-0001', 'host-0002'];
+
+const memoryOf = (placements: Placed): number => placements.reduce((sum, { request }) => sum + request.memoryBytes, 0);
+const onNode = (placements: Placed, node: number): Placed => placements.filter(({ numaNode }) => numaNode === node);
+const withWord = (placements: Placed): Placed => placements.filter(({ request }) => request.antiAffinity !== undefined);
+const farApart = (placements: Placed): Placed => placements.filter(({ request }) => request.affinity !== undefined);
+const withThing = (placements: Placed): Placed => placements.filter(({ request }) => request.resources !== undefined);
+
+/** No rule of one host is broken. */
+const expectUnbroken = (placed: Placed): void => {
+  expect(memoryOf(placed)).toBeLessThanOrEqual(4 * GIB);
+  for (let node = 0; node < NODES; node += 1)
+    expect(memoryOf(onNode(placed, node))).toBeLessThanOrEqual((4 * GIB) / NODES);
+  expect(withWord(placed).length).toBeLessThanOrEqual(1);
+  expect(farApart(placed).length).toBeLessThanOrEqual(1);
+  expect(withThing(placed).length).toBeLessThanOrEqual(THINGS);
+};
+
+/** Whether something on a host keeps a waiting machine away. */
+const keptOff = ({ request }: Placed[number], placed: Placed): boolean =>
+  4 * GIB - memoryOf(placed) < request.memoryBytes ||
+  (request.antiAffinity !== undefined && withWord(placed).length > 0) ||
+  (request.affinity !== undefined && farApart(placed).length > 0) ||
+  (request.resources !== undefined && withThing(placed).length >= THINGS) ||
+  (request.numa !== undefined &&
+    Array.from({ length: NODES }, (_, node) => (4 * GIB) / NODES - memoryOf(onNode(placed, node))).every(
+      (free) => free < request.memoryBytes,
+    ));

@@ -118,23 +118,24 @@ const reconsideration = (event: LoggedEvent, { placement, proposal }: Retry): Di
 const concerned = (index: CapacityIndex, event: LoggedEvent): readonly Retry[] => {
   const onHost = (hostUid: unknown): readonly Retry[] =>
     typeof hostUid === 'string' ? index.waitingFor(hostUid, RECONSIDERED_PER_EVENT) : [];
+  const byRule = (): readonly Retry[] => index.roomByRule(event.metadata.at, RECONSIDERED_PER_EVENT);
   switch (event.type) {
     case 'PlacementDeferred':
       // What made room may have come between the look at the index and this event.
       return index.roomFor(event.streamId, event.metadata.at);
     case 'PlacementReleased':
-      return onHost(event.data['hostUid']);
+      return [...onHost(event.data['hostUid']), ...byRule()];
     case 'PlacementDecided':
-      // One that had waited found room: the next one may, too.
-      return event.data['requested'] === undefined ? onHost(event.data['hostUid']) : [];
+      // One that had waited found room: the next one may, too. And others may have waited to be near to it.
+      return [...(event.data['requested'] === undefined ? onHost(event.data['hostUid']) : []), ...byRule()];
     case 'ClusterCreated':
     case 'ClusterSpecChanged': {
       const hosts = index.hostsOfCluster(event.streamId).slice(0, HOSTS_PER_CLUSTER_CHANGE);
-      const retries = new Map(hosts.flatMap(onHost).map((retry) => [retry.placement, retry]));
-      return [...retries.values()].slice(0, RECONSIDERED_PER_EVENT);
+      return hosts.flatMap(onHost).slice(0, RECONSIDERED_PER_EVENT);
     }
     default:
-      return onHost(event.streamId);
+      // A host of other labels makes other places: rules about places may let somebody in elsewhere.
+      return [...onHost(event.streamId), ...(event.type === 'HostMetadataChanged' ? byRule() : [])];
   }
 };
 
@@ -151,8 +152,12 @@ const reconsiderPending = (index: CapacityIndex): Reaction => ({
     'HostRegistered',
     'HostBecameReady',
     'HostSpecChanged',
+    'HostMetadataChanged',
   ],
-  react: (event) => concerned(index, event).map((retry) => reconsideration(event, retry)),
+  react: (event) => {
+    const retries = new Map(concerned(index, event).map((retry) => [retry.placement, retry]));
+    return [...retries.values()].map((retry) => reconsideration(event, retry));
+  },
 });
 
 /** The scheduler: placements and the ledgers of hosts. */
