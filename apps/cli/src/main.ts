@@ -1,3 +1,4 @@
+import type { HostTool } from '@xenolith/contracts';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { down } from './commands/down.js';
 import { hostTool } from './commands/host-tool.js';
@@ -34,6 +35,14 @@ const url = (text: string): string => {
 const MAX_HOSTS = 20_000;
 const MAX_PORT = 65_535;
 const MAX_LINES = 1_000_000;
+
+/** Each tool of a host, and how it is called. */
+const TOOL_EXAMPLES = {
+  xl: 'host-0001 list',
+  xenstore: 'host-0001 ls',
+  brctl: 'host-0001 show',
+  virsh: 'kvm-0001 list',
+} as const satisfies Readonly<Record<HostTool, string>>;
 
 const EXAMPLES = `
 Examples:
@@ -126,12 +135,10 @@ const addTools = (program: Command): void => {
     .helpOption(false)
     .passThroughOptions()
     .action(ending((args: readonly string[]) => kubectl(args)));
-  for (const tool of ['xl', 'xenstore', 'virsh'] as const)
+  for (const [tool, example] of Object.entries(TOOL_EXAMPLES) as [HostTool, string][])
     program
       .command(tool)
-      .description(
-        `what ${tool} prints on a host, such as: ${tool} ${tool === 'virsh' ? 'kvm-0001' : 'host-0001'} ${tool === 'xenstore' ? 'ls' : 'list'}`,
-      )
+      .description(`what ${tool} prints on a host, such as: ${tool} ${example}`)
       .argument('[args...]')
       .allowUnknownOption()
       .helpOption(false)

@@ -4,7 +4,7 @@ import { conditions, defineKind } from '../resource.js';
 import { countedResources, taint } from '../scheduling/affinity.js';
 
 /** Tools of a control domain, and of a KVM host (`virsh`), that may be called from afar, as subresources of the Host. */
-export const HOST_TOOLS = ['xl', 'xenstore', 'virsh'] as const;
+export const HOST_TOOLS = ['xl', 'xenstore', 'brctl', 'virsh'] as const;
 export type HostTool = (typeof HOST_TOOLS)[number];
 
 /** What an agent says of its machine when it registers. */

@@ -2,6 +2,7 @@ import { controlDomainOf, HARDWARE_PROFILES, type HardwareProfile, type ProfileN
 import { createDaemons, Daemons, RELEASE_PROFILES, type DaemonName } from '../dom0/index.js';
 import { createHypervisor, Hypervisor } from '../hypervisor/index.js';
 import { backendsPath, createXenstore, domainNode, Xenstore } from '../xenstore/index.js';
+import { freshNetwork } from './control-network.js';
 import { BACKENDS_TOKEN } from './store-access.js';
 import type { Host, HostState } from './host-state.js';
 
@@ -12,8 +13,11 @@ export const RELEASE = RELEASE_PROFILES['xen-4.20'];
 const DAEMONS: readonly DaemonName[] = ['xenstored', 'xenconsoled', 'qemu-dom0'];
 
 /** A host's layers as they are when Dom0 is up and nothing else runs. */
-export const freshLayers = (profileName: ProfileName): Pick<HostState, 'hypervisor' | 'xenstore' | 'daemons'> => {
-  const profile: HardwareProfile = HARDWARE_PROFILES[profileName];
+export const freshLayers = (host: {
+  readonly name: string;
+  readonly profile: ProfileName;
+}): Pick<HostState, 'hypervisor' | 'xenstore' | 'daemons' | 'network'> => {
+  const profile: HardwareProfile = HARDWARE_PROFILES[host.profile];
   const dom0 = controlDomainOf(profile);
   const hypervisor = createHypervisor({ profile, limits: 'xen-4.20', scheduler: 'credit2', dom0 });
   const xenstore = createXenstore();
@@ -33,7 +37,7 @@ export const freshLayers = (profileName: ProfileName): Pick<HostState, 'hypervis
   const daemons = createDaemons();
   const running = new Daemons(daemons, RELEASE);
   for (const daemon of DAEMONS) running.start(daemon);
-  return { hypervisor, xenstore, daemons };
+  return { hypervisor, xenstore, daemons, network: freshNetwork(host.name) };
 };
 
 /** Lets the layers stand on a state. */

@@ -12,7 +12,6 @@ import {
   frontendWatches,
   hotplugDurationUs,
   removeDevice,
-  runHotplug,
   XENBUS,
   XENBUS_RETRY_US,
   type BackendView,
@@ -22,8 +21,6 @@ import {
   type DeviceTaskWake,
   type Force,
   type FrontendWake,
-  type HotplugFault,
-  type HotplugHost,
   type Queue,
   type RingRequest,
   type WatchToken,
@@ -34,7 +31,9 @@ import type { Outcome } from '../outcome.js';
 import { plan } from './agenda.js';
 import { controlDomainCpus } from './control-domain.js';
 import { inFlightOf, works } from './guest-work.js';
-import { losesWatch, struckBy, type Target } from './faults.js';
+import { interfaceAppears, interfaceGoes, makeBridge } from './control-network.js';
+import { losesWatch } from './faults.js';
+import { runScriptOf } from './hotplug-scripts.js';
 import {
   accountCpu,
   deviceNamed,
@@ -44,7 +43,7 @@ import {
   type MachineDevice,
   type Watcher,
 } from './host-state.js';
-import { deviceNodes, diskOf, volumeNumbers, volumePath } from './machine-devices.js';
+import { deviceNodes, diskOf } from './machine-devices.js';
 import { transact, unwatch, viewOf, watch } from './store-access.js';
 
 /** Frames of guests' rings. The content of pages is not modelled: every ring has a frame number of its own and nothing in it. */
@@ -52,20 +51,6 @@ const FIRST_RING_FRAME = 0x1000;
 
 const tokenOf = (who: Watcher, machine: Machine, device: MachineDevice, why: string): string =>
   `${who} ${machine.domid} ${device.name} ${why}`;
-
-const hotplugHost = (host: Host, machine: Machine): HotplugHost => ({
-  ...viewOf(host.xenstore, 0),
-  hasLink: () => false,
-  // The platform makes a network's bridge on a host before it plugs anything into it.
-  bridgeKind: () => 'linux',
-  addressOf: () => '10.0.0.1',
-  mtuOf: () => 1500,
-  findDisk: (path) =>
-    machine.settings.disks.some(({ volume }) => volumePath(volume) === path)
-      ? { kind: 'phy', numbers: volumeNumbers(path), node: path }
-      : null,
-  sharedWith: () => null,
-});
 
 // The toolstack's work on a device.
 
@@ -111,6 +96,7 @@ const toolView = (host: Host) => viewOf(host.xenstore, 0);
 
 export const beginAdd = (host: Host, machine: Machine, device: MachineDevice): void => {
   const nodes = deviceNodes(machine, device);
+  makeBridge(host, machine, device);
   performTask(host, machine, device, addDevice(device.device, nodes, toolView(host), host.state.nowUs));
 };
 
@@ -125,19 +111,10 @@ export const wakeTask = (host: Host, machine: Machine, device: MachineDevice, wa
   performTask(host, machine, device, deviceTaskStep(device.task, wake, toolView(host), host.state.nowUs));
 };
 
-/** What goes wrong with the script that attaches the device; null: nothing. A rule strikes a run once, when it would end. */
-const scriptFault = (host: Host, machine: Machine, device: MachineDevice): HotplugFault | null => {
-  if (host.state.faults.length === 0 || device.task?.action !== 'add') return null;
-  const target: Target = { machine, device: device.name, what: `script/${device.scripts}` };
-  if (struckBy(host, target, 'stallHotplug')) return { fault: 'stall' };
-  const fails = struckBy(host, target, 'failHotplug');
-  return fails === null ? null : { fault: 'fail', message: fails.effects.failHotplug ?? '' };
-};
-
 /** The script came to its end. */
 export const endScript = (host: Host, machine: Machine, device: MachineDevice, number: number): void => {
   if (device.script?.number !== number) return;
-  const result = runHotplug(device.script.run, hotplugHost(host, machine), scriptFault(host, machine, device));
+  const result = runScriptOf(host, machine, device, device.script.run);
   // One that hangs stays, until the toolstack kills it.
   if (result === null) return;
   device.script = null;
@@ -237,6 +214,7 @@ const performBack = (host: Host, machine: Machine, device: MachineDevice, action
       return;
     case 'unregister':
       setBackWatches(host, machine, device, unwatch);
+      interfaceGoes(host, device);
       return;
     case 'allocateRings':
     case 'freeRings':
@@ -265,6 +243,7 @@ export const probeBack = (host: Host, machine: Machine, device: MachineDevice): 
 const takeUp = (host: Host, machine: Machine, device: MachineDevice): void => {
   const driver = device.kind === 'disk' ? 'blkback' : 'netback';
   device.back = createBackend(driver, device.device, controlDomainCpus(host));
+  interfaceAppears(host, device);
   setBackWatches(host, machine, device, watch);
   wakeBack(host, machine, device, { why: 'probe' });
 };

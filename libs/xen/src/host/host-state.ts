@@ -1,7 +1,7 @@
 import { uuidFrom, type Uuid } from '@xenolith/kernel';
 import type { BackendEnd, Device, DeviceTask, Flow, FrontendEnd, HotplugRun, XenbusState } from '../devices/index.js';
 import type { DeviceFault } from '../device-fault.js';
-import type { DaemonsState } from '../dom0/index.js';
+import type { DaemonsState, NetworkState } from '../dom0/index.js';
 import type { ProfileName } from '../hardware-profile.js';
 import type { DomainSettings, GuestEnd, HostEvent, HostInput, SavedGuestImage, Ticket } from '../host-model.js';
 import type { HostTiming } from '../host-timing.js';
@@ -33,6 +33,7 @@ export interface HostState {
   xenstore: XenstoreState;
   /** Of Dom0. */
   daemons: DaemonsState;
+  network: NetworkState;
   agenda: AgendaState<HostTask>;
   /** By the machine's uid, in the order of their creation. */
   machines: Record<Uuid, Machine>;

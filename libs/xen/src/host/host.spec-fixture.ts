@@ -5,6 +5,7 @@ import {
   type HostInput,
   type HostModel,
   type HostState,
+  type ToolName,
 } from '../index.js';
 import { xenHostModel } from './xen-host.js';
 
@@ -95,7 +96,7 @@ export class HostRig {
   }
 
   /** What `tool` prints. */
-  tool(tool: 'xl' | 'xenstore', ...args: string[]): string {
+  tool(tool: ToolName, ...args: string[]): string {
     return this.model.tool(this.state, { tool, args, at: this.at }).stdout;
   }
 

@@ -22,6 +22,7 @@ import {
   type ToolOutput,
   type XenstoreNode,
 } from '../xl/index.js';
+import { brctlShow } from '../dom0/index.js';
 import { controlDomainCpus } from './control-domain.js';
 import { US_PER_MS, type Host } from './host-state.js';
 import { consoleFacts } from './console-facts.js';
@@ -273,7 +274,11 @@ const storeChildren: Tool = ({ host, args: [path = '/'] }) => {
 
 const STORE: Readonly<Record<string, Tool>> = { list: storeChildren, ls: storeList, read: storeRead };
 
-const TOOLS = { xl: XL, xenstore: STORE } as const;
+const bridges: Tool = ({ host }) => printed(brctlShow(host.state.network));
+
+const BRCTL: Readonly<Record<string, Tool>> = { show: bridges };
+
+const TOOLS = { brctl: BRCTL, xl: XL, xenstore: STORE } as const;
 export type ToolName = keyof typeof TOOLS;
 
 /** What a tool in Dom0 prints; it only looks. `at`: milliseconds since the epoch. A host that boots answers nothing. */
@@ -284,7 +289,7 @@ export const runTool = (host: Host, tool: ToolName, args: readonly string[], at:
   const found = Object.hasOwn(TOOLS[tool], command) ? TOOLS[tool][command] : undefined;
   const nowUs = Math.max(state.nowUs, at * US_PER_MS);
   if (found) return found({ host, args: rest, nowUs });
-  const usage = `${tool === 'xl' ? 'xl' : 'xenstore'} here knows: ${Object.keys(TOOLS[tool]).join(', ')}`;
+  const usage = `${tool} here knows: ${Object.keys(TOOLS[tool]).join(', ')}`;
   if (command === 'help') return printed(`${usage}\n`);
   return failed(`${command}: there is no such command; ${usage}`);
 };

@@ -272,7 +272,7 @@ const crash = (host: Host): void => {
   for (const machine of lost) rememberEnded(host, machine.uid, machine.incarnation);
   state.boots += 1;
   state.bootId = bootIdOf(state, state.boots);
-  Object.assign(state, freshLayers(state.profile), { machines: {}, byDomid: {}, agenda: emptyAgenda<HostTask>() });
+  Object.assign(state, freshLayers(state), { machines: {}, byDomid: {}, agenda: emptyAgenda<HostTask>() });
   Object.assign(host, layersOf(state));
   state.cpu = { sinceUs: state.nowUs, stale: true, domains: {} };
   state.upAtUs = state.nowUs + jittered(host.timing.hostBootMs, seed, `boot/${state.boots}`) * US_PER_MS;
@@ -344,7 +344,7 @@ export const xenHostModel = (timing: HostTiming): HostModel => {
         bootedUs: at * US_PER_MS,
         upAtUs: null,
         waiting: [],
-        ...freshLayers(profile),
+        ...freshLayers({ name, profile }),
         agenda: emptyAgenda(),
         machines: {},
         byDomid: {},

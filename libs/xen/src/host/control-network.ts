@@ -1,0 +1,96 @@
+import { randomFrom } from '@xenolith/kernel';
+import type { HotplugHost, InterfaceLink } from '../devices/index.js';
+import {
+  bridgeStart,
+  createNetwork,
+  createVif,
+  newLink,
+  portsOf,
+  removeVif,
+  runScript,
+  vifOffline,
+  vifOnline,
+  XEN_BRIDGE,
+  type NetworkState,
+  type VifAttachment,
+} from '../dom0/index.js';
+import type { Host, Machine, MachineDevice } from './host-state.js';
+
+/** The card of the host that its bridge is made of. */
+const PHYSICAL = 'eth0';
+/** Assumption: management networks of a lab are 10.0.0.0/16; the last two numbers come from the host's name. */
+const MANAGEMENT = '10.0';
+
+/** Dom0's network when it has booted: its card under Xen's bridge, which has its address (the `plain` recipe of releases without xend). */
+export const freshNetwork = (hostName: string): NetworkState => {
+  const state = createNetwork();
+  const random = randomFrom(`${hostName}/${PHYSICAL}`);
+  // Locally administered, as nobody made the card.
+  const octets = [0x02, 0x78, ...Array.from({ length: 4 }, () => random.below(0x100))];
+  const mac = octets.map((octet) => octet.toString(16).padStart(2, '0')).join(':');
+  const address = `${MANAGEMENT}.${random.below(0x100)}.${1 + random.below(0xfe)}/16`;
+  state.links[PHYSICAL] = { ...newLink('physical', mac), addresses: [address] };
+  runScript(state, bridgeStart(state, { nic: PHYSICAL, bridge: XEN_BRIDGE, by: 'linux' }));
+  return state;
+};
+
+const attachmentOf = ({ device }: MachineDevice, bridge: string): VifAttachment => ({
+  mode: 'bridge',
+  vif: { domid: device.domid, devid: device.devid },
+  kind: 'vif',
+  bridge,
+});
+
+const bridgeOf = (machine: Machine, { name }: MachineDevice): string =>
+  machine.settings.nics.find((nic) => nic.name === name)?.bridge ?? '';
+
+/** The platform makes a network's bridge on a host before it plugs the first interface into it. */
+export const makeBridge = (host: Host, machine: Machine, device: MachineDevice): void => {
+  const { network } = host.state;
+  const bridge = bridgeOf(machine, device);
+  if (device.kind !== 'nic' || bridge === '' || network.links[bridge]) return;
+  runScript(network, [
+    { do: 'addBridge', bridge, by: 'linux' },
+    { do: 'up', dev: bridge },
+  ]);
+};
+
+/** netback took the device up: Dom0 has its interface. */
+export const interfaceAppears = (host: Host, device: MachineDevice): void => {
+  if (device.kind === 'nic') createVif(host.state.network, attachmentOf(device, ''));
+};
+
+/** netback let the device go: its interface is gone, and with the last of them the bridge that was made for it. */
+export const interfaceGoes = (host: Host, device: MachineDevice): void => {
+  if (device.kind !== 'nic') return;
+  const { network } = host.state;
+  const { domid, devid } = device.device;
+  const bridge = network.links[`vif${domid}.${devid}`]?.master ?? null;
+  removeVif(network, attachmentOf(device, ''));
+  if (bridge === null || bridge === XEN_BRIDGE || portsOf(network, bridge).length > 0) return;
+  Reflect.deleteProperty(network.links, bridge);
+};
+
+/** What a script did to Dom0's network. */
+export const applyLink = (host: Host, device: MachineDevice, link: InterfaceLink): void => {
+  const { network } = host.state;
+  const bridge = link.bridge ?? network.links[link.name]?.master ?? '';
+  const attachment = attachmentOf(device, bridge);
+  // A script that takes an interface down goes on whatever fails, as the driver may have taken it away already.
+  for (const command of link.up ? vifOnline(attachment) : vifOffline(attachment)) runScript(network, [command]);
+};
+
+/** What scripts find of Dom0's network. */
+export const networkView = ({ state }: Host): Pick<HotplugHost, 'hasLink' | 'bridgeKind' | 'addressOf' | 'mtuOf'> => {
+  const { links } = state.network;
+  return {
+    hasLink: (name) => links[name] !== undefined,
+    bridgeKind: (name) => {
+      const kind = links[name]?.kind;
+      if (kind === 'bridge') return 'linux';
+      return kind === 'openvswitch' ? 'openvswitch' : null;
+    },
+    addressOf: (name) => (links[name]?.up === true ? (links[name].addresses[0]?.split('/')[0] ?? null) : null),
+    mtuOf: (name) => links[name]?.mtu ?? null,
+  };
+};
