@@ -16,6 +16,7 @@ import {
   type MakeAgent,
 } from './conformance-harness.js';
 import { describeLiveDomains } from './live.conformance.js';
+import { describeMigration } from './migration.conformance.js';
 
 export { KVM_TRAITS, XEN_TRAITS } from './conformance-harness.js';
 export type { AgentUnderTest, HostTraits, MakeAgent } from './conformance-harness.js';
@@ -362,4 +363,5 @@ export const describeAgent = (name: string, makeAgent: MakeAgent, traits: HostTr
     });
   });
   describeLiveDomains(name, makeAgent, traits);
+  if (traits.migrates) describeMigration(name, makeAgent);
 };

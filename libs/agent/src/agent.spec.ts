@@ -16,7 +16,8 @@ const LIMIT_MS = 600_000;
 
 const emulated =
   (kvmHosts: readonly string[] = []): MakeAgent =>
-  async ({ services }) => {
+  async ({ services, hosts: count = 1 }) => {
+    const hosts = hostNames(count);
     const clock = new VirtualClock();
     const network = new MemoryBus(clock);
     const journal = new MemoryJournal();
@@ -24,7 +25,7 @@ const emulated =
     await services(bus);
     const begin = async (): Promise<{ agent: Agent; kill: () => void }> => {
       const connection = network.connect('agent');
-      const agent = new Agent({ ...OPTIONS, kvmHosts }, { bus: connection, clock, journal });
+      const agent = new Agent({ ...OPTIONS, hosts, kvmHosts }, { bus: connection, clock, journal });
       await agent.start();
       return { agent, kill: () => connection.kill() };
     };
@@ -39,7 +40,8 @@ const emulated =
       return promise;
     };
     return {
-      host: OPTIONS.hosts[0] ?? '',
+      host: hosts[0] ?? '',
+      others: hosts.slice(1),
       bus,
       settled,
       until: async (condition) => {

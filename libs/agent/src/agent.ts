@@ -5,7 +5,6 @@ import {
   reject,
   type Clock,
   type CommandMessage,
-  type JsonObject,
   type MessageBus,
   type Reply,
   type ServeContext,
@@ -22,9 +21,10 @@ import { Heartbeats } from './heartbeats.js';
 import { madeEntries, makeHosts } from './host-making.js';
 import { inspectionOf, type HostInspection } from './inspection.js';
 import type { EntryOf, Journal, JournalEntry, RuleList } from './journal.js';
-import { inventoryOf, isDomainCommand } from './messages.js';
+import { inventoryOf, isDomainCommand, parsedData } from './messages.js';
 import type { AgentObserver } from './observer.js';
 import { Outbox } from './outbox.js';
+import { PeerPost } from './peer-post.js';
 import { TimerQueue } from './timer-queue.js';
 
 const SWEEP_MS = 10_000;
@@ -58,10 +58,6 @@ export interface AgentPorts {
   readonly packer?: TextPacker;
 }
 
-/** Names of a fleet: host-0001, host-0002, … */
-export const hostNames = (count: number, prefix = 'host-'): string[] =>
-  Array.from({ length: count }, (_, index) => `${prefix}${String(index + 1).padStart(4, '0')}`);
-
 /** The agent of a fleet of emulated hosts. */
 export class Agent {
   private readonly timers: TimerQueue;
@@ -77,6 +73,8 @@ export class Agent {
   private readonly served: ReadonlySet<string>;
   private heartbeats: Heartbeats | null = null;
   private origin: EntryOf<'born'> | null = null;
+  private readonly peers: PeerPost;
+  private lastKept: Promise<void> = Promise.resolve();
   private lines = 0;
   private compacting = false;
   private live = false;
@@ -116,6 +114,12 @@ export class Agent {
       random: randomFrom(`${options.seed}/outbox`),
       observer: this.observer,
     });
+    this.peers = new PeerPost({
+      fleet: this.fleet,
+      outbox: this.outbox,
+      keep: (entry) => this.keep(entry),
+      settled: () => this.lastKept,
+    });
     this.announcer = new Announcer({
       fleet: this.fleet,
       faults: this.faults,
@@ -136,6 +140,7 @@ export class Agent {
     this.desk.goLive();
     await this.serve(slots);
     this.announcer.goLive(this.origin?.at ?? 0);
+    this.peers.goLive();
     for (const slot of slots) this.announcer.register(slot);
     this.outbox.start();
     this.heartbeats = new Heartbeats(slots, this.fleet, this.announcer, this.ports);
@@ -213,19 +218,14 @@ export class Agent {
     if (!Object.hasOwn(agentCommands, message.type))
       return reject('command_unknown', `the agent of ${slot.name} knows no command ${message.type}`);
     const type = message.type as AgentCommandType;
-    const parsed = agentCommands[type].safeParse(message.data);
-    if (!parsed.success) {
-      const issues = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
-      return reject('command_malformed', `${type}: ${issues.join('; ')}`);
-    }
-    if (isDomainCommand(type))
-      return this.desk.handle(slot, { ...message, data: parsed.data as unknown as JsonObject }, context);
-    if (type === 'SetFaultRules')
-      return this.setFaultRules(slot, (parsed.data as unknown as { rules: RuleList }).rules);
+    const parsed = parsedData(type, message.data);
+    if (!parsed.ok) return parsed;
+    const { value } = parsed;
+    if (isDomainCommand(type)) return this.desk.handle(slot, { ...message, data: value }, context);
+    if (type === 'SetFaultRules') return this.setFaultRules(slot, value['rules'] as unknown as RuleList);
     if (type === 'GetInventory')
       return ok({ ...inventoryOf(this.fleet, slot), unreported: this.announcer.unreportedOn(slot.name) });
-    if (type !== 'RunTool') return reject('command_unknown', `the hosts of this agent can't do ${type}`);
-    const { tool, args } = parsed.data as unknown as { tool: HostTool; args: string[] };
+    const { tool, args } = value as unknown as { tool: HostTool; args: string[] };
     return ok({ ...this.fleet.tool(slot, tool, args) });
   }
 
@@ -249,7 +249,14 @@ export class Agent {
       case 'faultStruck':
         this.deviceFaults.struck(slot, event, this.live);
         return;
+      case 'peer':
+        this.peers.said(slot, event);
+        return;
+      case 'migrationRound':
+        this.announcer.roundEnded(slot, event);
+        return;
       case 'crashed':
+        this.peers.crashed(slot);
         if (this.live) this.observer.crashed?.(slot.name);
         return;
       case 'booted':
@@ -261,6 +268,7 @@ export class Agent {
   private keep(entry: JournalEntry): Promise<void> {
     this.lines += 1;
     const kept = this.ports.journal.append(entry);
+    this.lastKept = kept;
     kept.catch((error: unknown) => this.observer.defect?.(error));
     return kept;
   }
@@ -301,6 +309,7 @@ export class Agent {
       ...this.faults.snapshot(),
       ...this.desk.book.snapshot(),
       ...this.announcer.snapshot(),
+      ...this.peers.snapshot(),
     ];
   }
 
@@ -346,14 +355,12 @@ export class Agent {
         if (entry.cause !== undefined) this.desk.recoverCrash(entry.cause);
         this.fleet.apply(this.fleet.slot(entry.host), { do: 'crash' }, entry.at);
         return;
-      case 'guest':
+      case 'guest': {
+        const { uid, reason } = entry;
         this.fleet.moveTo(entry.at);
-        this.fleet.apply(
-          this.fleet.slot(entry.host),
-          { do: 'guestEnds', uid: entry.uid, reason: entry.reason },
-          entry.at,
-        );
+        this.fleet.apply(this.fleet.slot(entry.host), { do: 'guestEnds', uid, reason }, entry.at);
         return;
+      }
       case 'answered':
         this.desk.recoverAnswer(entry.id, entry.reply);
         return;
@@ -366,6 +373,11 @@ export class Agent {
         return;
       case 'reported':
         this.announcer.recoverReported(entry.id);
+        return;
+      case 'delivered':
+      case 'posted':
+      case 'peerRefused':
+        this.peers.recover(entry);
         return;
       case 'host':
         this.fleet.restore(entry.name, entry.state);

@@ -11,6 +11,9 @@ import type { Outbox } from './outbox.js';
 /** Pause before a registration that compute refused is tried again: a rule said no, and only people change rules. */
 const REFUSED_PAUSE_MS = 30_000;
 
+/** Only an end of a guest is something that compute may miss in an inventory. */
+const isEnd = ({ type }: Report): boolean => type === 'ReportDomainStopped';
+
 export interface AnnouncerParts {
   readonly fleet: Fleet;
   readonly faults: FaultRules;
@@ -79,8 +82,19 @@ export class Announcer {
     if (this.live) this.post(report);
   }
 
+  roundEnded(slot: HostSlot, event: HostEvent & { type: 'migrationRound' }): void {
+    const { type: _type, at, operation, uid, ...figures } = event;
+    const id = uuidFrom('ReportMigrationRound', slot.uid, operation, uid, event.round, at);
+    if (this.reported.has(id)) return;
+    const data = { host: slot.name, ...figures };
+    const report = { id, type: 'ReportMigrationRound', uid: operation, data, at, host: slot.name };
+    this.hold(report);
+    if (this.live) this.post(report);
+  }
+
   private hold(report: Report): void {
-    if (!this.reports.has(report.id)) this.unreported.set(report.host, this.unreportedOn(report.host) + 1);
+    if (isEnd(report) && !this.reports.has(report.id))
+      this.unreported.set(report.host, this.unreportedOn(report.host) + 1);
     this.reports.set(report.id, report);
   }
 
@@ -88,6 +102,7 @@ export class Announcer {
     const report = this.reports.get(id);
     if (report === undefined) return;
     this.reports.delete(id);
+    if (!isEnd(report)) return;
     const left = this.unreportedOn(report.host) - 1;
     if (left > 0) this.unreported.set(report.host, left);
     else this.unreported.delete(report.host);

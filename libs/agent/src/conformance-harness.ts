@@ -26,6 +26,8 @@ const LIMIT_MS = 20_000;
 /** An agent of one host, as the suite drives it. */
 export interface AgentUnderTest {
   readonly host: string;
+  /** Hosts beside it, where more were asked for. */
+  readonly others: readonly string[];
   /** For the services that the agent talks to, and to ask the agent. */
   readonly bus: MessageBus;
   /** Ends the agent as SIGKILL would and starts it again with what it had kept. */
@@ -37,8 +39,11 @@ export interface AgentUnderTest {
   stop(): Promise<void>;
 }
 
-/** `begin` starts the agent; the suite's services are served by then. */
-export type MakeAgent = (begin: { readonly services: (bus: MessageBus) => Promise<void> }) => Promise<AgentUnderTest>;
+/** `begin` starts the agent; the suite's services are served by then. `hosts`: how many it runs; one where nothing is said. */
+export type MakeAgent = (begin: {
+  readonly services: (bus: MessageBus) => Promise<void>;
+  readonly hosts?: number;
+}) => Promise<AgentUnderTest>;
 
 /** What hypervisors do differently, as the contract allows. */
 export interface HostTraits {
@@ -49,6 +54,8 @@ export interface HostTraits {
   readonly countsDomains: boolean;
   /** Suspending needs the guest's help. */
   readonly asksToSuspend: boolean;
+  /** Live migration between its hosts. */
+  readonly migrates: boolean;
   readonly overheadBytes: (domain: { vcpus: number; staticMaxBytes: number }) => number;
 }
 
@@ -57,6 +64,7 @@ export const XEN_TRAITS: HostTraits = {
   controlDomain: true,
   countsDomains: true,
   asksToSuspend: true,
+  migrates: true,
   overheadBytes: (domain) => memoryOverheadBytes({ guestType: 'pvh', ...domain }),
 };
 
@@ -65,6 +73,7 @@ export const KVM_TRAITS: HostTraits = {
   controlDomain: false,
   countsDomains: false,
   asksToSuspend: false,
+  migrates: false,
   overheadBytes: qemuOverheadBytes,
 };
 
@@ -102,7 +111,7 @@ export class Services {
   readonly heard: CommandMessage[] = [];
 
   async serve(bus: MessageBus): Promise<void> {
-    for (const type of ['RegisterHost', 'ReportDomainStopped', 'RecordFaultFired'])
+    for (const type of ['RegisterHost', 'ReportDomainStopped', 'RecordFaultFired', 'ReportMigrationRound'])
       await bus.serve(commandSubject('compute', type), (message) => {
         this.heard.push(message);
         return Promise.resolve(ok({}));
@@ -123,7 +132,10 @@ export const freshId = (label: string): string => uuidFrom('agent-conformance', 
 
 /** The suite's hands: commands as compute sends them. */
 export class Commander {
-  constructor(private readonly agent: AgentUnderTest) {}
+  constructor(
+    private readonly agent: AgentUnderTest,
+    private readonly host = agent.host,
+  ) {}
 
   message(type: AgentCommandType, uid: string, data: object, more: Partial<CommandMessage> = {}): CommandMessage {
     const commandId = more.commandId ?? freshId(type);
@@ -141,7 +153,7 @@ export class Commander {
   }
 
   send(message: CommandMessage, timeoutMs = LIMIT_MS): Promise<Reply> {
-    return this.agent.bus.request(agentSubject(this.agent.host, message.type), message, { timeoutMs });
+    return this.agent.bus.request(agentSubject(this.host, message.type), message, { timeoutMs });
   }
 
   ask(type: AgentCommandType, uid: string, data: object, more?: Partial<CommandMessage>): Promise<Reply> {

@@ -1,6 +1,10 @@
 import type { Fleet } from './fleet.js';
 import type { JournalEntry } from './journal.js';
 
+/** Names of a fleet: host-0001, host-0002, … */
+export const hostNames = (count: number, prefix = 'host-'): string[] =>
+  Array.from({ length: count }, (_, index) => `${prefix}${String(index + 1).padStart(4, '0')}`);
+
 /** What the hosts are that are not Xen's, for a snapshot. */
 export const madeEntries = (fleet: Fleet): JournalEntry[] =>
   [...fleet.made()].map(([host, hypervisor]) => ({ k: 'made', host, hypervisor }));

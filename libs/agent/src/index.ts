@@ -1,4 +1,5 @@
-export { Agent, hostNames, type AgentOptions, type AgentPorts } from './agent.js';
+export { Agent, type AgentOptions, type AgentPorts } from './agent.js';
+export { hostNames } from './host-making.js';
 export { hostUid, type TextPacker } from './fleet.js';
 export type { HostInspection } from './inspection.js';
 export { journalEntry, MemoryJournal, type Journal, type JournalEntry } from './journal.js';

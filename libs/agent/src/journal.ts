@@ -42,6 +42,21 @@ const report = z.strictObject({
 });
 export type Report = z.infer<typeof report>;
 
+/** What a host has to say to another in a migration. */
+const posted = z.strictObject({
+  id: z.string(),
+  at,
+  host: z.string(),
+  to: z.string(),
+  uid: z.string(),
+  /** The run that the machine has at its target. */
+  incarnation: z.number(),
+  seq: z.number(),
+  connection: z.number(),
+  message: json,
+});
+export type Posted = z.infer<typeof posted>;
+
 /** A line of the journal. Times are milliseconds since the epoch and never go back. */
 export const journalEntry = z.discriminatedUnion('k', [
   /** The first line: what the fleet's machines are is fixed here. */
@@ -70,6 +85,18 @@ export const journalEntry = z.discriminatedUnion('k', [
   /** A host was told what shall go wrong inside it. */
   z.strictObject({ k: z.literal('faults'), at, host: z.string(), faults: z.array(json) }),
   z.strictObject({ k: z.literal('reported'), id: z.string() }),
+  /** The other host's agent has taken a message, or refused it. */
+  z.strictObject({ k: z.literal('delivered'), id: z.string() }),
+  /** A host learns that its message was refused. */
+  z.strictObject({
+    k: z.literal('peerRefused'),
+    at,
+    host: z.string(),
+    uid: z.string(),
+    incarnation: z.number(),
+    connection: z.number(),
+    unknown: z.boolean(),
+  }),
   // The lines below are what a snapshot consists of, beside `born`, `made`, `opened` and `rules`.
   /** `told`: hash of the faults that it was told of. */
   z.strictObject({ k: z.literal('host'), name: z.string(), state: z.string(), told: z.string().optional() }),
@@ -83,6 +110,7 @@ export const journalEntry = z.discriminatedUnion('k', [
   z.strictObject({ k: z.literal('cancelled'), at, id: z.string() }),
   z.strictObject({ k: z.literal('fired'), rule: z.string(), count: z.number(), host: z.string(), command: z.string() }),
   z.strictObject({ k: z.literal('report'), report }),
+  z.strictObject({ k: z.literal('posted'), posted }),
 ]);
 export type JournalEntry = z.infer<typeof journalEntry>;
 export type EntryOf<Kind extends JournalEntry['k']> = Extract<JournalEntry, { k: Kind }>;

@@ -1,14 +1,17 @@
 import {
+  agentCommands,
   type AgentCommandType,
   type DomainConfig,
   type DomainReport,
   type Hardware,
   type RegisterHostData,
+  type MigrationPolicyName,
   type SavedImage,
 } from '@xenolith/contracts';
-import { uuidFrom, type CommandMessage, type JsonObject, type Uuid } from '@xenolith/kernel';
+import { ok, reject, uuidFrom, type CommandMessage, type JsonObject, type Result, type Uuid } from '@xenolith/kernel';
 import {
   hypervisorFacts,
+  isPeerMessage,
   numaNodesOf,
   threadsOf,
   type DiskSettings,
@@ -16,6 +19,7 @@ import {
   type HardwareProfile,
   type HostInput,
   type NicSettings,
+  type PeerMessage,
 } from '@xenolith/xen';
 import type { Fleet, HostSlot } from './fleet.js';
 
@@ -76,6 +80,11 @@ export const DOMAIN_COMMANDS = [
   'DetachNic',
   'SuspendDomain',
   'ResumeDomain',
+  'ReceiveDomain',
+  'MigrateDomain',
+  'CancelMigration',
+  'SettleMigration',
+  'DeliverMigrationMessage',
 ] as const satisfies readonly AgentCommandType[];
 export type DomainCommandType = (typeof DOMAIN_COMMANDS)[number];
 
@@ -90,10 +99,35 @@ interface Accepted {
   readonly data: JsonObject;
 }
 
+interface MigrationOrder {
+  readonly from: string;
+  readonly fromIncarnation: number;
+  readonly to: string;
+  readonly toIncarnation: number;
+  readonly operation: Uuid;
+  readonly policy: MigrationPolicyName;
+  readonly seq: number;
+  /** Parsed by `isPeerMessage` when it was accepted. */
+  readonly message: PeerMessage;
+}
+
+/** A command's data as its schema wants it. */
+export const parsedData = (type: AgentCommandType, data: unknown): Result<JsonObject> => {
+  const parsed = agentCommands[type].safeParse(data);
+  if (!parsed.success) {
+    const issues = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
+    return reject('command_malformed', `${type}: ${issues.join('; ')}`);
+  }
+  const value = parsed.data as unknown as JsonObject;
+  if (type === 'DeliverMigrationMessage' && !isPeerMessage(value['message']))
+    return reject('command_malformed', `${type}: message: nothing that hosts say`);
+  return ok(value);
+};
+
 /** The hypervisor's input for a command of the contract. */
 export const inputOf = (command: Accepted): HostInput => {
   const on = { ticket: command.id, uid: command.uid, incarnation: command.data['incarnation'] as number };
-  const { config, paused, mode, timeoutMs, disk, nic, name, image } = command.data as unknown as {
+  const { config, paused, mode, timeoutMs, disk, nic, name, image, ...more } = command.data as unknown as {
     config: DomainConfig;
     paused: boolean;
     mode: 'clean' | 'hard';
@@ -102,7 +136,8 @@ export const inputOf = (command: Accepted): HostInput => {
     nic: DomainNic;
     name: string;
     image: SavedImage;
-  };
+  } & MigrationOrder;
+  const { from, fromIncarnation, to, toIncarnation, operation, policy, seq, message } = more;
   switch (command.type as DomainCommandType) {
     case 'StartDomain':
       return { do: 'start', ...on, settings: settingsOf(config), paused };
@@ -124,6 +159,16 @@ export const inputOf = (command: Accepted): HostInput => {
       return { do: 'suspend', ...on, timeoutMs };
     case 'ResumeDomain':
       return { do: 'resume', ...on, settings: settingsOf(config), image, paused };
+    case 'ReceiveDomain':
+      return { do: 'receive', ...on, settings: settingsOf(config), from, fromIncarnation };
+    case 'MigrateDomain':
+      return { do: 'migrate', ...on, to, toIncarnation, operation, policy };
+    case 'CancelMigration':
+      return { do: 'cancelMigration', ...on };
+    case 'SettleMigration':
+      return { do: 'settleMigration', ...on };
+    case 'DeliverMigrationMessage':
+      return { do: 'peer', ...on, from, seq, message };
     case 'AttachDisk':
       return { do: 'attach', ...on, device: { kind: 'disk', settings: diskOf(disk) } };
     case 'AttachNic':

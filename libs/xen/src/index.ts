@@ -9,3 +9,4 @@ export type { ToolName } from './host/tools.js';
 export type { ToolOutput } from './xl/index.js';
 export { kvmHostModel } from './kvm/kvm-host.js';
 export type { KvmHostState } from './kvm/kvm-state.js';
+export { isPeerMessage } from './host/peer-message.js';

@@ -18,12 +18,12 @@ beforeAll(async () => {
 });
 afterAll(() => nats.stop());
 
-const makeOverNats: MakeAgent = async ({ services }) => {
+const makeOverNats: MakeAgent = async ({ services, hosts: count = 1 }) => {
   const folder = await mkdtemp(path.join(tmpdir(), 'xenolith-agent-'));
   const bus = await openMessageBus({ natsUrl: nats.url, name: 'suite' });
   await services(bus);
   agents += 1;
-  const hosts = hostNames(1, `suite-${agents}-`);
+  const hosts = hostNames(count, `suite-${agents}-`);
   const begin = async (): Promise<{ end: () => Promise<void> }> => {
     const own = await openMessageBus({ natsUrl: nats.url, name: 'agent' });
     const journal = await FileJournal.open(folder);
@@ -46,6 +46,7 @@ const makeOverNats: MakeAgent = async ({ services }) => {
   let running = await begin();
   return {
     host: hosts[0] ?? '',
+    others: hosts.slice(1),
     bus,
     settled: (promise) => promise,
     until: async (condition) => {

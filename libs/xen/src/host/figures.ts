@@ -13,6 +13,7 @@ import { cpuFigures, cpusUsed } from './cpu-account.js';
 import { dirtyingOf, inFlightOf, transfersOf } from './guest-work.js';
 import type { Host, Machine, MachineDevice } from './host-state.js';
 import { hasFrontends } from './machine-devices.js';
+import { underWay } from './migration-session.js';
 
 const US_PER_SECOND = 1_000_000;
 
@@ -31,6 +32,7 @@ export const figuresOf = (host: Host): HostFigures => {
     domains: Object.keys(host.state.machines).length,
     freeMemoryBytes: (info.freePages - info.outstandingPages) * PAGE_BYTES,
     cpuLoad: Math.min(1, thousandths(load)),
+    migrations: underWay(host.state),
     controlDomain: {
       cpu: thousandths(cpusUsed(host, 0)),
       memoryBytes: dom0.ok ? dom0.value.totalPages * PAGE_BYTES : 0,

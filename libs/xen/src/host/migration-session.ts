@@ -176,3 +176,9 @@ export const handOut = (session: MigrationSession, step: Pick<EndStep<unknown>, 
   session.doing = null;
   session.effectDueUs = null;
 };
+
+/** Live migrations that have begun and not ended. */
+export const underWay = (state: HostState): { readonly incoming: number; readonly outgoing: number } => ({
+  incoming: targetsOf(state).filter((session) => session.end.phase !== 'idle' && !isOverAtTarget(session)).length,
+  outgoing: sourcesOf(state).filter(({ end }) => end !== null).length,
+});

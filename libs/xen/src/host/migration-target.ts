@@ -162,6 +162,8 @@ export const step = (host: Host, session: TargetSession, input: EndInput): void 
   if (isHere(session) && !wasHere && machine) session.here = { domid: machine.domid, bootId: host.state.bootId };
   for (const message of next.messages) say(host, session, dressed(session, message));
   handOut(session, next);
+  // It had its memory from the beginning, even if nothing was built of it.
+  if (session.end.phase === 'aborted' && machine?.phase === 'arriving') beginTeardown(host, machine);
   if (session.doing !== null && isInterruptible(next.state)) failEffect(host, session);
   else work(host, session);
 };
@@ -352,7 +354,7 @@ export const settleMigration = (host: Host, input: HostInput & { do: 'settleMigr
     return;
   }
   const machine = host.state.machines[uid];
-  if (machine?.incarnation === incarnation && machine.phase !== 'ending') {
+  if (machine?.incarnation === incarnation && machine.phase !== 'ending' && machine.phase !== 'arriving') {
     answer(host, ticket, runningAnswer(host, machine));
     return;
   }
