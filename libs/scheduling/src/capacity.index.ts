@@ -228,8 +228,17 @@ export class CapacityIndex implements Index {
     return [...this.hosts].filter(([, host]) => host.facts.cluster === name).map(([uid]) => uid);
   }
 
-  private wish(request: PlacementRequest, contended?: ReadonlySet<number>): Wish {
+  /** A machine that leaves a host while it runs goes on under the same kind of hypervisor. */
+  private amongAlike(request: PlacementRequest): PlacementRequest {
+    if (request.exceptHost === undefined) return request;
+    for (const { facts } of this.hosts.values())
+      if (facts.name === request.exceptHost) return { ...request, hypervisor: facts.hypervisor };
+    return request;
+  }
+
+  private wish(asked: PlacementRequest, contended?: ReadonlySet<number>): Wish {
     const { affinity, classes, table } = this.fleet;
+    const request = this.amongAlike(asked);
     const word = wordOf(request);
     const hosts = word === null ? undefined : this.words.get(word);
     return {

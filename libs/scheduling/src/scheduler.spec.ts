@@ -100,6 +100,19 @@ describe('the scheduler', () => {
     ).toEqual(['host-0001', 'host-0002']);
   });
 
+  it('moves a machine to another host with the hypervisor that it runs under', async () => {
+    const scheduler = await started({}, [host(1), host(2, { hypervisor: 'kvm' })]);
+    const leaving = { guestType: 'hvm', exceptHost: 'host-0001' } as const;
+    const reply = await scheduler.place('a', leaving);
+    expect(reply).toMatchObject({
+      ok: false,
+      rejection: { message: '0/2 hosts: 1 is host host-0001, which it is to leave, 1 lacks hypervisor xen' },
+    });
+    scheduler.putHost(host(3));
+    await scheduler.quiet();
+    expect(placedOn(await scheduler.place('a', leaving))).toBe('host-0003');
+  });
+
   it('places nothing new on a host that is unschedulable or lost', async () => {
     const scheduler = await started({}, [host(1, { unschedulable: true }), host(2, { ready: false })]);
     expect(await scheduler.place('a')).toMatchObject({
