@@ -285,6 +285,20 @@ describe('records', () => {
       .thenNothing();
   });
 
+  it('of a reboot that the guest has overtaken by one of its own change nothing', () => {
+    const rebooting = [...RUNNING, begun('hard_reboot')];
+    const answer = (domid: number) => ({
+      type: 'RecordVirtualMachineRebooted',
+      data: { operation: 'hard_reboot', incarnation: 1, domid },
+    });
+    machine([...rebooting, eventOf('VirtualMachineRebooted', { domid: 3 }), eventOf('VirtualMachinePaused', {})])
+      .when(answer(2))
+      .then([{ type: 'VirtualMachineOperationEnded' }]);
+    machine(rebooting)
+      .when(answer(2))
+      .then([{ type: 'VirtualMachineRebooted', data: { domid: 2 } }]);
+  });
+
   it('runs under its new domain id when its host restarted the guest before the start was recorded', () => {
     const report = { incarnation: 1, host: 'host-1', reason: 'reboot', domid: 9 };
     machine(STARTING)

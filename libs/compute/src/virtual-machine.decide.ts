@@ -161,7 +161,9 @@ const decideRebooted = (machine: PresentMachine, command: Command): Decision => 
   const data = trusted(virtualMachineCommands.RecordVirtualMachineRebooted, command);
   const run = placedRun(machine.own.run);
   const other = data.incarnation !== undefined && run?.incarnation !== data.incarnation;
-  if (run === null || other) return nothingChanged(machine, data.operation);
+  // Hosts count ids up: the guest has rebooted by itself since this answer was given, and its host has told.
+  const older = run !== null && data.domid < run.domid;
+  if (run === null || other || older) return nothingChanged(machine, data.operation);
   return ok([eventOf('VirtualMachineRebooted', data)]);
 };
 
