@@ -12,6 +12,8 @@ export interface HostInspection {
     readonly incarnation: number;
     readonly domid: number;
     readonly state: 'running' | 'paused' | 'shutdown';
+    /** Its guest takes no step here, and may run elsewhere already. */
+    readonly standsStill: boolean;
     /** Guest memory and overhead. */
     readonly memoryBytes: number;
   }[];
@@ -23,11 +25,12 @@ export const inspectionOf = (fleet: Fleet, slot: HostSlot): HostInspection => {
   return {
     name: slot.name,
     allocatableBytes: hypervisorFacts(fleet.hypervisorOf(slot.name), fleet.profile()).allocatableBytes,
-    domains: fleet.inventory(slot).map(({ uid, incarnation, domid, state }) => ({
+    domains: fleet.inventory(slot).map(({ uid, incarnation, domid, state, standsStill }) => ({
       virtualMachine: uid,
       incarnation,
       domid,
       state,
+      standsStill: standsStill === true,
       memoryBytes: bytes.get(uid) ?? 0,
     })),
   };

@@ -219,6 +219,8 @@ export interface DomainView {
   readonly incarnation: number;
   readonly domid: number;
   readonly state: 'running' | 'paused' | 'shutdown';
+  /** Its guest takes no step: it is being saved, or may run elsewhere already. */
+  readonly standsStill?: true;
 }
 
 export interface HostFigures {

@@ -304,6 +304,7 @@ const viewOf = (machine: Machine): DomainView => ({
   domid: machine.domid,
   // A domain that is built anew because its guest rebooted runs, for all that people and the platform care.
   state: machine.phase === 'shutdown' ? 'shutdown' : machine.paused ? 'paused' : 'running',
+  ...(machine.phase === 'suspended' ? { standsStill: true as const } : {}),
 });
 
 /**
