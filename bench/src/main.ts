@@ -1,17 +1,19 @@
 import { benchApi } from './api-bench.js';
 import { benchLog } from './log-bench.js';
 import { benchPlatform } from './platform-bench.js';
+import { benchXen } from './xen-bench.js';
 import { printRows, saveRows, type Row } from './report.js';
 
-/** Every group of rows, by the name that `--only` takes. */
+/** Every group of rows, by the name that `--only` takes, or `--group`. */
 const GROUPS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   log: benchLog,
   platform: benchPlatform,
   api: benchApi,
+  xen: benchXen,
 };
 
 const chosen = (): readonly string[] => {
-  const at = process.argv.indexOf('--only');
+  const at = process.argv.findIndex((word) => word === '--only' || word === '--group');
   const names = at < 0 ? Object.keys(GROUPS) : (process.argv[at + 1] ?? '').split(',');
   const wrong = names.filter((name) => !(name in GROUPS));
   if (wrong.length === 0) return names;
