@@ -290,20 +290,27 @@ export class UserDice {
       { delay: 1 + random.below(40) },
       { crashHost: true },
     ]);
-    void this.users.create(
-      faultRuleKind,
-      { name: `rule-${random.below(OTHER_NAMES)}` },
-      {
-        match: {
-          commands: random.chance(0.5) ? [random.pick(['StartDomain', 'ShutdownDomain', 'DestroyDomain'])] : [],
-          phase: random.pick(['before', 'after']),
-        },
-        effect,
-        probability: random.pick([0.3, 1]),
-        count: 1 + random.below(3),
-        seed: random.below(1_000),
-      },
-    );
+    const name = `rule-${random.below(OTHER_NAMES)}`;
+    const match = {
+      commands: random.chance(0.5) ? [random.pick(['StartDomain', 'ShutdownDomain', 'DestroyDomain'])] : [],
+      phase: random.pick(['before', 'after']),
+    };
+    const often = { probability: random.pick([0.3, 1]), count: 1 + random.below(3), seed: random.below(1_000) };
+    const spec = often.seed % 4 === 0 ? this.deviceFault(often.seed) : { match, effect };
+    void this.users.create(faultRuleKind, { name }, { ...spec, ...often });
+  }
+
+  /** What goes wrong inside a host, by a die that was thrown already. */
+  private deviceFault(die: number): { readonly match: JsonObject; readonly effect: JsonObject } {
+    const effects = [
+      { dropWatches: 'all' },
+      { dropWatches: 'frontend' },
+      { stallHotplug: true },
+      { failHotplug: 'the dice say so' },
+      { fillRings: true },
+    ];
+    const devices = effects[(die / 4) % effects.length] ?? {};
+    return { match: { devices: die % 8 === 0 ? [] : ['root'] }, effect: { devices } };
   }
 
   private cordon(): void {

@@ -134,8 +134,11 @@ const followDevice = (host: Host, machine: Machine, device: MachineDevice): numb
 /** Lets the data of all devices flow as it does from now on; the answer is the CPUs that Dom0 is busy with it. */
 export const followWork = (host: Host): number => {
   let dom0Ns = 0;
-  for (const machine of Object.values(host.state.machines))
-    for (const device of machine.devices) dom0Ns += followDevice(host, machine, device);
+  for (const machine of Object.values(host.state.machines)) {
+    const working = works(machine);
+    for (const device of machine.devices)
+      if (working || device.flows.length > 0) dom0Ns += followDevice(host, machine, device);
+  }
   return dom0Ns / NS_PER_SECOND;
 };
 
