@@ -70,6 +70,15 @@ const SERIES: readonly Series[] = [
     help: 'Bytes that its interfaces sent.',
     of: ({ nics }) => sum(nics, ({ sentBytes }) => sentBytes),
   },
+  {
+    name: 'ring_full_seconds_total',
+    type: 'counter',
+    help: 'Time that it found the rings of its disks and interfaces full.',
+    of: ({ disks = [], nics = [] }) => {
+      const rings = [...disks, ...nics].flatMap((device) => device.rings ?? []);
+      return rings.length === 0 ? undefined : sum(rings, ({ fullSeconds }) => fullSeconds);
+    },
+  },
 ];
 
 interface Shown {

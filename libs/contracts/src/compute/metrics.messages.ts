@@ -42,6 +42,21 @@ export type HostMetrics = z.infer<typeof hostMetrics>;
 
 const amount = (description: string) => z.number().describe(description);
 
+/** Of a device that is split between the guest and Dom0. */
+const split = {
+  states: z
+    .object({ frontend: amount('Of the guest’s end.'), backend: amount('Of Dom0’s end.') })
+    .optional()
+    .describe('States of both ends, as XenBus numbers them; 4 is connected.'),
+  rings: z
+    .object({
+      inFlight: amount('Requests in the rings at this moment.'),
+      fullSeconds: amount('How long the guest has found them full since its domain began.'),
+    })
+    .optional()
+    .describe('The rings between both ends.'),
+};
+
 export const virtualMachineMetrics = z.object({
   metadata: figuresMetadata,
   ...taken,
@@ -68,6 +83,7 @@ export const virtualMachineMetrics = z.object({
         writtenBytes: amount('Bytes written since its domain began.'),
         readBytesPerSecond: amount('Bytes read a second, over the last window.').optional(),
         writtenBytesPerSecond: amount('Bytes written a second, over the last window.').optional(),
+        ...split,
       }),
     )
     .optional()
@@ -82,6 +98,7 @@ export const virtualMachineMetrics = z.object({
         sentBytes: amount('Bytes sent since its domain began.'),
         receivedBytesPerSecond: amount('Bytes received a second, over the last window.').optional(),
         sentBytesPerSecond: amount('Bytes sent a second, over the last window.').optional(),
+        ...split,
       }),
     )
     .optional()
