@@ -3,6 +3,7 @@ import { benchLog } from './log-bench.js';
 import { benchPlatform } from './platform-bench.js';
 import { benchXen } from './xen-bench.js';
 import { printRows, saveRows, type Row } from './report.js';
+import { benchScheduling } from './scheduling-bench.js';
 
 /** Every group of rows, by the name that `--only` takes, or `--group`. */
 const GROUPS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
@@ -10,6 +11,7 @@ const GROUPS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   platform: benchPlatform,
   api: benchApi,
   xen: benchXen,
+  scheduling: benchScheduling,
 };
 
 const chosen = (): readonly string[] => {

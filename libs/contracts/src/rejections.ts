@@ -49,6 +49,7 @@ export const REJECTION_CODES = [
   // Placement
   'placement_pending',
   'placement_unknown',
+  'host_ledger_affinity',
   'host_ledger_full',
   // Storage
   'storage_domain_full',

@@ -22,15 +22,38 @@ export const bucketAt = (row: number, column: number): number => row * VCPU_COLU
 export const freeBucket = (memoryBytes: number, vcpus: number): number =>
   bucketAt(memoryRow(memoryBytes), vcpuColumn(vcpus));
 
-/** Calls with the buckets that may hold a fit, tightest first, until it answers true. */
-export const fromTightest = (memoryBytes: number, vcpus: number, visit: (bucket: number) => boolean): void => {
-  const [firstRow, firstColumn] = [memoryRow(memoryBytes), vcpuColumn(vcpus)];
-  const [rows, columns] = [MEMORY_ROWS - firstRow, VCPU_COLUMNS - firstColumn];
-  for (let slack = 0; slack < rows + columns - 1; slack += 1) {
-    const last = Math.min(slack, rows - 1);
-    for (let more = Math.max(0, slack - columns + 1); more <= last; more += 1)
-      if (visit(bucketAt(firstRow + more, firstColumn + slack - more))) return;
+const DIAGONALS = MEMORY_ROWS + VCPU_COLUMNS;
+/** Lists of buckets by how much wider than the request they are: the first of each diagonal, and the next one for each bucket. */
+const firstOf = new Int32Array(DIAGONALS);
+const nextOf = new Int32Array(MEMORY_ROWS * VCPU_COLUMNS);
+const NONE = -1;
+
+/**
+ * Calls with the occupied buckets that may hold a fit, tightest first, until it answers true. A row of buckets is one word of `occupied`, as there are 32
+ * columns.
+ */
+export const fromTightest = (
+  occupied: Uint32Array,
+  demand: { readonly memoryBytes: number; readonly vcpus: number },
+  visit: (bucket: number) => boolean,
+): void => {
+  const [firstRow, firstColumn] = [memoryRow(demand.memoryBytes), vcpuColumn(demand.vcpus)];
+  firstOf.fill(NONE);
+  const rows = Math.min(MEMORY_ROWS, occupied.length);
+  for (let row = firstRow; row < rows; row += 1) {
+    let bits = (occupied[row] ?? 0) & (-1 << firstColumn);
+    while (bits !== 0) {
+      const column = 31 - Math.clz32(bits & -bits);
+      const bucket = bucketAt(row, column);
+      const diagonal = row - firstRow + column - firstColumn;
+      nextOf[bucket] = firstOf[diagonal] ?? NONE;
+      firstOf[diagonal] = bucket;
+      bits &= bits - 1;
+    }
   }
+  for (let diagonal = 0; diagonal < DIAGONALS; diagonal += 1)
+    for (let bucket = firstOf[diagonal] ?? NONE; bucket !== NONE; bucket = nextOf[bucket] ?? NONE)
+      if (visit(bucket)) return;
 };
 
 /** Hosts by how full they are, in the dimension of which they have least left; what is offered counts. */

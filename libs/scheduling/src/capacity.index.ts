@@ -143,7 +143,7 @@ export class CapacityIndex implements Index {
     explanation: PlacementExplanation,
   ): Proposal & { fits: true } {
     const { table, affinity } = this.fleet;
-    const resources = table.resourcesOf(slot);
+    const asksThings = wish.class.resources.length > 0;
     const keys = wish.machines ? affinityKeys(affinity, wish, slot) : [];
     const numaNodes = cell === NO_CELL ? {} : { numaNodes: table.cellsOf(slot) };
     return {
@@ -155,7 +155,7 @@ export class CapacityIndex implements Index {
         vcpus: table.vcpus[slot] ?? 0,
         revision: table.stream[slot] ?? 0,
         ...numaNodes,
-        ...(wish.class.resources.length > 0 ? { resources } : {}),
+        ...(asksThings ? { resources: table.resourcesOf(slot) } : {}),
       },
       explanation,
       ...(cell === NO_CELL ? {} : { numa: { node: cell, pin: table.pins[slot]?.[cell] ?? '' } }),

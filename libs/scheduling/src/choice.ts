@@ -1,5 +1,5 @@
 import { HOSTNAME_LABEL } from '@xenolith/contracts';
-import { fromTightest, LOAD_STEPS } from './capacity-buckets.js';
+import { fromTightest } from './capacity-buckets.js';
 import { admits, cellFor, FILTERS, FITS, isOpen, NO_CELL, refusedBy, type Wish } from './filters.js';
 import { levelsFor, type Level, type Moment, type Outlook, type SchedulingPolicy } from './scores.js';
 
@@ -193,8 +193,12 @@ export class HostSearch {
       }
       return this.looked > LOOKED_AT_MAX;
     };
-    if (policy === 'density') fromTightest(request.memoryBytes, request.vcpus, (bucket) => visit(table.byFree, bucket));
-    else for (let bucket = 0; bucket <= LOAD_STEPS; bucket += 1) if (visit(table.byLoad, bucket)) return;
+    if (policy === 'density') {
+      fromTightest(table.byFree.occupied, request, (bucket) => visit(table.byFree, bucket));
+      return;
+    }
+    for (let bucket = table.byLoad.next(0); bucket >= 0; bucket = table.byLoad.next(bucket + 1))
+      if (visit(table.byLoad, bucket)) return;
   }
 
   private lookAll(group: number, wish: Wish, seed: number): boolean {

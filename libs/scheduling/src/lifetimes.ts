@@ -92,6 +92,8 @@ interface Living {
   readonly bornAtMs: number;
   readonly groups: readonly Survival[];
   readonly slot: number;
+  /** When it was expected to go when that was last asked. */
+  exitMs: number;
 }
 
 /**
@@ -110,7 +112,7 @@ export class Lifetimes {
   placed(placement: Uuid, flavour: Flavour, slot: number, atMs: number): void {
     this.forget(placement);
     const groups = this.groupsOf(flavour, true);
-    const machine: Living = { bornAtMs: atMs, groups, slot };
+    const machine: Living = { bornAtMs: atMs, groups, slot, exitMs: 0 };
     for (const group of groups) group.born(placement, atMs);
     this.living.set(placement, machine);
     (this.onSlot[slot] ??= new Set()).add(machine);
@@ -120,7 +122,9 @@ export class Lifetimes {
       this.exits = exits;
     }
     const exit = this.exits[slot] ?? 0;
-    if (exit > 0) this.exits[slot] = Math.max(exit, atMs + expected(machine, atMs));
+    if (exit === 0) return;
+    machine.exitMs = atMs + expected(machine, atMs);
+    this.exits[slot] = Math.max(exit, machine.exitMs);
   }
 
   released(placement: Uuid, atMs: number): void {
@@ -140,7 +144,10 @@ export class Lifetimes {
     const known = this.exits[slot] ?? 0;
     if (known > nowMs) return known;
     let exit = nowMs;
-    for (const machine of machines) exit = Math.max(exit, nowMs + expected(machine, nowMs));
+    for (const machine of machines) {
+      machine.exitMs = nowMs + expected(machine, nowMs);
+      if (machine.exitMs > exit) exit = machine.exitMs;
+    }
     return (this.exits[slot] = exit);
   }
 
@@ -153,7 +160,8 @@ export class Lifetimes {
     if (!machine) return;
     this.living.delete(placement);
     this.onSlot[machine.slot]?.delete(machine);
-    this.exits[machine.slot] = 0;
+    // Only the one that would have gone last changes when the host is empty.
+    if (machine.exitMs >= (this.exits[machine.slot] ?? 0)) this.exits[machine.slot] = 0;
   }
 
   private groupsOf({ namespace, vcpus, memoryBytes }: Flavour, made: boolean): readonly Survival[] {

@@ -6,6 +6,8 @@ export class SlotBuckets {
   private readonly members: Int32Array[] = [];
   /** How many slots each bucket has; replaced when there are more buckets. */
   counts = new Int32Array(64);
+  /** A bit for each bucket that has a slot. */
+  occupied = new Uint32Array(2);
   private bucketOf = new Int32Array(64).fill(NOWHERE);
   private placeOf = new Int32Array(64);
 
@@ -28,6 +30,19 @@ export class SlotBuckets {
     list[place] = slot;
     this.placeOf[slot] = place;
     this.counts[bucket] = place + 1;
+    if (place === 0) this.occupied[bucket >>> 5] = (this.occupied[bucket >>> 5] ?? 0) | (1 << (bucket & 31));
+  }
+
+  /** The first bucket from `bucket` on that has a slot; -1: none. */
+  next(bucket: number): number {
+    let word = bucket >>> 5;
+    let bits = (this.occupied[word] ?? 0) & (-1 << (bucket & 31));
+    while (bits === 0) {
+      word += 1;
+      if (word >= this.occupied.length) return -1;
+      bits = this.occupied[word] ?? 0;
+    }
+    return word * 32 + 31 - Math.clz32(bits & -bits);
   }
 
   /** The slots of a bucket: those below its count. Valid until the next move. */
@@ -41,6 +56,9 @@ export class SlotBuckets {
     const counts = new Int32Array(Math.max(size, this.counts.length * 2));
     counts.set(this.counts);
     this.counts = counts;
+    const occupied = new Uint32Array((counts.length >>> 5) + 1);
+    occupied.set(this.occupied);
+    this.occupied = occupied;
   }
 
   private takeOut(slot: number, bucket: number): void {
@@ -51,6 +69,7 @@ export class SlotBuckets {
     list[place] = moved;
     this.placeOf[moved] = place;
     this.counts[bucket] = last;
+    if (last === 0) this.occupied[bucket >>> 5] = (this.occupied[bucket >>> 5] ?? 0) & ~(1 << (bucket & 31));
   }
 
   private grow(slot: number): void {

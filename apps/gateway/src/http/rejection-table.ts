@@ -62,6 +62,7 @@ export const HTTP_OF_REJECTION: Readonly<Record<RejectionCode | GatewayRejection
   fault_injected: { code: 500, reason: 'InternalError' },
   placement_pending: CONFLICT,
   placement_unknown: NOT_FOUND,
+  host_ledger_affinity: CONFLICT,
   host_ledger_full: CONFLICT,
   storage_domain_full: CONFLICT,
   storage_domain_not_found: INVALID,
