@@ -1,5 +1,6 @@
 import type { Uuid } from '@xenolith/kernel';
 import type { Errno } from '../outcome.js';
+import { enter, idle, onReport, stay } from './end-steps.js';
 import { afterRound, beginPrecopy, type PrecopyPolicy, type PrecopyState } from './policies.js';
 import {
   migrationNames,
@@ -97,17 +98,6 @@ export const beginSource = (migration: {
   effects: [],
 });
 
-const stay = (state: SourceState): EndStep<SourceState> => ({ state, messages: [], effects: [] });
-
-const enter = (
-  state: SourceState,
-  phase: SourcePhase,
-  then: { messages?: readonly MigrationMessage[]; effects?: readonly MigrationEffect[] } = {},
-): EndStep<SourceState> => {
-  const effects = then.effects ?? [];
-  return { state: { ...state, phase, working: effects.length > 0 }, messages: then.messages ?? [], effects };
-};
-
 const undoes = (state: SourceState, ...what: readonly (keyof SourceState['undo'])[]): SourceState => ({
   ...state,
   undo: { ...state.undo, ...Object.fromEntries(what.map((name) => [name, true])) },
@@ -154,23 +144,22 @@ const precopyStep = (state: SourceState, step: ReturnType<typeof beginPrecopy>):
 };
 
 const done = (state: SourceState): EndStep<SourceState> => {
-  const idle: SourceState = { ...state, working: false };
-  if (state.failing !== null && state.phase !== 'failingBack') return failBack(idle, state.failing);
+  if (state.failing !== null && state.phase !== 'failingBack') return failBack(state, state.failing);
   switch (state.phase) {
     case 'squashing':
-      return enter(idle, 'connecting', { messages: [{ type: 'openControl', memoryPages: state.memoryPages }] });
+      return enter(state, 'connecting', { messages: [{ type: 'openControl', memoryPages: state.memoryPages }] });
     case 'preparing':
-      return precopyStep(idle, beginPrecopy(state.policy, state.memoryPages));
+      return precopyStep(state, beginPrecopy(state.policy, state.memoryPages));
     case 'suspending':
-      return enter(idle, 'finalCopy', { effects: [{ do: 'sendFinal' }] });
+      return enter(state, 'finalCopy', { effects: [{ do: 'sendFinal' }] });
     case 'finalCopy':
-      return enter(idle, 'restoring', { messages: [{ type: 'endOfStream' }] });
+      return enter(state, 'restoring', { messages: [{ type: 'endOfStream' }] });
     case 'renaming':
-      return enter(idle, 'switching', { messages: [{ type: 'handshake', point: '3' }] });
+      return enter(state, 'switching', { messages: [{ type: 'handshake', point: '3' }] });
     case 'cleaning':
-      return enter(idle, 'migrated', { messages: [{ type: 'closed' }] });
+      return enter(state, 'migrated', { messages: [{ type: 'closed' }] });
     case 'failingBack':
-      return enter(idle, 'failedBack');
+      return enter(state, 'failedBack');
     case 'importing':
     case 'connecting':
     case 'openingMemory':
@@ -187,14 +176,12 @@ const done = (state: SourceState): EndStep<SourceState> => {
 };
 
 const failed = (state: SourceState, errno: Errno): EndStep<SourceState> => {
-  if (!state.working) return stay(state);
-  const idle: SourceState = { ...state, working: false };
-  if (state.phase === 'cleaning') return cleanUp(idle);
-  if (state.phase !== 'failingBack') return failBack(idle, errno);
+  if (state.phase === 'cleaning') return cleanUp(state);
+  if (state.phase !== 'failingBack') return failBack(state, errno);
   const attempts = state.attempts + 1;
   return attempts >= FAIL_BACK_ATTEMPTS
-    ? enter({ ...idle, attempts }, 'stuck')
-    : enter({ ...idle, attempts }, 'failingBack', { effects: failBackEffects(idle) });
+    ? enter({ ...state, attempts }, 'stuck')
+    : enter({ ...state, attempts }, 'failingBack', { effects: failBackEffects(state) });
 };
 
 /** Phases in which it cannot be known from here who has the machine. */
@@ -276,7 +263,7 @@ const lost = (state: SourceState): EndStep<SourceState> => {
 
 /** The name decides: under its temporary one the machine may be the target's already, whatever this end remembers. */
 const restarted = (state: SourceState, found: FoundDomain): EndStep<SourceState> => {
-  const woken: SourceState = { ...state, working: false, disconnected: true };
+  const woken: SourceState = { ...idle(state), disconnected: true };
   switch (state.phase) {
     case 'migrated':
     case 'failedBack':
@@ -317,15 +304,14 @@ export const stepSource = (state: SourceState, input: SourceInput): EndStep<Sour
     case 'message':
       return received(state, input.message);
     case 'done':
-      return state.working ? done(state) : stay(state);
+      return onReport(state, done);
     case 'failed':
-      return failed(state, input.errno);
+      return onReport(state, (reported) => failed(reported, input.errno));
     case 'roundFinished': {
       if (state.phase !== 'precopy' || !state.working || state.precopy === null) return stay(state);
-      const idle: SourceState = { ...state, working: false };
       return state.failing === null
-        ? precopyStep(idle, afterRound(state.precopy, input))
-        : failBack(idle, state.failing);
+        ? precopyStep(idle(state), afterRound(state.precopy, input))
+        : failBack(idle(state), state.failing);
     }
     case 'lost':
       return lost(state);

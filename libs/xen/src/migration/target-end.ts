@@ -1,5 +1,6 @@
 import type { Uuid } from '@xenolith/kernel';
 import type { Errno } from '../outcome.js';
+import { enter, idle, onReport, stay } from './end-steps.js';
 import {
   migrationNames,
   type EndInput,
@@ -66,17 +67,6 @@ export const beginTarget = (machine: Uuid): TargetState => ({
   disconnected: false,
 });
 
-const stay = (state: TargetState): EndStep<TargetState> => ({ state, messages: [], effects: [] });
-
-const enter = (
-  state: TargetState,
-  phase: TargetPhase,
-  then: { messages?: readonly MigrationMessage[]; effects?: readonly MigrationEffect[] } = {},
-): EndStep<TargetState> => {
-  const effects = then.effects ?? [];
-  return { state: { ...state, phase, working: effects.length > 0 }, messages: then.messages ?? [], effects };
-};
-
 const sync = (point: '1' | '1-mem' | '2' | '4'): readonly MigrationMessage[] => [{ type: 'handshake', point }];
 
 const answer = (state: TargetState, machine: boolean): EndStep<TargetState> => ({
@@ -136,25 +126,28 @@ const aborted = (state: TargetState): EndStep<TargetState> => {
   return state.disconnected ? step : { ...step, messages: [{ type: 'handshakeError', errno: state.failing ?? 'EIO' }] };
 };
 
+/** The machine runs here: the source may remove its copy. */
+const hold = (state: TargetState): EndStep<TargetState> =>
+  enter(state, 'holding', { messages: state.disconnected ? [] : sync('4') });
+
 const done = (state: TargetState): EndStep<TargetState> => {
-  const idle: TargetState = { ...state, working: false };
-  if (state.phase === 'aborting') return aborted(idle);
-  if (state.failing !== null && !committed(state.phase)) return abort(idle, state.failing);
+  if (state.phase === 'aborting') return aborted(state);
+  if (state.failing !== null && !committed(state.phase)) return abort(state, state.failing);
   switch (state.phase) {
     case 'importing':
-      return enter(idle, 'imported', { messages: [{ type: 'metadataImported' }] });
+      return enter(state, 'imported', { messages: [{ type: 'metadataImported' }] });
     case 'building':
-      return enter(idle, 'built', { messages: sync('1') });
+      return enter(state, 'built', { messages: sync('1') });
     case 'restoring':
-      return enter(idle, 'restored', { messages: sync('2') });
+      return enter(state, 'restored', { messages: sync('2') });
     case 'renaming': {
-      const step = resume(idle);
+      const step = resume(state);
       return state.asked
         ? { ...step, state: { ...step.state, asked: false }, messages: [{ type: 'holds', machine: true }] }
         : step;
     }
     case 'resuming':
-      return enter(idle, 'holding', { messages: state.disconnected ? [] : sync('4') });
+      return hold(state);
     case 'idle':
     case 'imported':
     case 'built':
@@ -169,16 +162,12 @@ const done = (state: TargetState): EndStep<TargetState> => {
 };
 
 const failed = (state: TargetState, errno: Errno): EndStep<TargetState> => {
-  if (!state.working) return stay(state);
-  const idle: TargetState = { ...state, working: false };
-  if (state.phase === 'renaming') return abort({ ...idle, phase: 'restored', misnamed: true }, errno);
+  if (state.phase === 'renaming') return abort({ ...state, phase: 'restored', misnamed: true }, errno);
   // A failed clean-up is tried again: as long as it fails the source gets no answer.
-  if (state.phase !== 'resuming') return abort(idle, errno);
+  if (state.phase !== 'resuming') return abort(state, errno);
   const attempts = state.attempts + 1;
-  const tried: TargetState = { ...idle, attempts, impaired: attempts >= RESTORE_ATTEMPTS };
-  return attempts > RESTORE_ATTEMPTS
-    ? enter(tried, 'holding', { messages: state.disconnected ? [] : sync('4') })
-    : resume(tried);
+  const tried: TargetState = { ...state, attempts, impaired: attempts >= RESTORE_ATTEMPTS };
+  return attempts > RESTORE_ATTEMPTS ? hold(tried) : resume(tried);
 };
 
 const handshake = (state: TargetState, point: string): EndStep<TargetState> => {
@@ -252,7 +241,7 @@ const lost = (state: TargetState): EndStep<TargetState> => {
 
 /** The name decides: it was changed when sync point 3 had come. */
 const restarted = (state: TargetState, found: FoundDomain): EndStep<TargetState> => {
-  const woken: TargetState = { ...state, working: false, disconnected: true, asked: false };
+  const woken: TargetState = { ...idle(state), disconnected: true, asked: false };
   switch (state.phase) {
     case 'done':
     case 'aborted':
@@ -286,9 +275,9 @@ export const stepTarget = (state: TargetState, input: EndInput): EndStep<TargetS
     case 'message':
       return received(state, input.message);
     case 'done':
-      return state.working ? done(state) : stay(state);
+      return onReport(state, done);
     case 'failed':
-      return failed(state, input.errno);
+      return onReport(state, (reported) => failed(reported, input.errno));
     case 'lost':
       return lost(state);
     case 'restarted':
