@@ -4,6 +4,7 @@ import { MemoryBus, VirtualClock } from '@xenolith/testing';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { configOf } from './conformance-harness.js';
+import { DOMAIN_COMMANDS } from './messages.js';
 import { Agent, hostNames, MemoryJournal, type AgentOptions } from './index.js';
 
 const OPTIONS: AgentOptions = {
@@ -14,6 +15,8 @@ const OPTIONS: AgentOptions = {
   agentVersion: '0.1.0',
 };
 const GIBIBYTE = 2 ** 30;
+const DISK = { name: 'root', volume: 'v', sizeBytes: GIBIBYTE, readOnly: false, fencingToken: 1 };
+const AWAKE = '{"version":1,"guest":{"phase":"up","next":null,"stopping":null}}';
 /** Longer than any fault rule's delay, any boot of a host and any shutdown here. */
 const QUIET_MS = 250_000;
 
@@ -125,7 +128,7 @@ const domainSteps = fc.oneof(
         paused: false,
         config: configOf('vm', {
           staticMaxBytes: gibibytes * GIBIBYTE,
-          disks: [{ name: 'root', volume: 'v', sizeBytes: GIBIBYTE, readOnly: false, fencingToken: 1 }],
+          disks: [DISK],
           nics: [{ name: 'eth0', port: 'p', mac: '00:16:3e:00:00:01', bridge: 'xenbr0', ips: [] }],
           guest: { os: 'linux', pvDrivers: true, ignoresShutdown: ignores },
         }),
@@ -145,7 +148,59 @@ const domainSteps = fc.oneof(
       incarnation: fc.integer({ min: 1, max: 3 }),
     })
     .map(({ type, ...data }) => ({ type, data })),
+  fc
+    .record({
+      of: fc.constantFrom(
+        { type: 'ChangeDomain' as const, data: { dynamicMinBytes: GIBIBYTE / 2, dynamicMaxBytes: GIBIBYTE / 2 } },
+        { type: 'AttachDisk' as const, data: { disk: { ...DISK, name: 'data' } } },
+        { type: 'DetachDisk' as const, data: { name: 'root' } },
+        { type: 'DetachNic' as const, data: { name: 'eth0' } },
+        { type: 'SuspendDomain' as const, data: { timeoutMs: 5_000 } },
+        {
+          type: 'ResumeDomain' as const,
+          data: { image: { sizeBytes: GIBIBYTE, content: AWAKE }, paused: false, config: configOf('vm') },
+        },
+      ),
+      incarnation: fc.integer({ min: 1, max: 3 }),
+    })
+    .map(({ of, incarnation }) => ({ type: of.type, data: { ...of.data, incarnation } })),
 );
+
+const announced = (incarnation: number): JsonObject => ({
+  incarnation: incarnation + 1,
+  config: configOf('vm'),
+  from: OPTIONS.hosts[0] ?? '',
+  fromIncarnation: incarnation,
+});
+
+const ordered = (incarnation: number): JsonObject => ({
+  incarnation,
+  to: OPTIONS.hosts[1] ?? '',
+  toIncarnation: incarnation + 1,
+  operation: 'operation',
+  policy: 'xen-v2',
+});
+
+/** What may be said to two hosts while machine 0 goes from the first to the second. */
+const migrationSteps = fc
+  .constantFrom(
+    'ReceiveDomain' as const,
+    'MigrateDomain' as const,
+    'CancelMigration' as const,
+    'SettleMigration' as const,
+  )
+  .map((type) => {
+    switch (type) {
+      case 'ReceiveDomain':
+        return { type, host: 1, data: announced(1) };
+      case 'SettleMigration':
+        return { type, host: 1, data: { incarnation: 2 } };
+      case 'MigrateDomain':
+        return { type, host: 0, data: ordered(1) };
+      case 'CancelMigration':
+        return { type, host: 0, data: { incarnation: 1 } };
+    }
+  });
 
 const commandRules = fc
   .record({
@@ -156,7 +211,8 @@ const commandRules = fc
     count: fc.integer({ min: 1, max: 3 }),
   })
   .map(({ phase, delay, then, probability, count }) => ({
-    match: { phase },
+    // What hosts say to each other is repeated after pauses that a restart changes.
+    match: { phase, commands: DOMAIN_COMMANDS.filter((type) => type !== 'DeliverMigrationMessage') },
     effect: { delay, ...then },
     probability,
     count,
@@ -210,6 +266,36 @@ const anyStep: fc.Arbitrary<Step> = fc.record({
     .map((act) => ('of' in act ? { ...act.of, vm: act.vm, undoesLast: act.undoesLast } : act)),
 });
 
+const restarts = fc.constantFrom('no' as const, 'no' as const, 'plain' as const, 'compacted' as const);
+
+/** A machine that runs on the first host and is announced to the second, and its way there. */
+const UNDER_WAY: readonly Step[] = [
+  {
+    pauseMs: 0,
+    host: 0,
+    act: {
+      type: 'StartDomain',
+      vm: 0,
+      data: { incarnation: 1, paused: false, config: configOf('vm') },
+      undoesLast: false,
+    },
+  },
+  { pauseMs: 5_000, host: 1, act: { type: 'ReceiveDomain', vm: 0, data: announced(1), undoesLast: false } },
+  { pauseMs: 100, host: 0, act: { type: 'MigrateDomain', vm: 0, data: ordered(1), undoesLast: false } },
+];
+
+const stepUnderWay: fc.Arbitrary<Step> = fc
+  .record({
+    pauseMs: fc.integer({ min: 0, max: 600 }),
+    host: fc.integer({ min: 0, max: 1 }),
+    act: fc.oneof(migrationSteps, domainSteps),
+  })
+  .map(({ pauseMs, host, act }) => ({
+    pauseMs,
+    host: 'host' in act ? act.host : host,
+    act: { type: act.type, data: act.data, vm: 0, undoesLast: false },
+  }));
+
 const outcomeOf = async (
   steps: readonly Step[],
   restartBefore: (index: number) => 'no' | 'plain' | 'compacted',
@@ -230,12 +316,9 @@ describe('an agent that is killed and started again', () => {
   it('answers every command, and runs every domain, as one that was never killed', async () => {
     await fc.assert(
       fc.asyncProperty(
-        fc.array(
-          fc.tuple(anyStep, fc.constantFrom('no' as const, 'no' as const, 'plain' as const, 'compacted' as const)),
-          {
-            maxLength: 20,
-          },
-        ),
+        fc.array(fc.tuple(anyStep, restarts), {
+          maxLength: 20,
+        }),
         async (steps) => {
           const acts = steps.map(([step]) => step);
           const undisturbed = await outcomeOf(acts, () => 'no');
@@ -243,6 +326,18 @@ describe('an agent that is killed and started again', () => {
           expect(killed).toEqual(undisturbed);
         },
       ),
+      { numRuns: 60 },
+    );
+  });
+
+  it('goes on with a migration as one that was never killed', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.tuple(stepUnderWay, restarts), { maxLength: 12 }), async (steps) => {
+        const acts = [...UNDER_WAY, ...steps.map(([step]) => step)];
+        const undisturbed = await outcomeOf(acts, () => 'no');
+        const killed = await outcomeOf(acts, (index) => steps[index - UNDER_WAY.length]?.[1] ?? 'no');
+        expect(killed).toEqual(undisturbed);
+      }),
       { numRuns: 60 },
     );
   });
