@@ -138,7 +138,11 @@ export const agentCommands = {
    * there is of it and refuses with `migration_failed`: it is not here and will not be.
    */
   SettleMigration: z.strictObject(onRun),
-  /** From one host to another, what the two ends of a migration say. `message` is the hosts' own; `seq` counts them up from 1 for each `incarnation` of the receiver and way. */
+  /**
+   * From one host to another, what the two ends of a migration say. `incarnation` is the run that the machine has, or is to have, at the migration's target, whichever way
+   * the message goes; `seq` counts the messages of each way up from 1, and one that comes after a later one is passed over. `message` is the hosts' own. Refusal:
+   * `host_unknown_domain`: this host knows nothing of the migration.
+   */
   DeliverMigrationMessage: z.strictObject({
     ...onRun,
     from: z.string(),
