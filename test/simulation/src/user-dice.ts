@@ -2,6 +2,7 @@ import {
   faultRuleKind,
   hostKind,
   imageKind,
+  MIGRATION_POLICIES,
   namespaceKind,
   networkKind,
   operationKind,
@@ -30,6 +31,21 @@ const LATE_NAMES = 3;
 /** Room for one machine and for five, beside the router. */
 const LATE_SUBNETS = ['10.2.0.0/30', '10.3.0.0/29'] as const;
 const BATCH = 4;
+/** Commands to hosts that fault rules strike. */
+const STRUCK = [
+  'StartDomain',
+  'ShutdownDomain',
+  'DestroyDomain',
+  'SuspendDomain',
+  'ResumeDomain',
+  'AttachDisk',
+  'DetachDisk',
+  'ReceiveDomain',
+  'MigrateDomain',
+  'SettleMigration',
+  'CancelMigration',
+  'DeliverMigrationMessage',
+] as const;
 const SENSIBLE: Readonly<Record<string, readonly string[]>> = {
   Running: ['pause', 'reboot', 'hard-reboot', 'reboot', 'hard-reboot', 'shutdown', 'hard-shutdown', 'suspend'],
   Paused: ['unpause', 'unpause', 'hard-reboot', 'hard-shutdown'],
@@ -43,6 +59,8 @@ interface Named {
 }
 
 const namedOf = (stored: StoredDocument): Named => stored.document as unknown as Named;
+
+const actionOf = (stored: StoredDocument): unknown => (stored.document['spec'] as JsonObject)['action'];
 
 /** The list without the device of that name, or with the device if there is none. */
 const toggled = (devices: unknown, device: JsonObject): JsonObject[] => {
@@ -66,6 +84,8 @@ export class UserDice {
       { weight: 8, act: () => this.changeTheirMind() },
       { weight: 16, act: () => this.changeMachine() },
       { weight: 10, act: () => this.changeLive() },
+      { weight: 14, act: () => this.migrateMachine() },
+      { weight: 4, act: () => this.cancelMigration() },
       { weight: 24, act: () => this.actOnMachine() },
       { weight: 4, act: () => this.operateOnMachine() },
       { weight: 12, act: () => this.deleteOne(virtualMachineKind) },
@@ -228,6 +248,27 @@ export class UserDice {
     this.users.act(machine, action, this.random.chance(0.2) ? { timeoutSeconds: 5 } : {});
   }
 
+  private migrateMachine(): void {
+    const running = this.users
+      .documents('virtualmachine')
+      .filter((stored) => namedOf(stored).status.powerState === 'Running');
+    if (running.length === 0) return;
+    const { random } = this;
+    const host = this.pick(hostKind);
+    const to = host !== undefined && random.chance(0.3) ? { to: namedOf(host).metadata.name } : {};
+    const policy = random.chance(0.3) ? { policy: random.pick(MIGRATION_POLICIES) } : {};
+    this.users.act(random.pick(running), 'migrate', { ...to, ...policy });
+  }
+
+  /** Wherever it is by then. */
+  private cancelMigration(): void {
+    const migrating = this.users
+      .documents('operation')
+      .filter((stored) => namedOf(stored).status.phase === 'Running' && actionOf(stored) === 'pool_migrate');
+    const chosen = migrating.at(-1);
+    if (chosen !== undefined) this.users.delete(operationKind, chosen.streamId, 'Background');
+  }
+
   private operateOnMachine(): void {
     const machine = this.pick(virtualMachineKind);
     if (!machine) return;
@@ -292,7 +333,7 @@ export class UserDice {
     ]);
     const name = `rule-${random.below(OTHER_NAMES)}`;
     const match = {
-      commands: random.chance(0.5) ? [random.pick(['StartDomain', 'ShutdownDomain', 'DestroyDomain'])] : [],
+      commands: random.chance(0.5) ? [random.pick(STRUCK)] : [],
       phase: random.pick(['before', 'after']),
     };
     const often = { probability: random.pick([0.3, 1]), count: 1 + random.below(3), seed: random.below(1_000) };
