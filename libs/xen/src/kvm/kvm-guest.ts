@@ -63,10 +63,12 @@ export const letRun = (host: KvmHost, machine: KvmMachine): void => {
   listen(host, machine);
 };
 
-/** `stop`. */
+/** `stop`. One that was to come up, or to boot again, is as far as it gets. */
 export const holdStill = (host: KvmHost, machine: KvmMachine): void => {
   machine.paused = true;
   holdClock(host, machine);
+  for (const { ticket } of waitingFor(machine, ({ for: what }) => what === 'start'))
+    answer(host, ticket, runningAnswer(host, machine));
 };
 
 /** `system_reset`: the same process boots its guest again. */
@@ -74,6 +76,10 @@ export const reset = (host: KvmHost, machine: KvmMachine): void => {
   machine.phase = 'up';
   machine.paused = false;
   machine.asked = null;
+  // Who wanted it to boot again waits for it to be up now, as for a new one.
+  machine.waiting = machine.waiting.map((waiting) =>
+    waiting.for === 'reboot' ? { ...waiting, for: 'start' } : waiting,
+  );
   boot(host, machine);
 };
 

@@ -175,6 +175,19 @@ describe('a KVM host', () => {
     expect((resumed[0]?.at ?? Infinity) - before).toBeLessThan(60_000);
   });
 
+  it('answers a start and a hard reboot that a pause overtakes', () => {
+    const state = newHost();
+    const slow = settingsOf({ bootMs: 300_000 });
+    model.apply(state, startOf('a', slow), 0);
+    const paused = model.apply(state, { do: 'pause', ticket: 'pause', ...on('a') }, 10_000);
+    expect(paused.map((event) => event.type === 'answered' && event.ticket)).toHaveLength(2);
+    does(state, { do: 'unpause', ...on('a') });
+    const at = model.timeOf(state);
+    model.apply(state, { do: 'reboot', ...on('a'), ticket: 'reboot', mode: 'hard', timeoutMs: 1_000 }, at);
+    const again = model.apply(state, { do: 'pause', ...on('a'), ticket: 'again' }, at + 10);
+    expect(again.flatMap((event) => (event.type === 'answered' ? [event.ticket] : []))).toEqual(['reboot', 'again']);
+  });
+
   it('has libvirt’s tools and none of Xen’s', () => {
     const state = newHost();
     does(state, startOf('a'));
