@@ -146,8 +146,8 @@ const viewOf = (machine: KvmMachine): DomainView => ({
   uid: machine.uid,
   incarnation: machine.incarnation,
   domid: machine.pid,
-  state:
-    machine.phase === 'shutdown' ? 'shutdown' : machine.paused || machine.phase === 'saving' ? 'paused' : 'running',
+  state: machine.phase === 'shutdown' ? 'shutdown' : machine.paused ? 'paused' : 'running',
+  ...(machine.phase === 'saving' ? { standsStill: true as const } : {}),
 });
 
 const figuresOf = (host: KvmHost): HostFigures => {
