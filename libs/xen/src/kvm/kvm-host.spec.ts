@@ -179,7 +179,7 @@ describe('a KVM host', () => {
     const state = newHost();
     const slow = settingsOf({ bootMs: 300_000 });
     model.apply(state, startOf('a', slow), 0);
-    const paused = model.apply(state, { do: 'pause', ticket: 'pause', ...on('a') }, 10_000);
+    const paused = model.apply(state, { do: 'pause', ...on('a'), ticket: 'pause' }, 10_000);
     expect(paused.map((event) => event.type === 'answered' && event.ticket)).toHaveLength(2);
     does(state, { do: 'unpause', ...on('a') });
     const at = model.timeOf(state);
