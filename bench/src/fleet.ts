@@ -53,6 +53,12 @@ const stored = (category: string, uid: Uuid, document: JsonObject): StoredDocume
 });
 
 /** The scheduler's own index, fed as the log feeds it. */
+interface When {
+  readonly atMs: number;
+  /** When the machine began, if that was before. */
+  readonly sinceMs?: number;
+}
+
 export class BenchFleet {
   readonly index: CapacityIndex;
   private count = 0;
@@ -85,14 +91,15 @@ export class BenchFleet {
     return `placement-${this.count}`;
   }
 
-  placed(placement: Uuid, request: PlacementRequest, found: Proposal & { fits: true }, atMs: number): void {
+  placed(placement: Uuid, request: PlacementRequest, found: Proposal & { fits: true }, when: When): void {
+    const { atMs, sinceMs = atMs } = when;
     const document = {
-      metadata: { creationTimestamp: timestamp(atMs) },
+      metadata: { creationTimestamp: timestamp(sinceMs) },
       spec: { request },
       status: {
         hostUid: found.hostUid,
         ...(found.numa ? { numaNode: found.numa.node } : {}),
-        conditions: [{ lastTransitionTime: timestamp(atMs) }],
+        conditions: [{ lastTransitionTime: timestamp(sinceMs) }],
       },
     };
     this.tell(placement, document, atMs);

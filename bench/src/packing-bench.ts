@@ -118,7 +118,7 @@ const ours = (): { rule: Rule; gone: (machine: Machine, atMs: number) => void } 
       };
       const found = fleet.propose(id, request, atMs);
       if (!found.fits) return -1;
-      fleet.placed(id, request, found, machine.startMs);
+      fleet.placed(id, request, found, { atMs, sinceMs: machine.startMs });
       return Number(found.host.slice('host-'.length));
     },
     gone: (machine, atMs) => fleet.released(machine.id, atMs),

@@ -138,7 +138,7 @@ class Churn {
       this.refused += 1;
       return;
     }
-    this.fleet.placed(placement, request, found, this.atMs);
+    this.fleet.placed(placement, request, found, { atMs: this.atMs });
     this.running.push(placement);
     this.sizes.set(placement, request.memoryBytes);
     this.used += request.memoryBytes;

@@ -88,9 +88,12 @@ export class CapacityIndex implements Index {
     const byAge = [...documents].sort(
       (left, right) => created(left).localeCompare(created(right)) || (left.streamId < right.streamId ? -1 : 1),
     );
+    // The documents tell no time; the youngest of them is about as old as what is known.
+    const youngest = byAge.at(-1);
+    const atMs = (youngest && millisecondsOf(created(youngest))) ?? 0;
     for (const category of this.categories)
       for (const { streamId: uid, version, document, category: own } of byAge)
-        if (own === category) this.put(category, { uid, version, document, atMs: 0 });
+        if (own === category) this.put(category, { uid, version, document, atMs });
   }
 
   apply(event: IndexedEvent): void {
@@ -302,7 +305,7 @@ export class CapacityIndex implements Index {
     this.fleet.offers.end(uid);
     if (!known || hostUid === null || before?.hostUid === hostUid) return;
     const since = document.status.conditions?.[0]?.lastTransitionTime ?? document.metadata.creationTimestamp;
-    this.occupy(uid, known, millisecondsOf(since) ?? atMs);
+    this.occupy(uid, known, { bornAtMs: millisecondsOf(since) ?? atMs, nowMs: atMs });
   }
 
   private wait(placement: Uuid, request: PlacementRequest): void {
@@ -310,12 +313,16 @@ export class CapacityIndex implements Index {
     if (request.labels || request.affinity) this.pendingByRule.add(placement);
   }
 
-  private occupy(placement: Uuid, { request, hostUid, cell }: Known, sinceMs: number): void {
+  private occupy(
+    placement: Uuid,
+    { request, hostUid, cell }: Known,
+    { bornAtMs, nowMs }: { readonly bornAtMs: number; readonly nowMs: number },
+  ): void {
     const { table, affinity, lifetimes, mix } = this.fleet;
     const { memoryBytes, vcpus, resources, labels } = request;
     const { namespace, uid } = request.virtualMachine;
     const slot = table.use(hostUid ?? '', { memoryBytes, vcpus, cell, resources }, 1);
-    lifetimes.placed(placement, { namespace, memoryBytes, vcpus }, slot, sinceMs);
+    lifetimes.placed(placement, { namespace, memoryBytes, vcpus, slot, bornAtMs, nowMs });
     mix.count(request, 1);
     const far = request.affinity?.virtualMachineAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? [];
     if (labels || far.length > 0) affinity.put(placement, { uid, namespace, labels: labels ?? {}, far, slot });

@@ -93,15 +93,15 @@ describe('levels of scores', () => {
     ];
     const hour = 3_600_000;
     for (let number = 0; number < 20; number += 1) {
-      lifetimes.placed(`brief-${number}`, brief, 9, 0);
-      lifetimes.placed(`lasting-${number}`, lasting, 9, 0);
+      lifetimes.placed(`brief-${number}`, { ...brief, slot: 9, bornAtMs: 0, nowMs: 0 });
+      lifetimes.placed(`lasting-${number}`, { ...lasting, slot: 9, bornAtMs: 0, nowMs: 0 });
     }
     for (let number = 0; number < 20; number += 1) {
       lifetimes.released(`brief-${number}`, hour);
       lifetimes.released(`lasting-${number}`, 1_000 * hour);
     }
-    lifetimes.placed('b', brief, fleet.slot('short'), 0);
-    lifetimes.placed('l', lasting, fleet.slot('long'), 0);
+    lifetimes.placed('b', { ...brief, slot: fleet.slot('short'), bornAtMs: 0, nowMs: 0 });
+    lifetimes.placed('l', { ...lasting, slot: fleet.slot('long'), bornAtMs: 0, nowMs: 0 });
     expect(fleet.choice({ vcpus: 2 }, 'density')).toMatchObject({
       slot: fleet.slot('long'),
       level: { name: 'lifetime' },

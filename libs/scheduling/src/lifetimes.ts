@@ -25,6 +25,8 @@ const STARTS = Float64Array.from({ length: BUCKETS + 1 }, (_, bucket) => startOf
 class Survival {
   deaths = 0;
   private readonly diedAt = new Float64Array(BUCKETS);
+  /** Ages at which machines were first seen: those who died younger were never seen, so they say nothing of younger ages. */
+  private readonly enteredAt = new Float64Array(BUCKETS);
   private readonly living = new Map<Uuid, number>();
   private readonly remaining = new Float64Array(BUCKETS);
   private fresh = false;
@@ -34,8 +36,10 @@ class Survival {
     return this.living.size;
   }
 
-  born(machine: Uuid, atMs: number): void {
-    this.living.set(machine, atMs);
+  born(machine: Uuid, bornAtMs: number, nowMs: number): void {
+    this.living.set(machine, bornAtMs);
+    const bucket = bucketOf(nowMs - bornAtMs);
+    this.enteredAt[bucket] = (this.enteredAt[bucket] ?? 0) + 1;
   }
 
   died(machine: Uuid, atMs: number): void {
@@ -75,7 +79,7 @@ class Survival {
       // Nobody has been that old: what has lived long lives as long again.
       const onward = atRisk > 0 ? hazard * (width / 2) + (1 - hazard) * (width + beyond) : Math.max(start, width);
       this.remaining[bucket] = beyond = onward;
-      atRisk += (reached[bucket] ?? 0) / 2;
+      atRisk += (reached[bucket] ?? 0) / 2 - (this.enteredAt[bucket] ?? 0);
     }
     this.fresh = true;
     this.unseen = 0;
@@ -109,11 +113,13 @@ export class Lifetimes {
   /** 0: to be predicted anew. */
   private exits = new Float64Array(64);
 
-  placed(placement: Uuid, flavour: Flavour, slot: number, atMs: number): void {
+  /** `bornAtMs` is before `nowMs` when the machine ran before it was heard of. */
+  placed(placement: Uuid, placed: Flavour & { slot: number; bornAtMs: number; nowMs: number }): void {
     this.forget(placement);
+    const { slot, bornAtMs, nowMs, ...flavour } = placed;
     const groups = this.groupsOf(flavour, true);
-    const machine: Living = { bornAtMs: atMs, groups, slot, exitMs: 0 };
-    for (const group of groups) group.born(placement, atMs);
+    const machine: Living = { bornAtMs, groups, slot, exitMs: 0 };
+    for (const group of groups) group.born(placement, bornAtMs, nowMs);
     this.living.set(placement, machine);
     (this.onSlot[slot] ??= new Set()).add(machine);
     if (slot >= this.exits.length) {
@@ -123,7 +129,7 @@ export class Lifetimes {
     }
     const exit = this.exits[slot] ?? 0;
     if (exit === 0) return;
-    machine.exitMs = atMs + expected(machine, atMs);
+    machine.exitMs = nowMs + expected(machine, nowMs);
     this.exits[slot] = Math.max(exit, machine.exitMs);
   }
 
