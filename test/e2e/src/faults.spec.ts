@@ -60,6 +60,30 @@ describe('faults on demand', () => {
     await platform.kubectl('delete', 'vm', 'unlucky', '--timeout=60s');
   });
 
+  it('break a device inside a host: the start is refused in the script’s words', async () => {
+    await platform.apply(
+      rule('no-bridge', {
+        match: { virtualMachines: ['default/broken'], devices: ['eth0'] },
+        effect: { devices: { failHotplug: 'the bridge is out' } },
+        count: 1,
+      }),
+    );
+    await platform.apply(machine('broken'));
+    await eventually('the failure shows', async () => {
+      const broken = await platform.json<Thing>('get', 'vm', 'broken');
+      return (
+        broken.status.powerState === 'Halted' &&
+        broken.status.conditions.some(({ message }) => message.includes('nic eth0: the bridge is out'))
+      );
+    });
+    await eventually(
+      'the rule says that it fired',
+      async () => (await platform.json<Thing>('get', 'faultrule', 'no-bridge')).status.fired === 1,
+    );
+    await platform.kubectl('delete', 'faultrule', 'no-bridge');
+    await platform.kubectl('delete', 'vm', 'broken', '--timeout=60s');
+  });
+
   it('crash a host: its machines are halted, and it comes back with another boot id', async () => {
     await platform.apply(machine('passenger'));
     await platform.kubectl('wait', 'vm/passenger', '--for=jsonpath={.status.powerState}=Running', '--timeout=60s');
