@@ -22,6 +22,7 @@ const LINEAR_WITHIN = 0.1;
 const REST_MS = 20 * 60_000;
 const COMMAND_MS = 600_000;
 const AT_ONCE = 64;
+const BATCH_MS = 2_000;
 
 /** The agent's own packing, which its app does. */
 const packer: TextPacker = {
@@ -115,6 +116,8 @@ const measure = async (hosts: number): Promise<{ readonly bytes: number; readonl
     void asked.finally(() => (answered = true));
     await clock.advanceUntil(() => answered, COMMAND_MS);
     await asked;
+    // Those that rest already are put away while others start, as in a fleet that grows.
+    await clock.advance(BATCH_MS);
   }
   const { domains } = agent;
   await clock.advance(REST_MS);
