@@ -49,3 +49,9 @@ export const accountedPages = ({ state }: Hypervisor): readonly number[] =>
 export const heapPages = ({ state }: Hypervisor): readonly number[] => state.nodes.map((node) => node.heapPages);
 
 export const freeHeapPages = ({ state }: Hypervisor): number => sum(state.nodes.map((node) => node.freePages));
+
+/** A domain that takes all but so many pages. */
+export const fillHost = (host: Hypervisor, leave: number): number => runningDomain(host, freeHeapPages(host) - leave);
+
+/** What a refused call answers. */
+export const refusal = (errno: string): object => ({ ok: false, errno });

@@ -11,11 +11,11 @@ import {
 import { CREDIT_DEFAULTS, TICKS_PER_SLICE, UNDER } from './credit-accounting.js';
 import type { CreditAccounts, CreditParameters, CreditVcpu } from './credit-accounting.js';
 import { pickPcpu } from './credit-pick.js';
-import { IDLE, Machine, newMachineState } from './machine.js';
-import type { MachineSettings, MachineState, Policy } from './machine.js';
+import { IDLE, newMachineState } from './machine.js';
+import type { MachineSettings, MachineState } from './machine.js';
 import { cycle } from './pcpu-mask.js';
 import type { PcpuMask } from './pcpu-mask.js';
-import type { PcpuTimes, SchedulerSimulation, TraceEntry, VcpuTimes } from './simulation.js';
+import { PolicySimulation } from './policy-simulation.js';
 
 const NS_PER_MS = 1_000_000;
 /** Never set a timer shorter than this: XEN_SYSCTL_SCHED_RATELIMIT_MIN, 100 µs. */
@@ -53,15 +53,14 @@ export interface CreditSettings extends MachineSettings {
  * Xen's credit scheduler, event by event, after xen/common/sched/credit.c: integer credits, priorities BOOST, UNDER and OVER, one
  * run-queue for each pCPU with stealing between them, accounting once a slice, caps by parking.
  */
-export class CreditSimulation implements SchedulerSimulation, Policy {
+export class CreditSimulation extends PolicySimulation {
   readonly state: CreditState;
-  readonly #machine: Machine;
   readonly #nodes: readonly PcpuMask[];
   readonly #creditsPerSlice: number;
 
   constructor(state: CreditState) {
+    super(state.machine);
     this.state = state;
-    this.#machine = new Machine(state.machine);
     const { places } = state.machine;
     this.#nodes = state.balanceBias.map((_, node) => Uint8Array.from(places, (place) => (place.node === node ? 1 : 0)));
     this.#creditsPerSlice = (state.parameters.sliceNs / NS_PER_MS) * CREDITS_PER_MS;
@@ -92,30 +91,10 @@ export class CreditSimulation implements SchedulerSimulation, Policy {
     return simulation;
   }
 
-  get nowNs(): number {
-    return this.#machine.nowNs;
-  }
-
-  runFor(durationNs: number): void {
-    this.#machine.runFor(durationNs, this);
-  }
-
-  vcpuTimes(): readonly VcpuTimes[] {
-    return this.#machine.vcpuTimes();
-  }
-
-  pcpuTimes(): readonly PcpuTimes[] {
-    return this.#machine.pcpuTimes();
-  }
-
-  takeTrace(): readonly TraceEntry[] {
-    return this.#machine.takeTrace();
-  }
-
   /** `csched_unit_wake`. */
   wake(vcpu: number): void {
     const state = this.#vcpu(vcpu);
-    const boosted = !state.moved && state.priority === UNDER && !this.#machine.vcpu(vcpu).parked;
+    const boosted = !state.moved && state.priority === UNDER && !this.machine.vcpu(vcpu).parked;
     state.moved = false;
     if (boosted) state.priority = BOOST;
     this.#enqueue(vcpu);
@@ -124,7 +103,7 @@ export class CreditSimulation implements SchedulerSimulation, Policy {
 
   /** `csched_tick`: charges who runs, and sorts the queue where the accounting changed priorities. */
   tick(pcpu: number): void {
-    const current = this.#machine.current(pcpu);
+    const current = this.machine.current(pcpu);
     if (current !== IDLE) this.#chargeRunning(current, pcpu);
     const place = this.#pcpu(pcpu);
     if (place.sortedAt !== this.state.accountings) {
@@ -133,12 +112,12 @@ export class CreditSimulation implements SchedulerSimulation, Policy {
       if (under.length < place.queue.length)
         place.queue = [...under, ...place.queue.filter((vcpu) => this.#vcpu(vcpu).priority < UNDER)];
     }
-    this.#machine.setTick(pcpu, this.nowNs + this.#tickNs);
+    this.machine.setTick(pcpu, this.nowNs + this.#tickNs);
   }
 
   /** `csched_acct`, once a slice. */
   period(): void {
-    const machine = this.#machine;
+    const machine = this.machine;
     accountSlice(this.#books, {
       isParked: (vcpu) => machine.vcpu(vcpu).parked,
       park: (vcpu) => this.#park(vcpu),
@@ -150,7 +129,7 @@ export class CreditSimulation implements SchedulerSimulation, Policy {
 
   /** `csched_schedule`. */
   schedule(pcpu: number): void {
-    const machine = this.#machine;
+    const machine = this.machine;
     const { rateLimitNs, sliceNs } = this.state.parameters;
     const current = machine.current(pcpu);
     if (current !== IDLE) {
@@ -196,7 +175,7 @@ export class CreditSimulation implements SchedulerSimulation, Policy {
   }
 
   #insertAll(): void {
-    const machine = this.#machine;
+    const machine = this.machine;
     machine.setPeriod(0, this.state.parameters.sliceNs);
     machine.state.vcpus.forEach((vcpu, index) => {
       vcpu.pcpu = pickPcpu(this.#floor, index, true);
@@ -208,17 +187,17 @@ export class CreditSimulation implements SchedulerSimulation, Policy {
   }
 
   get #floor(): Parameters<typeof pickPcpu>[0] {
-    return { machine: this.#machine, pcpus: this.state.pcpus };
+    return { machine: this.machine, pcpus: this.state.pcpus };
   }
 
   /** Runnable where it is: neither waiting for I/O, nor parked, nor on its way to another pCPU. */
   #mayGoOn(vcpu: number): boolean {
-    const { mode, parked } = this.#machine.vcpu(vcpu);
+    const { mode, parked } = this.machine.vcpu(vcpu);
     return mode === 'running' && !parked && !this.#vcpu(vcpu).leaving;
   }
 
   #enqueue(vcpu: number): void {
-    const { queue } = this.#pcpu(this.#machine.vcpu(vcpu).pcpu);
+    const { queue } = this.#pcpu(this.machine.vcpu(vcpu).pcpu);
     const { priority } = this.#vcpu(vcpu);
     const behind = queue.findIndex((other) => priority > this.#vcpu(other).priority);
     if (behind === -1) queue.push(vcpu);
@@ -226,22 +205,22 @@ export class CreditSimulation implements SchedulerSimulation, Policy {
   }
 
   #dequeue(vcpu: number): boolean {
-    const { queue } = this.#pcpu(this.#machine.vcpu(vcpu).pcpu);
+    const { queue } = this.#pcpu(this.machine.vcpu(vcpu).pcpu);
     const position = queue.indexOf(vcpu);
     if (position !== -1) queue.splice(position, 1);
     return position !== -1;
   }
 
   #park(vcpu: number): void {
-    this.#machine.setParked(vcpu, true);
-    const { mode, pcpu } = this.#machine.vcpu(vcpu);
-    if (mode === 'running') this.#machine.raise(pcpu);
+    this.machine.setParked(vcpu, true);
+    const { mode, pcpu } = this.machine.vcpu(vcpu);
+    if (mode === 'running') this.machine.raise(pcpu);
     else this.#dequeue(vcpu);
   }
 
   #unpark(vcpu: number): void {
-    this.#machine.setParked(vcpu, false);
-    const { mode } = this.#machine.vcpu(vcpu);
+    this.machine.setParked(vcpu, false);
+    const { mode } = this.machine.vcpu(vcpu);
     if (mode !== 'runnable') return;
     this.#vcpu(vcpu).moved = false;
     this.#enqueue(vcpu);
@@ -254,18 +233,18 @@ export class CreditSimulation implements SchedulerSimulation, Policy {
     if (state.priority === BOOST) state.priority = UNDER;
     burnCredits(state, this.nowNs);
     if (!state.active) {
-      startEarning(this.#books, vcpu, this.#machine.vcpu(vcpu).domain);
+      startEarning(this.#books, vcpu, this.machine.vcpu(vcpu).domain);
       return;
     }
     if (pickPcpu(this.#floor, vcpu, false) === pcpu) return;
     state.leaving = true;
-    this.#machine.raise(pcpu);
+    this.machine.raise(pcpu);
   }
 
   /** What follows a switch away from a vCPU that was told to leave. */
   #move(vcpu: number): void {
     const state = this.#vcpu(vcpu);
-    const machine = this.#machine.vcpu(vcpu);
+    const machine = this.machine.vcpu(vcpu);
     state.leaving = false;
     state.moved = true;
     machine.pcpu = pickPcpu(this.#floor, vcpu, true);
@@ -324,13 +303,13 @@ export class CreditSimulation implements SchedulerSimulation, Policy {
   #stealFrom(peer: number, pcpu: number, want: { priority: number; kind: 'soft' | 'hard' }): number {
     const place = this.#pcpu(peer);
     // What runs nothing yet is about to take what waits there.
-    if (place.queue.length === 0 || this.#machine.current(peer) === IDLE) return IDLE;
+    if (place.queue.length === 0 || this.machine.current(peer) === IDLE) return IDLE;
     const { migrationDelayNs } = this.state.parameters;
     for (const [position, vcpu] of place.queue.entries()) {
       const state = this.#vcpu(vcpu);
       if (state.priority <= want.priority) break;
       const isHot = migrationDelayNs > 0 && this.nowNs - state.lastRanNs < migrationDelayNs;
-      if (isHot || this.#machine.affinity(vcpu)[want.kind]?.[pcpu] !== 1) continue;
+      if (isHot || this.machine.affinity(vcpu)[want.kind]?.[pcpu] !== 1) continue;
       place.queue.splice(position, 1);
       return vcpu;
     }
@@ -339,7 +318,7 @@ export class CreditSimulation implements SchedulerSimulation, Policy {
 
   /** `__runq_tickle`: makes the pCPU choose that should run a vCPU which became runnable. */
   #tickle(vcpu: number): void {
-    const machine = this.#machine;
+    const machine = this.machine;
     const { pcpu } = machine.vcpu(vcpu);
     const current = machine.current(pcpu);
     const outranks = this.#vcpu(vcpu).priority > this.#priorityOf(current);
@@ -361,8 +340,8 @@ export class CreditSimulation implements SchedulerSimulation, Policy {
    * next tick, which can keep a pCPU idle for some slices.
    */
   #callIdler(vcpu: number): boolean {
-    const { soft, hard } = this.#machine.affinity(vcpu);
-    const home = this.#pcpu(this.#machine.vcpu(vcpu).pcpu);
+    const { soft, hard } = this.machine.affinity(vcpu);
+    const home = this.#pcpu(this.machine.vcpu(vcpu).pcpu);
     for (const mask of [soft, hard]) {
       if (mask === null) continue;
       const idlers = mask.map((member, number) => (this.#pcpu(number).idle ? member : 0));
@@ -377,6 +356,6 @@ export class CreditSimulation implements SchedulerSimulation, Policy {
 
   #call(pcpu: number): void {
     this.#pcpu(pcpu).idle = false;
-    this.#machine.raise(pcpu);
+    this.machine.raise(pcpu);
   }
 }

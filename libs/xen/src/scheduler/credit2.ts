@@ -7,10 +7,10 @@ import { CARRYOVER_MAX, Credit2Core, CREDIT2_DEFAULTS, CREDIT_INIT, CREDIT_MIN, 
 import { MAX_TIMER_NS, MIGRATE_COMPENSATION, MIN_TIMER_NS } from './credit2-state.js';
 import type { Credit2Parameters, Credit2State, RunQueue } from './credit2-state.js';
 import { tickle } from './credit2-tickle.js';
-import { IDLE, Machine, newMachineState } from './machine.js';
-import type { MachineSettings, Policy } from './machine.js';
+import { IDLE, newMachineState } from './machine.js';
+import type { MachineSettings } from './machine.js';
 import { neighboursOf } from './pcpu-mask.js';
-import type { PcpuTimes, SchedulerSimulation, TraceEntry, VcpuTimes } from './simulation.js';
+import { PolicySimulation } from './policy-simulation.js';
 
 export interface Credit2Settings extends MachineSettings {
   readonly parameters?: Partial<Credit2Parameters>;
@@ -25,19 +25,18 @@ const newQueue = (pcpus: number[]): RunQueue => ({
  * Xen's credit2 scheduler, event by event, after xen/common/sched/credit2.c: credits in nanoseconds of the heaviest vCPU, run-queues shared by several
  * pCPUs, a reset when the first in a queue has none left, caps by budgets, load balanced between queues.
  */
-export class Credit2Simulation implements SchedulerSimulation, Policy {
+export class Credit2Simulation extends PolicySimulation {
   readonly state: Credit2State;
-  readonly #machine: Machine;
   readonly #core: Credit2Core;
   readonly #vcpusOf: readonly (readonly number[])[];
 
   constructor(state: Credit2State) {
+    super(state.machine);
     this.state = state;
-    this.#machine = new Machine(state.machine);
-    this.#core = new Credit2Core(state, this.#machine);
+    this.#core = new Credit2Core(state, this.machine);
     const numbers = state.vcpus.map((_, vcpu) => vcpu);
     this.#vcpusOf = state.machine.domains.map((_, domain) =>
-      numbers.filter((vcpu) => this.#machine.vcpu(vcpu).domain === domain),
+      numbers.filter((vcpu) => this.machine.vcpu(vcpu).domain === domain),
     );
   }
 
@@ -67,26 +66,6 @@ export class Credit2Simulation implements SchedulerSimulation, Policy {
     return simulation;
   }
 
-  get nowNs(): number {
-    return this.#machine.nowNs;
-  }
-
-  runFor(durationNs: number): void {
-    this.#machine.runFor(durationNs, this);
-  }
-
-  vcpuTimes(): readonly VcpuTimes[] {
-    return this.#machine.vcpuTimes();
-  }
-
-  pcpuTimes(): readonly PcpuTimes[] {
-    return this.#machine.pcpuTimes();
-  }
-
-  takeTrace(): readonly TraceEntry[] {
-    return this.#machine.takeTrace();
-  }
-
   /** `csched2_unit_wake`. */
   wake(vcpu: number): void {
     updateLoad(this.#core, vcpu, 1);
@@ -103,7 +82,7 @@ export class Credit2Simulation implements SchedulerSimulation, Policy {
     const core = this.#core;
     const budget = present(this.state.budgets[domain], 'a domain with periods has a budget');
     this.#unpark(replenish(core, budget, present(this.#vcpusOf[domain], 'the domain exists')));
-    this.#machine.setPeriod(domain, this.nowNs + this.state.parameters.capPeriodNs);
+    this.machine.setPeriod(domain, this.nowNs + this.state.parameters.capPeriodNs);
   }
 
   /** `csched2_schedule`, and what follows the switch (`csched2_context_saved`). */
@@ -112,18 +91,18 @@ export class Credit2Simulation implements SchedulerSimulation, Policy {
     const place = core.pcpu(pcpu);
     const queue = core.queue(place.queue);
     place.tickled = false;
-    const current = this.#machine.current(pcpu);
+    const current = this.machine.current(pcpu);
     if (current !== IDLE) this.#charge(current);
     const next = this.#candidate(queue, current, pcpu);
     const goesBack = next !== current && current !== IDLE && core.mayGoOn(current);
     place.idle = next === IDLE;
     if (next === IDLE) {
       updateQueueLoad(core, queue, 0);
-      this.#machine.switchTo(pcpu, IDLE, 0);
+      this.machine.switchTo(pcpu, IDLE, 0);
     } else {
       this.#prepare(pcpu, next, current);
       const inFlight = goesBack ? core.vcpu(current).credit : 0;
-      this.#machine.switchTo(pcpu, next, this.#sliceOf(queue, next, { inFlight, goesOn: next === current }));
+      this.machine.switchTo(pcpu, next, this.#sliceOf(queue, next, { inFlight, goesOn: next === current }));
     }
     if (next !== current && current !== IDLE) this.#leave(current, goesBack);
   }
@@ -134,13 +113,13 @@ export class Credit2Simulation implements SchedulerSimulation, Policy {
       const vcpus = present(this.#vcpusOf[domain], 'the domain exists');
       for (const vcpu of vcpus) {
         const { queue, pcpu } = pickQueue(core, vcpu, -1);
-        this.#machine.vcpu(vcpu).pcpu = pcpu;
+        this.machine.vcpu(vcpu).pcpu = pcpu;
         assignTo(core, vcpu, queue);
       }
-      if (this.state.budgets[domain] !== null) this.#machine.setPeriod(domain, this.state.parameters.capPeriodNs);
+      if (this.state.budgets[domain] !== null) this.machine.setPeriod(domain, this.state.parameters.capPeriodNs);
       for (const vcpu of vcpus) {
         this.wake(vcpu);
-        this.#machine.runFor(0, this);
+        this.machine.runFor(0, this);
       }
     });
   }
@@ -164,7 +143,7 @@ export class Credit2Simulation implements SchedulerSimulation, Policy {
     const { rateLimitNs, migrateResistNs } = this.state.parameters;
     let next = IDLE;
     if (current !== IDLE && core.mayGoOn(current)) {
-      if (this.nowNs - this.#machine.vcpu(current).sinceNs < rateLimitNs) return current;
+      if (this.nowNs - this.machine.vcpu(current).sinceNs < rateLimitNs) return current;
       if (!this.#betterElsewhere(current, pcpu)) next = current;
     }
     const credit = next === IDLE ? IDLE_CREDIT : core.vcpu(next).credit;
@@ -175,10 +154,10 @@ export class Credit2Simulation implements SchedulerSimulation, Policy {
       const state = core.vcpu(waiting);
       if (state.credit <= credit) break;
       position += 1;
-      if (!this.#machine.mayRun(waiting, pcpu)) continue;
+      if (!this.machine.mayRun(waiting, pcpu)) continue;
       const called = state.tickled;
       if (called !== -1 && called !== pcpu && core.pcpu(called).tickled) continue;
-      if (this.#machine.vcpu(waiting).pcpu !== pcpu && credit + resistNs > state.credit) continue;
+      if (this.machine.vcpu(waiting).pcpu !== pcpu && credit + resistNs > state.credit) continue;
       const budget = core.budgetOf(waiting);
       if (budget === null || grabBudget(core, waiting, budget)) return waiting;
       // Without budget it was taken from the queue.
@@ -189,7 +168,7 @@ export class Credit2Simulation implements SchedulerSimulation, Policy {
 
   /** Runs outside its soft affinity while a pCPU inside it idles. */
   #betterElsewhere(vcpu: number, pcpu: number): boolean {
-    const { soft } = this.#machine.affinity(vcpu);
+    const { soft } = this.machine.affinity(vcpu);
     if (soft === null || soft[pcpu] === 1) return false;
     return this.#core.queueOf(vcpu).pcpus.some((other) => {
       const place = this.#core.pcpu(other);
@@ -216,9 +195,9 @@ export class Credit2Simulation implements SchedulerSimulation, Policy {
       balanceLoad(core, queueIndex, this.#enter);
     }
     state.startNs = this.nowNs;
-    if (this.#machine.vcpu(next).pcpu === pcpu) return;
+    if (this.machine.vcpu(next).pcpu === pcpu) return;
     state.credit += MIGRATE_COMPENSATION;
-    this.#machine.vcpu(next).pcpu = pcpu;
+    this.machine.vcpu(next).pcpu = pcpu;
   }
 
   /** `reset_credit`: everybody in the queue gets the same, and keeps little of what was left. */
@@ -227,8 +206,8 @@ export class Credit2Simulation implements SchedulerSimulation, Policy {
     const gift = creditOfNext === CREDIT_MIN ? 2 * CREDIT_INIT : CREDIT_INIT;
     for (const vcpu of queue.members) {
       const state = core.vcpu(vcpu);
-      const { pcpu } = this.#machine.vcpu(vcpu);
-      if (this.#machine.current(pcpu) === vcpu) {
+      const { pcpu } = this.machine.vcpu(vcpu);
+      if (this.machine.current(pcpu) === vcpu) {
         core.burn(vcpu);
         if (core.budgetOf(vcpu) !== null && state.budgetNs <= 0) core.call(pcpu);
       }
@@ -242,7 +221,7 @@ export class Credit2Simulation implements SchedulerSimulation, Policy {
     const core = this.#core;
     const state = core.vcpu(next);
     const { rateLimitNs } = this.state.parameters;
-    const ranNs = at.goesOn ? this.nowNs - this.#machine.vcpu(next).sinceNs : 0;
+    const ranNs = at.goesOn ? this.nowNs - this.machine.vcpu(next).sinceNs : 0;
     const atLeastNs = Math.max(MIN_TIMER_NS, rateLimitNs - ranNs);
     const head = queue.waiting[0];
     const rival = Math.max(head === undefined ? 0 : core.vcpu(head).credit, at.inFlight, 0);
@@ -265,14 +244,14 @@ export class Credit2Simulation implements SchedulerSimulation, Policy {
     this.#unpark(released);
     if (leavingTo === -1) return;
     state.leavingTo = -1;
-    const { mode, parked } = this.#machine.vcpu(vcpu);
+    const { mode, parked } = this.machine.vcpu(vcpu);
     migrate(core, vcpu, leavingTo, this.#enter);
     if (mode === 'runnable' && !parked) this.wake(vcpu);
   }
 
   #unpark(vcpus: readonly number[]): void {
     for (const vcpu of vcpus) {
-      this.#machine.setParked(vcpu, false);
+      this.machine.setParked(vcpu, false);
       updateLoad(this.#core, vcpu, 1);
       this.#enter(vcpu);
     }
