@@ -92,7 +92,8 @@ const launch = (spawned: Spawned): Running => {
   child.stdout.on('data', keep);
   child.stderr.on('data', keep);
   const ended = new Promise<void>((resolve) => {
-    child.once('exit', () => {
+    // Not before its last descendant has let go of its output: Postgres' backends outlive their killed parent for a moment, and keep a new one away.
+    child.once('close', () => {
       resolve();
     });
     child.once('error', (fault) => {
