@@ -59,7 +59,7 @@ export const MUTANTS: readonly Mutant[] = [
   storeMutant('expected_version', 'an append does not look at the version that it expects', 1),
   storeMutant('command_deduplication', 'a command that comes twice happens twice', 2),
   storeMutant('claims', 'names and addresses may be taken twice', 1),
-  storeMutant('cancels', 'a do that comes after its undo happens', 25),
+  storeMutant('cancels', 'a do that comes after its undo happens', 1),
   {
     name: 'compensation',
     what: 'a failed operation takes nothing back',
@@ -85,7 +85,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'ledger_capacity',
     what: 'a host’s ledger promises more than the host has',
-    shownBy: 48,
+    shownBy: 1,
     service: (definition) =>
       withAggregate(definition, 'hostledger', (aggregate) => ({
         ...aggregate,
@@ -117,7 +117,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'inventory',
     what: 'nobody compares what a host says that it runs with the log',
-    shownBy: 3,
+    shownBy: 1,
     service: (definition) => ({
       ...definition,
       routes: definition.routes.map((route) =>
@@ -130,7 +130,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'agent_fencing',
     what: 'an agent takes every run for the youngest',
-    shownBy: 22,
+    shownBy: 15,
     agentBus: (bus) =>
       onMessages(bus, (message) =>
         'incarnation' in message.data ? { ...message, data: { ...message.data, incarnation: 1 } } : message,
@@ -139,7 +139,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'agent_journal',
     what: 'an agent forgets what it had accepted when it is restarted',
-    shownBy: 115,
+    shownBy: 27,
     forgetfulJournal: true,
   },
 ];
