@@ -13,6 +13,8 @@ export interface HostTruth {
     readonly domid: number;
     readonly state: 'running' | 'paused' | 'shutdown';
     readonly memoryBytes: number;
+    /** It takes no step: its guest is suspended, or moves away. */
+    readonly standsStill: boolean;
   }[];
 }
 
