@@ -3,8 +3,11 @@ import { fromTightest } from './capacity-buckets.js';
 import { admits, cellFor, FILTERS, FITS, isOpen, NO_CELL, refusedBy, type Wish } from './filters.js';
 import { levelsFor, type Level, type Moment, type Outlook, type SchedulingPolicy } from './scores.js';
 
-/** Hosts that fit and are compared: with so many the best is nearly as good as the best of all, and a decision touches tens of hosts. */
-export const COMPARED_MAX = 32;
+/**
+ * Hosts that fit and are compared: with so many the best is nearly as good as the best of all, and a decision touches tens of hosts. To balance it takes
+ * fewer, as the index brings them in nearly the order of their score; on the Azure packing traces 16 pack 0.2 points worse than 32.
+ */
+export const COMPARED: Readonly<Record<SchedulingPolicy, number>> = { balance: 16, density: 32 };
 /** With so few hosts that may do, all of them are looked at. */
 const ALL_LOOKED_AT = 128;
 /** Hosts of one bucket, and in all, that are looked at before all hosts are: buckets are coarse, and what does not fit is many. */
@@ -46,7 +49,7 @@ export class HostSearch {
   private readonly found = new Int32Array(ALL_LOOKED_AT);
   private readonly scores = new Float64Array(ALL_LOOKED_AT);
   private fitting = 0;
-  private most = COMPARED_MAX;
+  private most = ALL_LOOKED_AT;
   /** The search that looked at a slot last: none looks twice. */
   private seen = new Uint32Array(64);
   private search = 0;
@@ -56,7 +59,7 @@ export class HostSearch {
 
   /** Null when no host fits. */
   choose(wish: Wish, asked: Asked): Choice | null {
-    this.begin();
+    this.begin(asked.policy);
     this.collect(wish, asked);
     if (this.fitting === 0) return null;
     const { fitting, looked } = this;
@@ -86,9 +89,9 @@ export class HostSearch {
     return { considered, refused, example };
   }
 
-  private begin(): void {
+  private begin(policy: SchedulingPolicy): void {
     this.fitting = this.looked = 0;
-    this.most = COMPARED_MAX;
+    this.most = COMPARED[policy];
     this.search = (this.search + 1) >>> 0;
     const { length } = this.outlook.table;
     if (this.seen.length < length || this.search === 0) {
@@ -172,7 +175,7 @@ export class HostSearch {
     for (const { weight, term } of wish.machines?.liked ?? []) {
       if (weight < 0 || term.topologyKey !== HOSTNAME_LABEL) continue;
       for (const slot of term.matching.keys()) {
-        if (this.fitting >= COMPARED_MAX / 2) return;
+        if (this.fitting >= this.most / 2) return;
         this.look(Number(slot), wish);
       }
     }

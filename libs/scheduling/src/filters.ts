@@ -1,7 +1,14 @@
 import type { PlacementRequest } from '@xenolith/contracts';
 import { CELLS_MAX, type HostTable } from './host-table.js';
 import { hasRepellent, lacksCompany, type AffinityBook, type MachineWish } from './machine-affinity.js';
-import { isTraitFilter, PASSES as TRAITS_PASS, REFUSED, TRAIT_FILTERS, type RequestClass } from './request-class.js';
+import {
+  isTraitFilter,
+  PASSES as TRAITS_PASS,
+  REFUSED,
+  TRAIT_FILTERS,
+  type RequestClass,
+  type TraitFilter,
+} from './request-class.js';
 
 /** Why a host is passed over, in the order in which hosts are asked. The first that refuses counts. */
 export const FILTERS = [
@@ -21,6 +28,7 @@ export const FILTERS = [
   'numa',
 ] as const;
 export type Filter = (typeof FILTERS)[number];
+type OwnFilter = Exclude<Filter, TraitFilter>;
 
 /** Slots that must be avoided. */
 export interface Slots {
@@ -71,10 +79,15 @@ const hasResources = (table: HostTable, slot: number, wish: Wish): boolean => {
 };
 
 /** Whether one filter refuses a host. Each is a pure function of the host's row and the wish. */
-export const refuses = (filter: Filter, fleet: Fleet, slot: number, wish: Wish): boolean => {
+export const refuses = (filter: Filter, fleet: Fleet, slot: number, wish: Wish): boolean =>
+  isTraitFilter(filter)
+    ? wish.class.refusesTraits(fleet.table, slot, filter)
+    : refusesItself(filter, fleet, slot, wish);
+
+/** Filters that look at the host's own row. */
+const refusesItself = (filter: OwnFilter, fleet: Fleet, slot: number, wish: Wish): boolean => {
   const { table } = fleet;
   const { request } = wish;
-  if (isTraitFilter(filter)) return wish.class.refusesTraits(table, slot, filter);
   switch (filter) {
     case 'host':
       return request.host !== undefined && table.names[slot] !== request.host;
@@ -107,7 +120,7 @@ export const refuses = (filter: Filter, fleet: Fleet, slot: number, wish: Wish):
 
 export const FITS = -1;
 const FIRST_TRAIT = FILTERS.indexOf(TRAIT_FILTERS[0]);
-const AFTER_TRAITS = FILTERS.slice(FIRST_TRAIT + TRAIT_FILTERS.length);
+const AFTER_TRAITS = FIRST_TRAIT + TRAIT_FILTERS.length;
 const HOST = FILTERS.indexOf('host');
 const EXCEPT_HOST = FILTERS.indexOf('exceptHost');
 
@@ -117,8 +130,9 @@ export const refusedBy = (fleet: Fleet, slot: number, wish: Wish): number => {
   if (refuses('exceptHost', fleet, slot, wish)) return EXCEPT_HOST;
   const verdict = wish.class.verdict(fleet.table, slot);
   if (verdict !== TRAITS_PASS) return FIRST_TRAIT + verdict - REFUSED;
-  const refusing = AFTER_TRAITS.findIndex((filter) => refuses(filter, fleet, slot, wish));
-  return refusing < 0 ? FITS : FIRST_TRAIT + TRAIT_FILTERS.length + refusing;
+  for (let index = AFTER_TRAITS; index < FILTERS.length; index += 1)
+    if (refusesItself(FILTERS[index] as OwnFilter, fleet, slot, wish)) return index;
+  return FITS;
 };
 
 /**
