@@ -79,11 +79,7 @@ export type MigrationSession = SourceSession | TargetSession;
 export const sessionKey = (uid: Uuid, toIncarnation: number): string => `${uid}/${toIncarnation}`;
 export const keyOf = (session: MigrationSession): string => sessionKey(session.uid, session.toIncarnation);
 
-export const newSession = (
-  uid: Uuid,
-  toIncarnation: number,
-  peer: string,
-): Omit<Session, 'uid' | 'toIncarnation' | 'peer'> & Pick<Session, 'uid' | 'toIncarnation' | 'peer'> => ({
+export const newSession = (uid: Uuid, toIncarnation: number, peer: string): Session => ({
   uid,
   toIncarnation,
   peer,
