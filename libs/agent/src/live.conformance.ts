@@ -156,5 +156,73 @@ export const describeLiveDomains = (name: string, makeAgent: MakeAgent, traits: 
         expect(codeOf(await compute.ask('ResumeDomain', uuidFrom('other'), nothing))).toBe('host_domain_unsupported');
       });
     });
+
+    describe('checkpoint', () => {
+      const checkpoint = { ...ON_RUN, timeoutMs: 30_000 };
+      const end = { ...ON_RUN, mode: 'hard', timeoutMs: 10_000 };
+      const resumeFrom = (image: unknown) => ({ incarnation: 2, paused: false, config: configOf('web'), image });
+
+      it('saves a guest, which goes on in its domain', async () => {
+        const { domid } = startedOf(await compute.start(VM, configOf('web')));
+        const taken = compute.send(compute.message('CheckpointDomain', VM, checkpoint));
+        expect(await compute.domain(VM)).toMatchObject({ domid, state: 'running' });
+        const image = savedImage.parse(valueOf(await agent.settled(taken)));
+        expect(image.sizeBytes).toBeGreaterThan(1024 * MEBIBYTE);
+        expect(await compute.domain(VM)).toMatchObject({ domid, state: 'running' });
+        const stop = { ...ON_RUN, mode: 'clean', timeoutMs: 10_000 };
+        expect(codeOf(await compute.ask('ShutdownDomain', VM, stop))).toBe('ok');
+      });
+
+      it('wakes a later run from it', async () => {
+        await compute.start(VM, configOf('web'));
+        const image = valueOf(await compute.ask('CheckpointDomain', VM, checkpoint));
+        expect(codeOf(await compute.ask('ResumeDomain', VM, resumeFrom(image)))).toBe('host_domain_exists');
+        await compute.ask('ShutdownDomain', VM, end);
+        expect(startedOf(await compute.ask('ResumeDomain', VM, resumeFrom(image)))).toMatchObject({ state: 'running' });
+      });
+
+      it('gives the same image to whoever asks again, over a restart', async () => {
+        await compute.start(VM, configOf('web'));
+        const message = compute.message('CheckpointDomain', VM, checkpoint);
+        const image = await agent.settled(compute.send(message));
+        await agent.restart();
+        expect(await agent.settled(compute.send(message))).toEqual(image);
+        expect(codeOf(image)).toBe('ok');
+        expect(await compute.domain(VM)).toMatchObject({ state: 'running' });
+      });
+
+      it('is brought to its end by an agent that was killed meanwhile', async () => {
+        const { domid } = startedOf(await compute.start(VM, configOf('web')));
+        const message = compute.message('CheckpointDomain', VM, checkpoint);
+        void compute.send(message).catch(() => undefined);
+        await compute.inventory();
+        await agent.restart();
+        expect(codeOf(await agent.settled(compute.send(message)))).toBe('ok');
+        expect(await compute.domain(VM)).toMatchObject({ domid, state: 'running' });
+      });
+
+      it(`${traits.asksToSuspend ? 'leaves' : 'saves'} a guest that does not acknowledge`, async () => {
+        await compute.start(VM, configOf('stubborn', IGNORES));
+        const code = codeOf(await compute.ask('CheckpointDomain', VM, { ...checkpoint, timeoutMs: 300 }));
+        expect(code).toBe(traits.asksToSuspend ? 'guest_ignored_shutdown' : 'ok');
+        expect((await compute.domain(VM))?.state).toBe('running');
+      });
+
+      it('refuses what is not there, and what can’t be suspended', async () => {
+        expect(codeOf(await compute.ask('CheckpointDomain', VM, checkpoint))).toBe('host_unknown_domain');
+        const plain = configOf('plain', { guestType: 'hvm', guest: { ...IGNORES.guest, pvDrivers: false } });
+        await compute.start(VM, plain);
+        const code = codeOf(await compute.ask('CheckpointDomain', VM, checkpoint));
+        expect(code).toBe(traits.asksToSuspend ? 'host_domain_unsupported' : 'ok');
+      });
+
+      it('can be struck by a fault rule', async () => {
+        await compute.start(VM, configOf('web'));
+        const match = { phase: 'before', commands: ['CheckpointDomain'] };
+        expect(codeOf(await compute.rules({ match, effect: { fail: {} }, probability: 1, count: 1 }))).toBe('ok');
+        expect(codeOf(await compute.ask('CheckpointDomain', VM, checkpoint))).toBe('fault_injected');
+        expect(codeOf(await compute.ask('CheckpointDomain', VM, checkpoint))).toBe('ok');
+      });
+    });
   });
 };

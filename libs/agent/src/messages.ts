@@ -79,6 +79,7 @@ export const DOMAIN_COMMANDS = [
   'DetachDisk',
   'DetachNic',
   'SuspendDomain',
+  'CheckpointDomain',
   'ResumeDomain',
   'ReceiveDomain',
   'MigrateDomain',
@@ -157,6 +158,8 @@ export const inputOf = (command: Accepted): HostInput => {
     }
     case 'SuspendDomain':
       return { do: 'suspend', ...on, timeoutMs };
+    case 'CheckpointDomain':
+      return { do: 'checkpoint', ...on, timeoutMs };
     case 'ResumeDomain':
       return { do: 'resume', ...on, settings: settingsOf(config), image, paused };
     case 'ReceiveDomain':

@@ -156,6 +156,7 @@ const domainSteps = fc.oneof(
         { type: 'DetachDisk' as const, data: { name: 'root' } },
         { type: 'DetachNic' as const, data: { name: 'eth0' } },
         { type: 'SuspendDomain' as const, data: { timeoutMs: 5_000 } },
+        { type: 'CheckpointDomain' as const, data: { timeoutMs: 5_000 } },
         {
           type: 'ResumeDomain' as const,
           data: { image: { sizeBytes: GIBIBYTE, content: AWAKE }, paused: false, config: configOf('vm') },

@@ -80,7 +80,9 @@ const nextInput = (nth: number, random: Random, runs: Map<string, number>, hyper
     case 12:
       return { do: 'guestEnds', uid, reason: (['poweroff', 'reboot', 'crash'] as const)[random.below(3)] ?? 'crash' };
     default:
-      return random.below(8) === 0 ? { do: 'crash' } : { do: 'suspend', ...on, timeoutMs: 5_000 };
+      return random.below(8) === 0
+        ? { do: 'crash' }
+        : { do: random.below(2) === 0 ? 'suspend' : 'checkpoint', ...on, timeoutMs: 5_000 };
   }
 };
 

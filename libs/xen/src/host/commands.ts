@@ -8,7 +8,7 @@ import { change } from './live-change.js';
 import { toolstack } from './guest-watcher.js';
 import { applyMigration } from './migration.js';
 import { isArriving } from './migration-session.js';
-import { guestIn, readingUs, suspend } from './suspend.js';
+import { guestIn, readingUs, save } from './suspend.js';
 import { continuePlugs, plug } from './plugging.js';
 import { newGuest, rememberEnded, US_PER_MS, type Host, type Machine } from './host-state.js';
 import {
@@ -166,7 +166,8 @@ export const applyCommand = (host: Host, input: Exclude<HostInput, { do: 'crash'
       change(host, input);
       return;
     case 'suspend':
-      suspend(host, input);
+    case 'checkpoint':
+      save(host, input);
       return;
     case 'receive':
     case 'migrate':

@@ -135,10 +135,14 @@ export interface MachineDevice {
 /** An end of a device with a driver. */
 export type DriverEnd = keyof MachineDevice['retries'];
 
-/** Somebody waits for the machine to be up (`start`, `reboot`) or gone (`end`), or for a device to be there or gone. */
+/** Somebody waits for the machine to be up (`start`, `reboot`) or gone (`end`), for its image (`suspend`: and the end of its domain; `checkpoint`), or for a device to be there or gone. */
 export type Waiting =
-  | { readonly ticket: Ticket; readonly for: 'start' | 'reboot' | 'end' | 'suspend' }
+  | { readonly ticket: Ticket; readonly for: 'start' | 'reboot' | 'end' | 'suspend' | 'checkpoint' }
   | { readonly ticket: Ticket; readonly for: 'plug' | 'unplug'; readonly device: string };
+
+/** Somebody wants the guest's image. */
+export const wantsImage = ({ for: what }: { readonly for: string }): boolean =>
+  what === 'suspend' || what === 'checkpoint';
 
 /** Who set a watch, in its token: the driver of an end, or the toolstack. */
 export type Watcher = 'back' | 'front' | 'tool';

@@ -4,14 +4,14 @@ import { living } from './addressing.js';
 import { hasFrontends } from './machine-devices.js';
 import { leavingSession, newSession, sessionKey, type SourceSession } from './migration-session.js';
 import { endSession, step } from './migration-source.js';
-import type { Host, Machine } from './host-state.js';
+import { wantsImage, type Host, type Machine } from './host-state.js';
 import { answer, refuse } from './toolstack.js';
 
 const obstacleTo = (host: Host, machine: Machine, input: HostInput & { do: 'migrate' }): string | null => {
   if (input.to === host.state.name) return 'it is on that host';
   if (leavingSession(host.state, machine.uid)) return 'it is being migrated already';
   if (machine.phase !== 'up' || machine.paused) return 'it does not run';
-  if (machine.waiting.some(({ for: what }) => what === 'suspend')) return 'it is being suspended';
+  if (machine.waiting.some(wantsImage)) return 'it is being saved';
   return hasFrontends(machine) ? null : 'its guest has no drivers to suspend it';
 };
 

@@ -9,8 +9,10 @@ import { askToStop, askedToStop, askWhatWasAsked, withdrawRequest } from './doma
 import { pauseGuest, resumeGuest } from './guest-life.js';
 import { followBalloons } from './guest-resources.js';
 import { hasFrontends } from './machine-devices.js';
-import { US_PER_MS, type Guest, type Host, type Machine } from './host-state.js';
-import { beginTeardown, refuse, refuseStopping } from './toolstack.js';
+import { leavingSession } from './migration-session.js';
+import { continuePlugs } from './plugging.js';
+import { US_PER_MS, wantsImage, type Guest, type Host, type Machine } from './host-state.js';
+import { answer, answerAll, beginTeardown, refuse, refuseStopping, runningAnswer } from './toolstack.js';
 
 // What of a guest goes with it.
 
@@ -36,10 +38,11 @@ export const guestIn = (content: string): Guest | null => {
 
 // Asking a guest to stand still.
 
-/** The toolstack asks; a domain that has no home yet is asked as soon as it has. */
+/** The toolstack asks; a domain that has no home yet is asked as soon as it has, and a guest that does it already not again. */
 export const askToSuspend = (host: Host, machine: Machine): void => {
-  if (machine.phase === 'up') askToStop(host, machine, 'suspend');
-  else machine.asked = 'suspend';
+  if (machine.phase === 'up') {
+    if (machine.guest.stopping !== 'suspend') askToStop(host, machine, 'suspend');
+  } else machine.asked = 'suspend';
 };
 
 const refusedSuspend = (host: Host, machine: Machine, ms: number): { readonly rejection: Rejection } => {
@@ -48,18 +51,29 @@ const refusedSuspend = (host: Host, machine: Machine, ms: number): { readonly re
   return reject('guest_ignored_shutdown', message);
 };
 
-/** Saves the guest and ends its domain. */
-export const suspend = (host: Host, input: HostInput & { do: 'suspend' }): void => {
+type SaveInput = HostInput & { do: 'suspend' | 'checkpoint' };
+
+/** Why the guest can't be made to stand still for it; null: it can. */
+const obstacleTo = (host: Host, machine: Machine, { do: what }: SaveInput): string | null => {
+  if (!hasFrontends(machine)) return 'its guest has no drivers for it';
+  // A guest that goes on here after its image is written must not have left meanwhile.
+  if (what === 'checkpoint' && leavingSession(host.state, machine.uid)) return 'it is being migrated';
+  return null;
+};
+
+/** Saves the guest and ends its domain, or lets it go on there. Whoever asks for the guest's image while it is asked or written gets the same. */
+export const save = (host: Host, input: SaveInput): void => {
   const machine = living(host, input);
   if (!machine) return;
   const { uid, ticket, timeoutMs } = input;
-  if (!hasFrontends(machine)) {
-    const message = `${machine.settings.name} can't be suspended on ${host.state.name}: its guest has no drivers for it`;
+  const obstacle = obstacleTo(host, machine, input);
+  if (obstacle !== null) {
+    const message = `${machine.settings.name} can't be suspended on ${host.state.name}: ${obstacle}`;
     refuse(host, ticket, reject('host_domain_unsupported', message));
     return;
   }
   const patienceUs = Math.min(timeoutMs * US_PER_MS, SUSPEND_ACK_TIMEOUT_US);
-  machine.waiting.push({ ticket, for: 'suspend' });
+  machine.waiting.push({ ticket, for: input.do });
   plan(host.state.agenda, host.state.nowUs + patienceUs, {
     do: 'suspendTimer',
     uid,
@@ -86,7 +100,7 @@ export const suspendTimerEnds = (host: Host, machine: Machine, ticket: Ticket, t
   }
   machine.waiting = machine.waiting.filter((waiting) => waiting.ticket !== ticket);
   refuse(host, ticket, refusedSuspend(host, machine, timeoutMs));
-  if (!machine.waiting.some(({ for: what }) => what === 'suspend')) withdrawSuspend(host, machine);
+  if (!machine.waiting.some(wantsImage)) withdrawSuspend(host, machine);
 };
 
 // Saving.
@@ -112,11 +126,21 @@ export const beginSave = (host: Host, machine: Machine): void => {
   plan(host.state.agenda, dueUs, { do: 'saved', uid, domid, sizeBytes: bytes });
 };
 
-/** The image is written: the domain ends, and who waits for it is answered with the image. */
+/** The image is written. The guest goes on, unless somebody wants its domain to end, who gets the image when it is gone. */
 export const imageWritten = (host: Host, machine: Machine, sizeBytes: number): void => {
-  if (machine.phase !== 'suspended') return;
+  if (machine.phase !== 'suspended' || !machine.waiting.some(wantsImage)) return;
+  const image: SavedGuestImage = { sizeBytes, content: contentOf(machine) };
+  answerAll(
+    machine,
+    ({ for: what }) => what === 'checkpoint',
+    (ticket) => answer(host, ticket, image),
+  );
+  if (!machine.waiting.some(wantsImage)) {
+    resumeInPlace(host, machine);
+    return;
+  }
   refuseStopping(host, machine, 'was saved');
-  machine.image = { sizeBytes, content: contentOf(machine) };
+  machine.image = image;
   beginTeardown(host, machine);
 };
 
@@ -132,4 +156,11 @@ export const resumeInPlace = (host: Host, machine: Machine): void => {
   if (machine.paused) pauseGuest(host, machine);
   else resumeGuest(host, machine);
   accountCpu(host);
+  // Who asked meanwhile for the domain to be there, or for a device to be gone.
+  answerAll(
+    machine,
+    ({ for: what }) => what === 'start',
+    (ticket) => answer(host, ticket, runningAnswer(host, machine)),
+  );
+  continuePlugs(host, machine);
 };

@@ -19,6 +19,7 @@ import {
   nowMs,
   rememberEnded,
   US_PER_MS,
+  wantsImage,
   type Host,
   type Machine,
   type Waiting,
@@ -40,7 +41,12 @@ export const runningAnswer = (host: Host, machine: Machine): HostAnswer => ({
   bootId: host.state.bootId,
 });
 
-const answerAll = (machine: Machine, is: (waiting: Waiting) => boolean, tell: (ticket: Ticket) => void): void => {
+/** Takes those out of the waiting whom it concerns, and tells them. */
+export const answerAll = (
+  machine: Machine,
+  is: (waiting: Waiting) => boolean,
+  tell: (ticket: Ticket) => void,
+): void => {
   const told = machine.waiting.filter(is);
   machine.waiting = machine.waiting.filter((waiting) => !is(waiting));
   for (const { ticket } of told) tell(ticket);
@@ -246,6 +252,9 @@ export const beginTeardown = (host: Host, machine: Machine): void => {
 export const beginRestart = (host: Host, machine: Machine, cause: Machine['restart']): void => {
   machine.restart = cause;
   if (machine.phase === 'restarting') return;
+  // The guest whose image was being written is no more, and the next one is not asked for its own.
+  if (machine.phase === 'suspended')
+    answerAll(machine, wantsImage, (ticket) => refuse(host, ticket, endedBefore(host, machine, 'saved')));
   machine.phase = 'restarting';
   takeApart(host, machine);
 };
@@ -258,8 +267,8 @@ export const continueTeardown = (host: Host, machine: Machine): void => {
   plan(host.state.agenda, host.state.nowUs + ms * US_PER_MS, { do: 'destroyed', uid, domid });
 };
 
-const endedBefore = (host: Host, machine: Machine): { readonly rejection: Rejection } =>
-  reject('command_cancelled', `${machine.settings.name} was ended on ${host.state.name} before it was up`);
+const endedBefore = (host: Host, machine: Machine, what = 'up'): { readonly rejection: Rejection } =>
+  reject('command_cancelled', `${machine.settings.name} was ended on ${host.state.name} before it was ${what}`);
 
 const forget = (host: Host, machine: Machine): void => {
   Reflect.deleteProperty(host.state.machines, machine.uid);
@@ -267,7 +276,7 @@ const forget = (host: Host, machine: Machine): void => {
   for (const waiting of machine.waiting.splice(0))
     if (waiting.for === 'end') answer(host, waiting.ticket, {});
     else if (waiting.for === 'suspend' && machine.image !== null) answer(host, waiting.ticket, machine.image);
-    else refuse(host, waiting.ticket, endedBefore(host, machine));
+    else refuse(host, waiting.ticket, endedBefore(host, machine, wantsImage(waiting) ? 'saved' : 'up'));
 };
 
 const buildAgain = (host: Host, machine: Machine): void => {

@@ -3,8 +3,8 @@ import type { DomainSettings, HostInput } from '../host-model.js';
 import { jittered } from '../host-timing.js';
 import { hasDevice, withDevice, withoutDevice } from '../host/machine-devices.js';
 import { affinityOf } from './kvm-cpu.js';
-import { holdStill, letRun, listen, quit, rememberEnded, reset, stopped } from './kvm-guest.js';
-import { beginSave, guestIn, imageMs } from './kvm-save.js';
+import { goOn, holdStill, letRun, listen, quit, rememberEnded, reset, stopped } from './kvm-guest.js';
+import { beginSave, endsSaved, giveUpSave, guestIn, imageMs } from './kvm-save.js';
 import { kvmAllocatableBytes } from './kvm-profile.js';
 import {
   answer,
@@ -153,6 +153,7 @@ const spawn = (host: KvmHost, input: Input<'start'> | Input<'resume'>): void => 
     asked: null,
     settings,
     guest: guest ?? { ...NEW_GUEST },
+    savedUs: null,
     image: null,
     waiting: [{ ticket, for: 'start' }],
     cpu: { usedNs: 0, share: 0, steal: 0, stolenNs: 0 },
@@ -165,13 +166,7 @@ const spawn = (host: KvmHost, input: Input<'start'> | Input<'resume'>): void => 
 
 /** QEMU's monitor answers, and its devices are there with it. */
 export const started = (host: KvmHost, machine: KvmMachine): void => {
-  if (machine.phase !== 'starting') return;
-  machine.phase = 'up';
-  if (!machine.paused) letRun(host, machine);
-  // A guest that has booted, or shall not yet, is there already; another when it has.
-  if (!machine.paused && machine.guest.phase !== 'up') return;
-  for (const { ticket } of waitingFor(machine, ({ for: what }) => what === 'start'))
-    answer(host, ticket, runningAnswer(host, machine));
+  if (machine.phase === 'starting') goOn(host, machine);
 };
 
 const endCleanly = (host: KvmHost, machine: KvmMachine, input: Input<'shutdown'> | Input<'reboot'>): void => {
@@ -206,9 +201,13 @@ const reboot = (host: KvmHost, input: Input<'reboot'>): void => {
     return;
   }
   machine.waiting.push({ ticket: input.ticket, for: 'reboot' });
-  // One that is not up yet is about to boot anyway, and one that is being saved is about to end.
-  if (machine.phase === 'starting' || machine.phase === 'saving') machine.paused = false;
-  else reset(host, machine);
+  // One that is not up yet is about to boot anyway, and one that is being suspended is about to end.
+  if (machine.phase === 'starting' || (machine.phase === 'saving' && endsSaved(machine))) {
+    machine.paused = false;
+    return;
+  }
+  if (machine.phase === 'saving') giveUpSave(host, machine);
+  reset(host, machine);
 };
 
 const setPaused = (host: KvmHost, input: Input<'pause'> | Input<'unpause'>): void => {
@@ -267,7 +266,7 @@ const deviceFailed = (host: KvmHost, machine: KvmMachine, name: string, why: str
     details: { device: name },
   });
 
-const suspend = (host: KvmHost, input: Input<'suspend'>): void => {
+const save = (host: KvmHost, input: Input<'suspend'> | Input<'checkpoint'>): void => {
   const machine = living(host, input);
   if (machine) beginSave(host, machine, input);
 };
@@ -330,7 +329,8 @@ const COMMANDS: { readonly [Do in HostInput['do']]?: (host: KvmHost, input: Inpu
   change,
   attach,
   detach,
-  suspend,
+  suspend: save,
+  checkpoint: save,
   resume: start,
 };
 

@@ -22,8 +22,8 @@ const ENDED_REMEMBERED = 1_000;
 
 const forUp = (waiting: KvmWaiting): boolean => waiting.for === 'start' || waiting.for === 'reboot';
 
-const endedBefore = ({ state }: KvmHost, { settings }: KvmMachine): { readonly rejection: Rejection } =>
-  reject('command_cancelled', `${settings.name} was ended on ${state.name} before it was up`);
+const endedBefore = ({ state }: KvmHost, { settings }: KvmMachine, what = 'up'): { readonly rejection: Rejection } =>
+  reject('command_cancelled', `${settings.name} was ended on ${state.name} before it was ${what}`);
 
 const label = ({ uid, pid }: KvmMachine, what: string): string => `${uid}/${pid}/${what}`;
 
@@ -67,6 +67,15 @@ export const letRun = (host: KvmHost, machine: KvmMachine): void => {
 export const holdStill = (host: KvmHost, machine: KvmMachine): void => {
   machine.paused = true;
   holdClock(host, machine);
+  for (const { ticket } of waitingFor(machine, ({ for: what }) => what === 'start'))
+    answer(host, ticket, runningAnswer(host, machine));
+};
+
+/** Its process stands ready: the guest runs where it shall, and who waits for it hears so once it has booted, or is held. */
+export const goOn = (host: KvmHost, machine: KvmMachine): void => {
+  machine.phase = 'up';
+  if (!machine.paused) letRun(host, machine);
+  if (!machine.paused && machine.guest.phase !== 'up') return;
   for (const { ticket } of waitingFor(machine, ({ for: what }) => what === 'start'))
     answer(host, ticket, runningAnswer(host, machine));
 };
@@ -141,7 +150,10 @@ export const exited = (host: KvmHost, machine: KvmMachine): void => {
   for (const waiting of machine.waiting.splice(0))
     if (waiting.for === 'end' || waiting.for === 'unplug') answer(host, waiting.ticket, {});
     else if (waiting.for === 'suspend' && machine.image) answer(host, waiting.ticket, { ...machine.image });
-    else refuse(host, waiting.ticket, endedBefore(host, machine));
+    else {
+      const wantsImage = waiting.for === 'suspend' || waiting.for === 'checkpoint';
+      refuse(host, waiting.ticket, endedBefore(host, machine, wantsImage ? 'saved' : 'up'));
+    }
 };
 
 const policyOf = ({ settings }: KvmMachine, reason: GuestEnd): OnGuestEnd =>

@@ -175,6 +175,87 @@ describe('a KVM host', () => {
     expect((resumed[0]?.at ?? Infinity) - before).toBeLessThan(60_000);
   });
 
+  /** A machine whose guest stands still while QEMU writes a checkpoint. */
+  const writing = (settings = settingsOf()): KvmHostState => {
+    const state = newHost();
+    does(state, startOf('a', settings));
+    model.apply(state, { do: 'checkpoint', ...on('a'), ticket: 'image', timeoutMs: 1_000 }, model.timeOf(state));
+    expect(model.inventory(state)).toMatchObject([{ state: 'running', standsStill: true }]);
+    expect(model.tool(state, { tool: 'virsh', args: ['list'], at: 0 }).stdout).toContain('web-1   paused');
+    return state;
+  };
+  const codesOf = (events: readonly HostEvent[]): Record<string, string | undefined> =>
+    Object.fromEntries(
+      events.flatMap((event) => (event.type === 'answered' ? [[event.ticket, codeOf([event])] as const] : [])),
+    );
+
+  it('takes a checkpoint of a guest without asking it, and lets it go on in its process', () => {
+    const state = writing(settingsOf({ ignoresShutdown: true }));
+    const [{ domid } = { domid: 0 }] = model.inventory(state);
+    const [answered] = settle(state).flatMap((event) =>
+      event.type === 'answered' && event.result.ok ? [event.result.value] : [],
+    );
+    const { sizeBytes = 0, content = '' } = answered ?? {};
+    expect(sizeBytes).toBeGreaterThan(GIBIBYTE);
+    expect(model.inventory(state)).toEqual([{ uid: 'a', incarnation: 1, domid, state: 'running' }]);
+    expect(model.tool(state, { tool: 'virsh', args: ['list'], at: 0 }).stdout).toContain('1    web-1   running');
+    expect(codeOf(does(state, { do: 'checkpoint', ...on('a'), timeoutMs: 1_000 }))).toBe('ok');
+    does(state, { do: 'shutdown', ...on('a'), mode: 'hard', timeoutMs: 1 });
+    const again = { ...startOf('a'), do: 'resume', incarnation: 2, image: { sizeBytes, content } } as HostInput;
+    expect(codeOf(does(state, again))).toBe('ok');
+  });
+
+  it('holds the time of a guest that boots or stops while its checkpoint is written', () => {
+    const state = newHost();
+    model.apply(state, startOf('a'), 0);
+    model.advance(state, 2_000);
+    const events = [
+      ...model.apply(state, { do: 'checkpoint', ...on('a'), ticket: 'image', timeoutMs: 1_000 }, 2_000),
+      ...model.apply(state, { ...startOf('a'), ticket: 'start again' } as HostInput, 2_001),
+      ...settle(state),
+    ];
+    expect(codesOf(events)).toEqual({ image: 'ok', 'start a': 'ok', 'start again': 'ok' });
+    const stopping = [
+      ...model.apply(state, { do: 'shutdown', ...on('a'), ...clean }, model.timeOf(state)),
+      ...does(state, { do: 'checkpoint', ...on('a'), ticket: 'image', timeoutMs: 1_000 }),
+    ];
+    expect(codesOf(stopping)).toEqual({ image: 'ok', 'then a': 'ok' });
+    expect(model.inventory(state)).toEqual([]);
+  });
+
+  it('decides about what is asked while a checkpoint is written', () => {
+    const outcome = (...inputs: Record<string, unknown>[]): [Record<string, string | undefined>, unknown] => {
+      const state = writing();
+      const events = inputs.flatMap((each) => [
+        ...model.apply(state, { ...on('a'), timeoutMs: 60_000, ...each } as HostInput, model.timeOf(state)),
+      ]);
+      events.push(...settle(state));
+      return [codesOf(events), model.inventory(state).map((view) => view.state)];
+    };
+    expect(outcome({ do: 'shutdown', mode: 'clean' })).toEqual([{ image: 'ok', 'then a': 'ok' }, []]);
+    expect(outcome({ do: 'reboot', mode: 'clean' })).toEqual([{ image: 'ok', 'then a': 'ok' }, ['running']]);
+    expect(outcome({ do: 'pause' })).toEqual([{ image: 'ok', 'then a': 'ok' }, ['paused']]);
+    expect(outcome({ do: 'start', settings: settingsOf(), paused: false })).toEqual([
+      { image: 'ok', 'then a': 'ok' },
+      ['running'],
+    ]);
+    expect(outcome({ do: 'checkpoint' })).toEqual([{ image: 'ok', 'then a': 'ok' }, ['running']]);
+    expect(outcome({ do: 'suspend' })).toEqual([{ image: 'ok', 'then a': 'ok' }, []]);
+    for (const [end, left] of [
+      [{ do: 'shutdown', mode: 'hard' }, []],
+      [{ do: 'destroy' }, []],
+      [{ do: 'reboot', mode: 'hard' }, ['running']],
+    ] as const)
+      expect(outcome(end)).toEqual([{ image: 'command_cancelled', 'then a': 'ok' }, left]);
+    // What was begun for a guest that is no more does not end what was begun for the next.
+    expect(outcome({ do: 'reboot', mode: 'hard' }, { do: 'checkpoint', ticket: 'next' })).toEqual([
+      { image: 'command_cancelled', 'then a': 'ok', next: 'ok' },
+      ['running'],
+    ]);
+    const crashed = outcome({ do: 'crash' });
+    expect(crashed).toEqual([{ image: 'host_crashed' }, []]);
+  });
+
   it('answers a start and a hard reboot that a pause overtakes', () => {
     const state = newHost();
     const slow = settingsOf({ bootMs: 300_000 });
@@ -225,6 +306,13 @@ describe('a KVM host', () => {
       timeoutMs: fc.integer({ min: 1, max: 9_000 }),
     }),
     fc.record({ do: fc.constantFrom('pause' as const, 'unpause', 'destroy'), ticket: fc.uuid(), uid, incarnation }),
+    fc.record({
+      do: fc.constantFrom('suspend' as const, 'checkpoint'),
+      ticket: fc.uuid(),
+      uid,
+      incarnation,
+      timeoutMs: fc.constant(1_000),
+    }),
     fc.record({ do: fc.constant('guestEnds' as const), uid, reason: fc.constantFrom('poweroff', 'reboot', 'crash') }),
     fc.constant<HostInput>({ do: 'crash' }),
   );

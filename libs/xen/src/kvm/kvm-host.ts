@@ -57,8 +57,9 @@ const stillApplies = (host: KvmHost, task: KvmTask): boolean => {
       return host.state.machines[task.uid]?.waiting.some(({ ticket }) => ticket === task.ticket) ?? false;
     case 'guest':
       return machineOf(host, task.uid, task.pid)?.guest.next?.dueUs === task.dueUs;
-    case 'started':
     case 'saved':
+      return machineOf(host, task.uid, task.pid)?.savedUs === task.dueUs;
+    case 'started':
     case 'exited':
       return machineOf(host, task.uid, task.pid) !== null;
   }

@@ -1,8 +1,9 @@
 import { reject } from '@xenolith/kernel';
 import { imageBytesPerSecondOf } from '../hardware-profile.js';
 import type { HostInput, SavedGuestImage } from '../host-model.js';
-import { holdClock, quit } from './kvm-guest.js';
-import { planIn, refuse, type KvmGuest, type KvmHost, type KvmMachine } from './kvm-state.js';
+import { plan } from '../host/agenda.js';
+import { goOn, holdClock, quit } from './kvm-guest.js';
+import { answer, refuse, US_PER_MS, waitingFor, type KvmGuest, type KvmHost, type KvmMachine } from './kvm-state.js';
 
 const MEBIBYTE = 2 ** 20;
 const MS_PER_SECOND = 1_000;
@@ -27,25 +28,53 @@ export const guestIn = (image: SavedGuestImage): KvmGuest | null => {
 export const imageMs = (host: KvmHost, bytes: number): number =>
   host.timing.timedDevices ? (bytes * MS_PER_SECOND) / imageBytesPerSecondOf(host.state.profile) : 0;
 
-/** `virsh save`: QEMU stops the vCPUs and writes all that the guest is; nobody asks the guest. */
-export const beginSave = (host: KvmHost, machine: KvmMachine, input: HostInput & { do: 'suspend' }): void => {
+/** `virsh save`, and what a snapshot of memory does: QEMU stops the vCPUs and writes all that the guest is; nobody asks the guest. */
+export const beginSave = (
+  host: KvmHost,
+  machine: KvmMachine,
+  input: HostInput & { do: 'suspend' | 'checkpoint' },
+): void => {
   const { name } = machine.settings;
   if (machine.phase === 'starting') {
-    const message = `${name} can't be suspended on ${host.state.name}: its process is only starting`;
+    const message = `${name} can't be saved on ${host.state.name}: its process is only starting`;
     refuse(host, input.ticket, reject('host_domain_unsupported', message));
     return;
   }
-  machine.waiting.push({ ticket: input.ticket, for: 'suspend' });
+  machine.waiting.push({ ticket: input.ticket, for: input.do });
+  // Who asks while the image is written gets the same: the guest stands still.
   if (machine.phase === 'saving') return;
   machine.phase = 'saving';
   holdClock(host, machine);
   const bytes = machine.settings.dynamicMaxBytes + DEVICE_STATE_BYTES;
-  planIn(host, imageMs(host, bytes), { do: 'saved', uid: machine.uid, pid: machine.pid, sizeBytes: bytes });
+  const dueUs = host.state.nowUs + Math.round(imageMs(host, bytes) * US_PER_MS);
+  machine.savedUs = dueUs;
+  plan(host.state.agenda, dueUs, { do: 'saved', uid: machine.uid, pid: machine.pid, dueUs, sizeBytes: bytes });
 };
 
-/** The image is written, and QEMU quits. */
+/** The image is written: QEMU quits where somebody wants that, otherwise `cont` lets the guest go on. */
 export const saved = (host: KvmHost, machine: KvmMachine, sizeBytes: number): void => {
   if (machine.phase !== 'saving') return;
-  machine.image = { sizeBytes, content: JSON.stringify({ content: CONTENT, guest: machine.guest }) };
-  quit(host, machine);
+  machine.savedUs = null;
+  const image: SavedGuestImage = {
+    sizeBytes,
+    content: JSON.stringify({ content: CONTENT, guest: machine.guest }),
+  };
+  for (const { ticket } of waitingFor(machine, ({ for: what }) => what === 'checkpoint'))
+    answer(host, ticket, { ...image });
+  if (endsSaved(machine)) {
+    machine.image = image;
+    quit(host, machine);
+  } else goOn(host, machine);
+};
+
+/** Its process ends when its image is written. */
+export const endsSaved = (machine: KvmMachine): boolean => machine.waiting.some(({ for: what }) => what === 'suspend');
+
+/** The guest is reset while its image is written: there is nothing left to write. */
+export const giveUpSave = (host: KvmHost, machine: KvmMachine): void => {
+  machine.savedUs = null;
+  for (const { ticket } of waitingFor(machine, ({ for: what }) => what === 'checkpoint')) {
+    const message = `${machine.settings.name} was rebooted on ${host.state.name} before it was saved`;
+    refuse(host, ticket, reject('command_cancelled', message));
+  }
 };

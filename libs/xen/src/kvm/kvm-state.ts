@@ -48,6 +48,8 @@ export interface KvmMachine {
   asked: 'poweroff' | 'reboot' | null;
   settings: DomainSettings;
   guest: KvmGuest;
+  /** When its guest's image is written; null: it is not being saved. */
+  savedUs: number | null;
   /** Written, and handed out when the process is gone. */
   image: SavedGuestImage | null;
   waiting: KvmWaiting[];
@@ -63,14 +65,20 @@ export interface KvmGuest {
 }
 
 export type KvmWaiting =
-  | { readonly ticket: Ticket; readonly for: 'start' | 'reboot' | 'end' | 'suspend' }
+  | { readonly ticket: Ticket; readonly for: 'start' | 'reboot' | 'end' | 'suspend' | 'checkpoint' }
   | { readonly ticket: Ticket; readonly for: 'unplug'; readonly kind: 'disk' | 'nic'; readonly name: string };
 
 export type KvmTask =
   | { readonly do: 'started'; readonly uid: Uuid; readonly pid: number }
   | { readonly do: 'guest'; readonly uid: Uuid; readonly pid: number; readonly dueUs: number }
   | { readonly do: 'giveUp'; readonly uid: Uuid; readonly ticket: Ticket; readonly timeoutMs: number }
-  | { readonly do: 'saved'; readonly uid: Uuid; readonly pid: number; readonly sizeBytes: number }
+  | {
+      readonly do: 'saved';
+      readonly uid: Uuid;
+      readonly pid: number;
+      readonly dueUs: number;
+      readonly sizeBytes: number;
+    }
   | { readonly do: 'exited'; readonly uid: Uuid; readonly pid: number };
 
 /** A host at work: its state, and what has come of the present step. */
