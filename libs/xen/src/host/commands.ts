@@ -7,7 +7,7 @@ import { stopGuest } from './guest-life.js';
 import { change } from './live-change.js';
 import { toolstack } from './guest-watcher.js';
 import { applyMigration } from './migration.js';
-import { isArriving } from './migration-session.js';
+import { isArriving, mayRunElsewhere } from './migration-session.js';
 import { guestIn, readingUs, save } from './suspend.js';
 import { continuePlugs, plug } from './plugging.js';
 import { newGuest, rememberEnded, US_PER_MS, type Host, type Machine } from './host-state.js';
@@ -96,6 +96,11 @@ const reboot = (host: Host, input: Input<'reboot'>): void => {
   }
   if (input.mode === 'clean' && machine.phase !== 'shutdown') {
     endCleanly(host, machine, input);
+    return;
+  }
+  if (mayRunElsewhere(host.state, machine.uid)) {
+    const message = `${machine.settings.name} can't be rebooted on ${host.state.name}: its migration has come so far that another host may run it already`;
+    refuse(host, input.ticket, reject('migration_switched', message));
     return;
   }
   machine.waiting.push({ ticket: input.ticket, for: 'reboot' });

@@ -105,6 +105,12 @@ export const targetsOf = (state: HostState): readonly TargetSession[] =>
 export const leavingSession = (state: HostState, uid: Uuid): SourceSession | null =>
   sourcesOf(state).find((session) => session.uid === uid) ?? null;
 
+/** The guest has gone over, or may have: here it does not begin again before this end knows that it has not. */
+export const mayRunElsewhere = (state: HostState, uid: Uuid): boolean => {
+  const phase = leavingSession(state, uid)?.end?.phase;
+  return phase === 'switching' || phase === 'asking' || phase === 'cleaning' || phase === 'migrated';
+};
+
 /** The machine has become this host's and stays so. */
 export const isHere = ({ end }: TargetSession): boolean =>
   end.phase === 'resuming' || end.phase === 'holding' || end.phase === 'done';
