@@ -30,9 +30,8 @@ import { TimerQueue } from './timer-queue.js';
 const SWEEP_MS = 10_000;
 /** A host to which nothing happens for so long is put away. */
 const IDLE_MS = 30_000;
-/** A snapshot is worth its writing once the journal is this long, and several times longer than the snapshot. */
-const COMPACT_AT_LEAST = 20_000;
-const COMPACT_RATIO = 4;
+/** A snapshot is worth its writing once the journal is this long, and several times longer than the snapshot; and, for so few hosts, when the agent stops. */
+const COMPACT = { atLeast: 20_000, ratio: 4, hostsAtStop: 1_000 } as const;
 /** More than a host has domains, so that long work never keeps a short command waiting. */
 const COMMANDS_PER_HOST = 1_024;
 /** Subscriptions made side by side when a fleet starts. */
@@ -155,6 +154,7 @@ export class Agent {
     this.desk.close();
     await Promise.all(this.subscriptions.splice(0).map((subscription) => subscription.stop()));
     this.timers.clear();
+    if (this.lines > this.hosts && this.hosts <= COMPACT.hostsAtStop) await this.compact();
   }
 
   /** The bus is back after a break: compute may have missed what happened, so every host says again what it runs. */
@@ -277,7 +277,7 @@ export class Agent {
     this.timers.after(SWEEP_MS, () => {
       this.desk.book.sweep(this.fleet.now());
       this.fleet.packIdle(this.fleet.now() - IDLE_MS);
-      const worth = Math.max(COMPACT_AT_LEAST, COMPACT_RATIO * (this.desk.book.size + this.hosts));
+      const worth = Math.max(COMPACT.atLeast, COMPACT.ratio * (this.desk.book.size + this.hosts));
       if (this.lines > worth) void this.compact();
       this.sweepLater();
     });
