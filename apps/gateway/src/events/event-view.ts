@@ -26,8 +26,8 @@ export type DescribeEvent = (event: StoredEvent) => EventDescription | null;
 export const EVENT_LIFE_MS = 60 * 60_000;
 /** Events kept at most. At the highest rates an hour holds more than anybody reads. */
 const MAX_EVENTS = 20_000;
-/** How many events of the log are read when the gateway starts. */
-const MAX_HISTORY = 50_000;
+/** How many events of the log are read when the gateway starts: about what makes so many events. */
+const MAX_HISTORY = 25_000;
 const HISTORY_PAGE = 1_000;
 /** What an event's document has beside its message, names of Kubernetes' longest included. */
 const FRAME_CHARACTERS = 2_000;
