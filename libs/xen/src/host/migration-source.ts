@@ -9,6 +9,7 @@ import { memoryTargetPath } from '../xenstore/index.js';
 import { hasFrontends } from './machine-devices.js';
 import { beginSending, endSending, pagesNow } from './migration-link.js';
 import {
+  carryEffects,
   forgetSession,
   handOut,
   MIGRATIONS_AT_ONCE,
@@ -119,22 +120,11 @@ const carryOut = (host: Host, session: SourceSession, effect: MigrationEffect): 
   }
 };
 
-/** Carries effects out until one takes time or fails. */
-const work = (host: Host, session: SourceSession): void => {
-  while (session.end?.working === true && session.doing === null) {
-    const [effect] = session.effects;
-    if (effect === undefined) {
-      step(host, session, { type: 'done' });
-      continue;
-    }
-    session.doing = effect.do;
-    const carried = carryOut(host, session, effect);
-    if (carried === 'underWay') return;
-    session.doing = null;
-    session.effects.shift();
-    if (carried === 'failed') step(host, session, { type: 'failed', errno: 'EIO' });
-  }
-};
+const work = (host: Host, session: SourceSession): void =>
+  carryEffects(session, {
+    carryOut: (effect) => carryOut(host, session, effect),
+    tell: (input) => step(host, session, input),
+  });
 
 const finishEffect = (session: SourceSession): void => {
   session.effects.shift();

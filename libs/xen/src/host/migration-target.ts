@@ -9,6 +9,7 @@ import { beginAdd, beginRemove } from './device-control.js';
 import { askWhatWasAsked, makeHome } from './domain-store.js';
 import { devicesOf, renewedDevice } from './machine-devices.js';
 import {
+  carryEffects,
   boundSessions,
   forgetSession,
   handOut,
@@ -112,21 +113,11 @@ const carryOut = (host: Host, session: TargetSession, effect: MigrationEffect): 
   }
 };
 
-const work = (host: Host, session: TargetSession): void => {
-  while (session.end.working && session.doing === null) {
-    const [effect] = session.effects;
-    if (effect === undefined) {
-      step(host, session, { type: 'done' });
-      continue;
-    }
-    session.doing = effect.do;
-    const carried = carryOut(host, session, effect);
-    if (carried === 'underWay') return;
-    session.doing = null;
-    session.effects.shift();
-    if (carried === 'failed') step(host, session, { type: 'failed', errno: 'EIO' });
-  }
-};
+const work = (host: Host, session: TargetSession): void =>
+  carryEffects(session, {
+    carryOut: (effect) => carryOut(host, session, effect),
+    tell: (input) => step(host, session, input),
+  });
 
 const finishEffect = (host: Host, session: TargetSession): void => {
   session.effects.shift();

@@ -326,8 +326,7 @@ export class StoreDomains {
     if (!domain) return;
     this.resetConnection(subject);
     this.#removeOwned(subject, domain);
-    // eslint-disable-next-line @typescript-eslint/no-dynamic-delete -- A dictionary that must stay plain JSON.
-    delete this.#state.domains[subject];
+    Reflect.deleteProperty(this.#state.domains, subject);
     if (domain.introduced) this.#needs.fireSpecial(RELEASE_DOMAIN, subject, BOTH);
   }
 
