@@ -65,7 +65,11 @@ export const probe = async (url: string): Promise<string | null> => {
   }
 };
 
-/** Compiled code is kept from one start to the next: reading it back is several times faster than compiling a service's modules. */
+/**
+ * Compiled code is kept from one start to the next: reading it back is several times faster than compiling a service's modules. Each process has a
+ * folder of its own: Node writes the cache when the process ends, by renaming, and a rename onto the file that another has just written waits for
+ * the disk, a thousand times over.
+ */
 const COMPILE_CACHE = path.join(repositoryRoot, '.runtime', 'compile-cache');
 
 /**
@@ -85,7 +89,7 @@ export const servicePlan = (name: NodeProcess, context: ServiceContext): Process
       LOG_LEVEL: 'info',
       ...context.inherited,
       NODE_ENV: 'production',
-      NODE_COMPILE_CACHE: COMPILE_CACHE,
+      NODE_COMPILE_CACHE: path.join(COMPILE_CACHE, name),
       DATABASE_URL: context.databaseUrl,
       NATS_URL: context.natsUrl,
       HTTP_HOST: '127.0.0.1',
