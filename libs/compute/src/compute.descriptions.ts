@@ -99,6 +99,15 @@ const describeHost = (event: HostEvent): EventDescription | null => {
       return event.data.destroyed
         ? warning('StrayDomainDestroyed', `a domain of ${event.data.virtualMachine} that nobody expected was destroyed`)
         : null;
+    case 'HostEvacuationProgressed': {
+      const { remaining, blocked } = event.data;
+      if (remaining === 0) return normal('Evacuated', 'no virtual machine is left on the host');
+      const [first] = blocked;
+      if (first === undefined) return null;
+      const { namespace, name } = first.virtualMachine;
+      const more = blocked.length > 1 ? `; ${blocked.length - 1} more can't move` : '';
+      return warning('EvacuationBlocked', `${namespace}/${name} can't move: ${first.message}${more}`);
+    }
     case 'HostRegistered':
     case 'HostStrayDomainConfirmed':
     case 'HostMetadataChanged':

@@ -109,6 +109,13 @@ const decideDestroyed = (host: PresentHost, command: Command): Decision => {
     : NOTHING;
 };
 
+const decideEvacuation = ({ own }: PresentHost, command: Command): Decision => {
+  const { maintenance, ...found } = trusted(hostCommands.RecordHostEvacuation, command);
+  if (own.maintenance?.uid !== maintenance) return NOTHING;
+  const { remaining, blocked } = own.maintenance;
+  return sameJson({ remaining, blocked }, found) ? NOTHING : ok([eventOf('HostEvacuationProgressed', found)]);
+};
+
 const decideOwn = (host: PresentHost, command: Command): Decision => {
   switch (command.type) {
     case 'RecordHostUnreachable':
@@ -123,6 +130,8 @@ const decideOwn = (host: PresentHost, command: Command): Decision => {
       return decideExamined(host, command);
     case 'RecordStrayDomainDestroyed':
       return decideDestroyed(host, command);
+    case 'RecordHostEvacuation':
+      return decideEvacuation(host, command);
     default:
       return reject('command_unknown', `hosts know no command ${command.type}`);
   }

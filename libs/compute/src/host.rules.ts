@@ -1,24 +1,59 @@
-import { hostKind, timestamp, type HostSpec, type ObjectRules } from '@xenolith/contracts';
+import { hostKind, timestamp, type Condition, type HostSpec, type ObjectRules } from '@xenolith/contracts';
 import { formatBytes, type JsonObject } from '@xenolith/kernel';
-import { isReady, type HostOwn, type PresentHost } from './host.state.js';
+import type { HostOwn, Maintenance, PresentHost } from './host.state.js';
 
 const NOT_REGISTERED: HostOwn = {
   registration: null,
   ready: { type: 'Ready', status: 'False', reason: 'NotRegistered', message: '', lastTransitionTime: timestamp(0) },
   strays: [],
+  maintenance: null,
 };
 
-const summary = (host: PresentHost): string =>
-  [isReady(host) ? 'Ready' : 'NotReady', ...(host.spec.unschedulable ? ['Unschedulable'] : [])].join(',');
+const summary = ({ own, spec }: PresentHost): string =>
+  [
+    own.ready.status === 'True' ? 'Ready' : 'NotReady',
+    ...(spec.unschedulable ? ['Unschedulable'] : []),
+    ...(own.maintenance ? [isEmpty(own.maintenance) ? 'Maintenance' : 'Evacuating'] : []),
+  ].join(',');
+
+const isEmpty = ({ remaining }: Maintenance): boolean => remaining === 0;
+
+const maintenanceOf = (maintenance: Maintenance): JsonObject => {
+  const { uid, since, remaining, blocked } = maintenance;
+  return {
+    phase: isEmpty(maintenance) ? 'InMaintenance' : 'Evacuating',
+    uid,
+    startTime: since,
+    ...(remaining === null ? {} : { remaining }),
+    ...(blocked.length === 0 ? {} : { blocked: [...blocked] }),
+  };
+};
+
+const evacuationMessage = ({ remaining, blocked }: Maintenance): string => {
+  if (remaining === 0) return 'no virtual machine is left on the host';
+  if (remaining === null) return 'the virtual machines on the host are to be moved';
+  const left = `${remaining} virtual machine${remaining === 1 ? ' is' : 's are'} left on the host`;
+  return blocked.length === 0 ? left : `${left}; ${blocked.length} can't move`;
+};
+
+const evacuated = (maintenance: Maintenance): Condition => ({
+  type: 'Evacuated',
+  status: isEmpty(maintenance) ? 'True' : 'False',
+  reason: isEmpty(maintenance) ? 'Empty' : maintenance.blocked.length > 0 ? 'Blocked' : 'Evacuating',
+  message: evacuationMessage(maintenance),
+  lastTransitionTime: maintenance.turnedAt,
+});
 
 const status = (host: PresentHost): JsonObject => {
-  const { registration, ready, strays } = host.own;
-  const conditions = [ready as unknown as JsonObject];
-  if (registration === null) return { conditions, summary: summary(host) };
+  const { registration, ready, strays, maintenance } = host.own;
+  const conditions = [ready, ...(maintenance ? [evacuated(maintenance)] : [])] as unknown as JsonObject[];
+  const kept = maintenance ? { maintenance: maintenanceOf(maintenance) } : {};
+  if (registration === null) return { conditions, summary: summary(host), ...kept };
   const { hardware, controlDomain } = registration;
   return {
     summary: summary(host),
     conditions,
+    ...kept,
     hypervisor: registration.hypervisor,
     version: registration.version,
     agentVersion: registration.agentVersion,

@@ -1,4 +1,5 @@
 import type {
+  BlockedMachine,
   Condition,
   DomainReport,
   HostSpec,
@@ -21,11 +22,23 @@ export interface StrayDomain {
   readonly seen: number;
 }
 
+/** A maintenance from the moment that it was wished for; `remaining` null: the scheduler has not looked yet. */
+export interface Maintenance {
+  readonly uid: Uuid;
+  readonly since: string;
+  readonly remaining: number | null;
+  readonly blocked: readonly BlockedMachine[];
+  /** When the host became empty, or stopped being so. */
+  readonly turnedAt: string;
+}
+
 /** The life of the machine behind the object: an object is made by the registration, so there is one from the first event on. */
 export interface HostOwn {
   readonly registration: Registration | null;
   readonly ready: Condition;
   readonly strays: readonly StrayDomain[];
+  /** Null: none is wished for. */
+  readonly maintenance: Maintenance | null;
 }
 
 export type HostState = ObjectState<HostSpec, HostOwn>;

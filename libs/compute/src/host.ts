@@ -6,10 +6,17 @@ import {
   type Condition,
   type HostEvent,
 } from '@xenolith/contracts';
-import type { Aggregate, EventPlace, NewEvent } from '@xenolith/kernel';
+import { uuidFrom, type Aggregate, type EventPlace, type NewEvent } from '@xenolith/kernel';
 import { decideHost } from './host.decide.js';
 import { hostRules } from './host.rules.js';
-import { sameRun, type HostOwn, type HostState, type RunOfMachine, type StrayDomain } from './host.state.js';
+import {
+  sameRun,
+  type HostOwn,
+  type HostState,
+  type Maintenance,
+  type RunOfMachine,
+  type StrayDomain,
+} from './host.state.js';
 
 const readyCondition = (status: Condition['status'], reason: string, message: string, at: number): Condition => ({
   type: 'Ready',
@@ -22,6 +29,26 @@ const readyCondition = (status: Condition['status'], reason: string, message: st
 /** An inventory is whole: what it does not name any more is no stray any more. */
 const straysOf = (own: HostOwn, seen: readonly RunOfMachine[], version: number): readonly StrayDomain[] =>
   seen.map((run) => own.strays.find((known) => sameRun(known, run)) ?? { ...run, phase: 'examining', seen: version });
+
+const progressed = (
+  maintenance: Maintenance,
+  data: Extract<HostEvent, { type: 'HostEvacuationProgressed' }>['data'],
+  place: EventPlace,
+): Maintenance => {
+  const turned = (maintenance.remaining === 0) !== (data.remaining === 0);
+  return { ...maintenance, ...data, ...(turned ? { turnedAt: timestamp(place.at) } : {}) };
+};
+
+/** A maintenance begins and ends with the wish for it. */
+const asWished = (state: HostState, place: EventPlace): HostState => {
+  if (state.phase !== 'present') return state;
+  const wished = state.spec.maintenance === true;
+  if (wished === (state.own.maintenance !== null)) return state;
+  const now = timestamp(place.at);
+  const uid = uuidFrom(place.streamId, 'maintenance', place.version);
+  const maintenance = wished ? { uid, since: now, remaining: null, blocked: [], turnedAt: now } : null;
+  return { ...state, own: { ...state.own, maintenance } };
+};
 
 const evolveOwn = (own: HostOwn, event: HostEvent, place: EventPlace): HostOwn => {
   switch (event.type) {
@@ -45,6 +72,8 @@ const evolveOwn = (own: HostOwn, event: HostEvent, place: EventPlace): HostOwn =
       };
     case 'HostStrayDomainSettled':
       return { ...own, strays: own.strays.filter((known) => !sameRun(known, event.data)) };
+    case 'HostEvacuationProgressed':
+      return { ...own, maintenance: own.maintenance && progressed(own.maintenance, event.data, place) };
     case 'HostCreated':
     case 'HostMetadataChanged':
     case 'HostSpecChanged':
@@ -56,7 +85,7 @@ const evolveOwn = (own: HostOwn, event: HostEvent, place: EventPlace): HostOwn =
 
 const evolve = (state: HostState, event: NewEvent, place: EventPlace): HostState => {
   const shared = evolveObject(hostRules, state, event, place);
-  if (shared !== null) return shared;
+  if (shared !== null) return event.type === 'HostSpecChanged' ? asWished(shared, place) : shared;
   return state.phase === 'absent' ? state : { ...state, own: evolveOwn(state.own, event as HostEvent, place) };
 };
 
@@ -68,6 +97,6 @@ export const hostAggregate: Aggregate<HostState> = {
   toResource: (state) => objectResource(hostRules, state),
   consequences: (event, before, command) => objectConsequences(hostRules, event, before, command),
   ended: (state) => state.phase === 'deleted',
-  stateVersion: 1,
+  stateVersion: 2,
   snapshotEvery: 100,
 };

@@ -54,6 +54,7 @@ export const hostOf = (raw: JsonObject, version: number): KnownHost | null => {
       hypervisor: status.hypervisor,
       ready: status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') === true,
       unschedulable: spec.unschedulable || metadata.deletionTimestamp !== undefined,
+      maintenance: spec.maintenance === true,
       memoryBytes,
       revision: version,
       labels: metadata.labels ?? {},

@@ -13,6 +13,7 @@ export interface TestHost {
   readonly threads: number;
   readonly ready?: boolean;
   readonly unschedulable?: boolean;
+  readonly maintenance?: boolean;
   readonly cluster?: string;
   readonly hypervisor?: 'xen' | 'kvm';
   readonly labels?: Readonly<Record<string, string>>;
@@ -40,6 +41,7 @@ export const hostDocument = (host: TestHost): JsonObject => ({
   spec: {
     cluster: host.cluster ?? 'default',
     unschedulable: host.unschedulable ?? false,
+    maintenance: host.maintenance ?? false,
     ...(host.resources ? { resources: host.resources } : {}),
   },
   status: {

@@ -113,10 +113,11 @@ describe('the scheduler', () => {
     expect(placedOn(await scheduler.place('a', leaving))).toBe('host-0003');
   });
 
-  it('places nothing new on a host that is unschedulable or lost', async () => {
-    const scheduler = await started({}, [host(1, { unschedulable: true }), host(2, { ready: false })]);
+  it('places nothing new on a host that is unschedulable, lost or under maintenance', async () => {
+    const hosts = [host(1, { unschedulable: true }), host(2, { ready: false }), host(3, { maintenance: true })];
+    const scheduler = await started({}, hosts);
     expect(await scheduler.place('a')).toMatchObject({
-      rejection: { message: '0/2 hosts: 1 is not ready, 1 is unschedulable' },
+      rejection: { message: '0/3 hosts: 1 is not ready, 1 is under maintenance, 1 is unschedulable' },
     });
     scheduler.putHost(host(2));
     await scheduler.quiet();

@@ -41,6 +41,10 @@ export const controlDomain = z.strictObject({
 export const hostSpec = z.strictObject({
   cluster: z.string().default('default').describe('The cluster that the host belongs to.'),
   unschedulable: z.boolean().default(false).describe('True keeps new virtual machines away; those that run stay.'),
+  maintenance: z
+    .boolean()
+    .optional()
+    .describe('True keeps new virtual machines away and moves those that run to other hosts, until none is left.'),
   taints: z.array(taint).max(32).optional().describe('What keeps virtual machines away that do not tolerate it.'),
   resources: countedResources
     .optional()
@@ -48,7 +52,45 @@ export const hostSpec = z.strictObject({
 });
 export type HostSpec = z.infer<typeof hostSpec>;
 
+/** A virtual machine as other objects name it. */
+export const machineReference = z
+  .strictObject({
+    uid: z.string().describe('Its UID.'),
+    name: z.string().describe('Its name.'),
+    namespace: z.string().describe('Its namespace.'),
+  })
+  .describe('A virtual machine.');
+export type MachineReference = z.infer<typeof machineReference>;
+
+/** A machine that can't leave its host now, and why. */
+export const blockedMachine = z.strictObject({
+  virtualMachine: machineReference,
+  message: z.string().describe('Why it can’t move.'),
+});
+export type BlockedMachine = z.infer<typeof blockedMachine>;
+
+/** Machines that can't leave a host and are named; the others are counted only. */
+export const BLOCKED_MACHINES_NAMED = 32;
+
+/** How far a host is on its way to being empty. */
+const evacuation = {
+  remaining: z.number().int().nonnegative().describe('Virtual machines that still have room on the host.'),
+  blocked: z
+    .array(blockedMachine)
+    .max(BLOCKED_MACHINES_NAMED)
+    .describe('Those of them that can’t move, and why: the first 32.'),
+};
+
+export const hostMaintenanceStatus = z.looseObject({
+  phase: z.enum(['Evacuating', 'InMaintenance']).describe('InMaintenance: no machine is left on the host.'),
+  uid: z.string().describe('Tells this maintenance from earlier ones.'),
+  startTime: z.string().describe('When it began.'),
+  remaining: evacuation.remaining.optional(),
+  blocked: evacuation.blocked.optional(),
+});
+
 export const hostStatus = z.looseObject({
+  maintenance: hostMaintenanceStatus.optional().describe('How far the host is on its way to being empty.'),
   conditions,
   hypervisor: z.enum(['xen', 'kvm']).describe('Kind of hypervisor.'),
   version: z.string().describe('Version of the hypervisor.'),
@@ -78,13 +120,13 @@ export const hostKind = defineKind({
   status: hostStatus,
   verbs: ['update', 'delete'],
   tools: HOST_TOOLS,
-  fieldSelectors: ['spec.cluster', 'spec.unschedulable'],
+  fieldSelectors: ['spec.cluster', 'spec.unschedulable', 'spec.maintenance'],
   columns: [
     {
       name: 'Status',
       type: 'string',
       path: '.status.summary',
-      description: 'Ready, NotReady, with Unschedulable where it applies.',
+      description: 'Ready, NotReady, with Unschedulable, Evacuating or Maintenance where they apply.',
     },
     { name: 'Cluster', type: 'string', path: '.spec.cluster', description: 'The host’s cluster.' },
     { name: 'CPU', type: 'integer', path: '.status.cpus', description: 'Hardware threads.' },
@@ -161,6 +203,8 @@ export const hostCommands = {
   /** What a machine said of a domain that the platform does not expect on the host, and that the domain is gone. */
   RecordStrayDomainExamined: runOfMachine.extend({ stray: z.boolean() }),
   RecordStrayDomainDestroyed: runOfMachine,
+  /** From the scheduler; of another maintenance than the present one: nothing to do. */
+  RecordHostEvacuation: z.strictObject({ maintenance: z.string(), ...evacuation }),
 } as const;
 
 export const hostEvents = {
@@ -187,6 +231,8 @@ export const hostEvents = {
   HostStrayDomainConfirmed: runOfMachine,
   /** The domain is known after all, or has been destroyed. */
   HostStrayDomainSettled: runOfMachine.extend({ destroyed: z.boolean() }),
+  /** Machines left the host under maintenance, or came, or can’t leave it; `remaining` 0: it is empty. */
+  HostEvacuationProgressed: z.object(evacuation),
 } as const;
 export type HostEvent = EventOf<typeof hostEvents>;
 
