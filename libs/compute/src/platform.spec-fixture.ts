@@ -45,7 +45,7 @@ export class Platform {
     }))(message),
   );
   readonly network = new Party(this.clock, (message) =>
-    keeper(this.ports, ['ProvisionPort'], () => ({
+    keeper(this.ports, ['ProvisionPort', 'AttachPort'], () => ({
       mac: '00:16:3e:00:00:01',
       ips: ['10.0.0.2'],
       bridge: 'xenbr0',
@@ -79,7 +79,7 @@ export class Platform {
     await this.activateNamespace();
     await this.serve('scheduler', this.scheduler, ['PlaceVirtualMachine', 'ReleasePlacement']);
     await this.serve('storage', this.storage, ['ProvisionVolume', 'DeprovisionVolume', 'AttachVolume', 'DetachVolume']);
-    await this.serve('network', this.network, ['ProvisionPort', 'DeprovisionPort']);
+    await this.serve('network', this.network, ['ProvisionPort', 'DeprovisionPort', 'AttachPort']);
     for (const [host, agent] of this.agents) {
       const connection = this.bus.connect(host);
       for (const type of AGENT_COMMANDS)

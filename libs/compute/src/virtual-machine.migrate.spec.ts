@@ -212,6 +212,9 @@ describe('the platform', () => {
       },
     });
     expect([platform.placements.size, platform.volumes.size]).toEqual([1, 1]);
+    // The network learns the new place, which it once did not.
+    const moves = platform.network.asked.filter(({ type }) => type === 'AttachPort');
+    expect(moves.map(({ data }) => data)).toMatchObject([{ incarnation: 2, host: 'host-2' }]);
     const receive = agent('host-2').asked.find(({ type }) => type === 'ReceiveDomain');
     expect(receive?.data).toMatchObject({
       config: {

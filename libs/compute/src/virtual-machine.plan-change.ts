@@ -60,8 +60,8 @@ const newDisk = (machine: PresentMachine, disk: Disk, incarnation: number): Plan
   waitOn: [],
 });
 
-const newNic = (machine: PresentMachine, nic: Nic, incarnation: number): PlanStep => ({
-  ...provisionNic(machine, nic, incarnation),
+const newNic = (machine: PresentMachine, run: PlacedRun, nic: Nic): PlanStep => ({
+  ...provisionNic(machine, nic, run),
   waitOn: [],
 });
 
@@ -171,7 +171,7 @@ export const changePlan = (machine: PresentMachine, run: PlacedRun, operation: U
   return inStages(
     [
       ...addedDisks.map((disk) => newDisk(machine, disk, incarnation)),
-      ...addedNics.map((nic) => newNic(machine, nic, incarnation)),
+      ...addedNics.map((nic) => newNic(machine, run, nic)),
     ],
     [
       ...changeDomain(machine, run, change),

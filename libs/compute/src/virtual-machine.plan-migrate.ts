@@ -8,6 +8,7 @@ import {
   from,
   inStages,
   machineRef,
+  moveNics,
   pinOf,
   place,
   releasePlacement,
@@ -166,6 +167,7 @@ export const migratePlan = (
     [settled],
     [
       ...takeOverDisks(machine, incarnation),
+      ...moveNics(machine, incarnation, from('place', 'host')),
       destroyDomain(machine, run),
       releasePlacement(machine, run.incarnation, 'the machine was migrated'),
     ],

@@ -188,7 +188,12 @@ export const attachVolume = (machine: PresentMachine, disk: Disk, incarnation: n
   });
 };
 
-export const provisionNic = (machine: PresentMachine, nic: Nic, incarnation: number): PlanStep => {
+/** `host`: where the run is, or a reference to it. */
+export const provisionNic = (
+  machine: PresentMachine,
+  nic: Nic,
+  { incarnation, host }: { readonly incarnation: number; readonly host: unknown },
+): PlanStep => {
   const streamId = portUid(machine.meta.uid, nic.name);
   const known = machine.own.nics.some((attached) => attached.portUid === streamId);
   return step({
@@ -203,6 +208,7 @@ export const provisionNic = (machine: PresentMachine, nic: Nic, incarnation: num
       spec: definedOnly({ network: nic.network, mac: nic.mac, ip: nic.ip }),
       virtualMachine: machineRef(machine),
       incarnation,
+      host,
     },
     waitOn: ['network_not_found', 'network_full'],
     undo: {
@@ -287,6 +293,20 @@ export const detachDisks = (machine: PresentMachine, incarnation: number): PlanS
     }),
   );
 
+/** The network learns where the machine is now; `host` absent: on none. The ports stay the machine's. What a younger run says of them counts. */
+export const moveNics = (machine: PresentMachine, incarnation: number, host?: unknown): PlanStep[] =>
+  machine.own.nics.map((nic) =>
+    step({
+      name: `move-${nic.name}-${incarnation}`,
+      to: { service: 'network' },
+      type: 'AttachPort',
+      streamId: nic.portUid,
+      data: definedOnly({ virtualMachine: machineRef(machine), incarnation, host }),
+      doneOn: ['not_found', 'virtual_machine_stale_incarnation'],
+      mustSucceed: true,
+    }),
+  );
+
 /** A disk of the machine's own goes, another volume is let go. */
 export const giveBackDisk = (machine: PresentMachine, disk: AttachedDisk, incarnation: number): PlanStep => {
   const data = { virtualMachine: { uid: machine.meta.uid }, incarnation };
@@ -321,6 +341,7 @@ export const cleanUp = (machine: PresentMachine): readonly (readonly PlanStep[])
     [destroyDomain(machine, leftover)],
     [
       ...detachDisks(machine, leftover.incarnation),
+      ...moveNics(machine, leftover.incarnation),
       releasePlacement(machine, leftover.incarnation, 'the machine stopped'),
     ],
   ];

@@ -8,6 +8,7 @@ import {
   from,
   inStages,
   machineRef,
+  moveNics,
   ownerOf,
   placementRequest,
   releasePlacement,
@@ -85,7 +86,11 @@ export const suspendPlan = (
     [provisionImage(machine, incarnation)],
     [save],
     // From here the guest is nowhere but in its image.
-    [...detachDisks(machine, incarnation), releasePlacement(machine, incarnation, 'the machine was suspended')],
+    [
+      ...detachDisks(machine, incarnation),
+      ...moveNics(machine, incarnation),
+      releasePlacement(machine, incarnation, 'the machine was suspended'),
+    ],
     [
       finish(machine, 'RecordVirtualMachineSuspended', {
         operation,

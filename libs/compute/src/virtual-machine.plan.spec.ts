@@ -1,5 +1,6 @@
 import {
   agentCommands,
+  attachPortData,
   attachVolumeData,
   deprovisionPortData,
   deprovisionVolumeData,
@@ -86,6 +87,7 @@ describe('plans', () => {
     expect(outline(steps)).toEqual([
       '0 ShutdownDomain',
       '1 DetachVolume',
+      '1 AttachPort',
       '1 ReleasePlacement',
       '2 RecordVirtualMachineHalted',
     ]);
@@ -113,9 +115,10 @@ describe('plans', () => {
         run: { phase: 'halted', reason: 'host_crash', message: '', leftover: { incarnation: 1, host: 'host-1' } },
       },
     };
-    expect(outline(plan(crashed, 'start', { incarnation: 2 })).slice(0, 4)).toEqual([
+    expect(outline(plan(crashed, 'start', { incarnation: 2 })).slice(0, 5)).toEqual([
       '0 DestroyDomain',
       '1 DetachVolume',
+      '1 AttachPort',
       '1 ReleasePlacement',
       '2 PlaceVirtualMachine / ReleasePlacement',
     ]);
@@ -127,6 +130,7 @@ describe('plans', () => {
       '0 ProvisionVolume / DeprovisionVolume',
       '1 SuspendDomain',
       '2 DetachVolume',
+      '2 AttachPort',
       '2 ReleasePlacement',
       '3 RecordVirtualMachineSuspended',
     ]);
@@ -169,6 +173,7 @@ describe('plans', () => {
       '2 MigrateDomain',
       '3 SettleMigration',
       '4 AttachVolume',
+      '4 AttachPort',
       '4 DestroyDomain',
       '4 ReleasePlacement',
       '5 RecordVirtualMachineMigrated',
@@ -283,6 +288,7 @@ describe('plans', () => {
       AttachVolume: attachVolumeData,
       DetachVolume: detachVolumeData,
       ProvisionPort: provisionPortData,
+      AttachPort: attachPortData,
       DeprovisionPort: deprovisionPortData,
     };
     const check = (type: string, data: unknown) => {

@@ -17,6 +17,7 @@ import {
   startDomain,
   destroyDomain,
   detachDisks,
+  moveNics,
   cleanUp,
   START_DOMAIN_MS,
   DOMAIN_STEP_MS,
@@ -52,7 +53,7 @@ const startPlan = (machine: PresentMachine, operation: PlannedOperation): PlanSt
     ...machine.spec.disks.map((disk) =>
       disk.volume === undefined ? provisionDisk(machine, disk, incarnation) : attachVolume(machine, disk, incarnation),
     ),
-    ...machine.spec.nics.map((nic) => provisionNic(machine, nic, incarnation)),
+    ...machine.spec.nics.map((nic) => provisionNic(machine, nic, { incarnation, host: from('place', 'host') })),
   ];
   const started = finish(machine, 'RecordVirtualMachineStarted', {
     operation: operation.operation,
@@ -103,7 +104,11 @@ const halted = (
   reason: 'clean_shutdown' | 'hard_shutdown',
 ): readonly (readonly PlanStep[])[] => [
   // From here the domain is gone: what it held is given back until that succeeds.
-  [...detachDisks(machine, run.incarnation), releasePlacement(machine, run.incarnation, 'the machine was shut down')],
+  [
+    ...detachDisks(machine, run.incarnation),
+    ...moveNics(machine, run.incarnation),
+    releasePlacement(machine, run.incarnation, 'the machine was shut down'),
+  ],
   [
     finish(machine, 'RecordVirtualMachineHalted', {
       operation: operation.operation,

@@ -133,6 +133,21 @@ describe('ports', () => {
     expect(service.documents('port').size).toBe(0);
     expect(verdict(await service.send('ProvisionPort', 'eth0', provision(3)))).toBe('ok');
   });
+
+  it('show the host of their machine, which kept the old one after a migration', async () => {
+    const service = await started();
+    const host = (): unknown => service.documents('port').get('web-eth0')?.status['host'];
+    const move = (incarnation: number, to?: string) =>
+      service.send('AttachPort', 'eth0', { virtualMachine: machine('web'), incarnation, ...(to ? { host: to } : {}) });
+    await service.send('ProvisionPort', 'eth0', { ...provision(1), host: 'host-1' });
+    expect(host()).toBe('host-1');
+    await service.send('DeletePort', 'eth0', {}, { actor: 'system:tenancy' });
+    expect(verdict(await move(2, 'host-2'))).toBe('ok');
+    expect(verdict(await move(1))).toBe('virtual_machine_stale_incarnation');
+    expect(host()).toBe('host-2');
+    expect(verdict(await move(2))).toBe('ok');
+    expect(host()).toBeUndefined();
+  });
 });
 
 const step = fc.record({ port: fc.nat(9), do: fc.constantFrom('make', 'make', 'delete'), wait: fc.nat(8) });

@@ -63,7 +63,7 @@ const decideByType = (command: Command, state: PortState): Events => {
     case 'AttachPort': {
       const data = attachPortData.parse(command.data);
       if (state.phase !== 'present') return notFound(portKind, command.streamId);
-      return attach(state, { ...data, incarnation: state.own.attachment?.incarnation ?? 0 });
+      return attach(state, { incarnation: state.own.attachment?.incarnation ?? 0, ...data });
     }
     case 'DetachPort': {
       const data = detachPortData.parse(command.data);
@@ -119,7 +119,8 @@ const made = (
 const provision = (command: Command, state: PortState): Events => {
   const { resolved, data } = splitResolved(command);
   const wished = provisionPortData.parse(data);
-  const attachment: PortAttachment = { virtualMachine: wished.virtualMachine, incarnation: wished.incarnation };
+  const { virtualMachine, incarnation, host } = wished;
+  const attachment: PortAttachment = { virtualMachine, incarnation, ...(host === undefined ? {} : { host }) };
   if (state.phase === 'present') return attach(state, attachment);
   if (!resolved.ok) return resolved;
   const metadata = desiredMetadata.parse({
@@ -133,8 +134,11 @@ const provision = (command: Command, state: PortState): Events => {
 const attach = (port: Port, wished: PortAttachment): Events => {
   const { attachment } = port.own;
   const { name } = port.meta;
-  if (port.meta.deletionTimestamp !== undefined) return reject('port_in_use', `port "${name}" is being deleted`);
-  if (attachment && attachment.virtualMachine.uid !== wished.virtualMachine.uid)
+  const has = attachment?.virtualMachine.uid === wished.virtualMachine.uid;
+  // A machine that uses it may go on with it, on another host too, until it lets go.
+  if (port.meta.deletionTimestamp !== undefined && !has)
+    return reject('port_in_use', `port "${name}" is being deleted`);
+  if (attachment && !has)
     return reject(
       'port_in_use',
       `port "${name}" is attached to virtual machine "${attachment.virtualMachine.name}"; detach it there first`,

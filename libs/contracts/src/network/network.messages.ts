@@ -90,9 +90,14 @@ export const portKind = defineKind({
   ],
 });
 
-/** `AttachPort` (stream: the port) ties it to a machine; `DetachPort` unties it. Refusal: `port_in_use`. The answer has `mac`, `ips`, `bridge`, `name`, `uid`. */
+/**
+ * `AttachPort` (stream: the port) ties it to a machine, and says on which host that is: without `host`, on none. `DetachPort` unties it. Refusals: `port_in_use`,
+ * `virtual_machine_stale_incarnation` (a younger run has it). The answer has `mac`, `ips`, `bridge`, `name`, `uid`.
+ */
 export const attachPortData = z.strictObject({
   virtualMachine: z.strictObject({ uid: z.string(), name: z.string() }),
+  /** Default: the run that has it. */
+  incarnation: z.number().int().optional(),
   host: z.string().optional(),
 });
 export const detachPortData = z.strictObject({ virtualMachine: z.strictObject({ uid: z.string() }) });
@@ -116,6 +121,7 @@ export const provisionPortData = z.strictObject({
   spec: portSpec,
   virtualMachine: z.strictObject({ uid: z.string(), name: z.string() }),
   incarnation: z.number().int(),
+  host: z.string().optional(),
 });
 export type ProvisionPortData = z.infer<typeof provisionPortData>;
 
