@@ -17,6 +17,7 @@ import { factsOf, hostOf, type KnownHost } from './host-document.js';
 import { machineWish } from './machine-affinity.js';
 import { PLACEMENT_CATEGORY } from './placement.js';
 import type { Proposal } from './placement.decide.js';
+import type { Standing } from './planning/what-if.js';
 import { affinityKeys } from './placement-keys.js';
 import type { SchedulingPolicy } from './scores.js';
 
@@ -223,6 +224,14 @@ export class CapacityIndex implements Index {
       if (word !== null) words.add(word);
     }
     return found;
+  }
+
+  /** What is placed where at this moment, for a copy on which moves are tried. */
+  standing(): Standing {
+    const { table, lifetimes, mix } = this.fleet;
+    const threadsOf = (hostUid: Uuid): number => this.hosts.get(hostUid)?.threads ?? 0;
+    const policyOf = (cluster: string | undefined): SchedulingPolicy => this.clusters.policy(cluster);
+    return { table, lifetimes, mix, placements: this.placements, threadsOf, policyOf };
   }
 
   /** Uids of the hosts of a cluster, by the cluster's uid. */

@@ -176,4 +176,14 @@ describe('rules between machines', () => {
     made.machine('vm', 'a', { uid, labels: { app: 'web' }, far: [term('web', 'rack')] });
     expect(verdicts(made, self)).toEqual([null, null, null, null]);
   });
+
+  it('let the only machine of those that are to be together move anywhere', () => {
+    const made = fleet();
+    const together = { labels: { app: 'lone' }, affinity: { virtualMachineAffinity: required(term('lone', HOST)) } };
+    const { uid } = made.wish({}).request.virtualMachine;
+    made.machine('vm', 'a', { uid, labels: { app: 'lone' } });
+    expect(verdicts(made, together)).toEqual([null, null, null, null]);
+    made.machine('another', 'b', { labels: { app: 'lone' } });
+    expect(verdicts(made, together)).toEqual(['machineAffinity', null, 'machineAffinity', 'machineAffinity']);
+  });
 });

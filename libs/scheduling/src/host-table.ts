@@ -55,6 +55,25 @@ const grown = <Kind extends Column>(column: Kind, larger: Kind): Kind => {
   return larger;
 };
 
+/** Columns of what hosts are and what is placed on them. */
+const COLUMNS = [
+  'present',
+  'ready',
+  'unschedulable',
+  'maintenance',
+  'group',
+  'stream',
+  'memory',
+  'usedMemory',
+  'vcpus',
+  'usedVcpus',
+  'cells',
+  'cellMemory',
+  'cellUsedMemory',
+  'cellVcpus',
+  'cellUsedVcpus',
+] as const;
+
 interface CountedColumn {
   total: Int32Array;
   used: Int32Array;
@@ -83,7 +102,6 @@ export class HostTable {
   readonly names: string[] = [];
   readonly labels: Labels[] = [];
   readonly pins: (readonly string[])[] = [];
-  readonly traits = new TraitBook();
   /** Hosts that may take machines, by their traits, by what is free, and by how full they are. */
   readonly byTraits = new SlotBuckets();
   readonly byFree = new SlotBuckets();
@@ -115,6 +133,8 @@ export class HostTable {
   private readonly slots = new Map<Uuid, number>();
   private readonly byName = new Map<string, number>();
   private readonly free: number[] = [];
+
+  constructor(readonly traits = new TraitBook()) {}
 
   get hosts(): number {
     return this.byName.size;
@@ -215,6 +235,31 @@ export class HostTable {
       memoryBytes: this.cellMemory[slot * CELLS_MAX + cell] ?? 0,
       vcpus: this.cellVcpus[slot * CELLS_MAX + cell] ?? 0,
     }));
+  }
+
+  /** The host takes no machine from now on; what is on it stays. */
+  close(slot: number): void {
+    this.maintenance[slot] = 1;
+    this.membership += 1;
+    this.changed(slot);
+  }
+
+  /** A table of its own with the same hosts in the same slots, and what is placed on them; offers stay behind. */
+  fork(): HostTable {
+    const fork = new HostTable(this.traits);
+    fork.length = this.length;
+    fork.revision = this.revision;
+    fork.membership = this.membership;
+    for (const list of ['uids', 'names', 'labels', 'pins'] as const) fork[list].push(...(this[list] as never[]));
+    while (fork.present.length < this.present.length) fork.grow();
+    for (const column of COLUMNS) (fork[column] as Column).set(this[column]);
+    for (const [name, { total, used }] of this.counted)
+      fork.counted.set(name, { total: total.slice(), used: used.slice() });
+    for (const [uid, slot] of this.slots) fork.slots.set(uid, slot);
+    for (const [name, slot] of this.byName) fork.byName.set(name, slot);
+    fork.free.push(...this.free);
+    for (let slot = 0; slot < fork.length; slot += 1) fork.index(slot);
+    return fork;
   }
 
   private putCells(slot: number, cells: readonly HostCell[]): void {

@@ -143,6 +143,12 @@ export class Lifetimes {
     return expected({ bornAtMs: nowMs, groups: this.groupsOf(flavour, false) }, nowMs);
   }
 
+  /** Milliseconds that a machine which runs is expected to live on; endless for one that is not known. */
+  remaining(placement: Uuid, nowMs: number): number {
+    const machine = this.living.get(placement);
+    return machine ? expected(machine, nowMs) : Number.POSITIVE_INFINITY;
+  }
+
   /** When a host's last machine is expected to go; now, when it has none. */
   exitOf(slot: number, nowMs: number): number {
     const machines = this.onSlot[slot];

@@ -200,9 +200,13 @@ export const machineWish = (book: AffinityBook, request: PlacementRequest): Mach
   ];
   const near = required.map(term);
   // As in Kubernetes: the first of a group that wants to be together may be anywhere.
-  const first = near.every(({ matching, selector }) => matching.size === 0 && selects(selector, labels));
+  // One that migrates is its own company no more than it is a stranger.
+  const own = book.slotsOf(uid);
+  const alone = ({ matching }: Term): boolean =>
+    matching.size <= own.length && [...matching.values()].reduce((sum, count) => sum + count, 0) <= own.length;
+  const first = near.every((wanted) => selects(wanted.selector, labels) && alone(wanted));
   const far = (repel?.requiredDuringSchedulingIgnoredDuringExecution ?? []).map(term);
-  return { near: first ? [] : near, first: first ? near : [], far, repelling, liked, own: book.slotsOf(uid) };
+  return { near: first ? [] : near, first: first ? near : [], far, repelling, liked, own };
 };
 
 const without = (book: AffinityBook, wish: MachineWish, term: Term, domain: Domain): number =>

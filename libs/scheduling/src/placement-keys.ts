@@ -28,7 +28,11 @@ export const affinityKeys = (book: AffinityBook, wish: Wish, slot: number): read
     if (domain === undefined || machines.own.some((own) => book.domain(term, own) === domain)) return [];
     return [{ scope, value: `${uuidFrom(term.key)}/${domain}` }];
   });
-  const first = machines.first.map((term: Term) => ({ scope, value: `${uuidFrom(term.key)}/first` }));
+  // What it has already where it comes from, it keeps until it is gone from there.
+  const first =
+    machines.own.length > 0
+      ? []
+      : machines.first.map((term: Term) => ({ scope, value: `${uuidFrom(term.key)}/first` }));
   return [...far, ...first];
 };
 
