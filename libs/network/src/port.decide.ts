@@ -63,7 +63,7 @@ const decideByType = (command: Command, state: PortState): Events => {
     case 'AttachPort': {
       const data = attachPortData.parse(command.data);
       if (state.phase !== 'present') return notFound(portKind, command.streamId);
-      return attach(state, { incarnation: state.own.attachment?.incarnation ?? 0, ...data });
+      return attach(state, { ...data, incarnation: data.incarnation ?? state.own.attachment?.incarnation ?? 0 });
     }
     case 'DetachPort': {
       const data = detachPortData.parse(command.data);
