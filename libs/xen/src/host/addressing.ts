@@ -1,9 +1,9 @@
 import { memoryOverheadBytes, reject, type Uuid } from '@xenolith/kernel';
 import type { DomainSettings, Ticket } from '../host-model.js';
 import { PAGE_BYTES } from '../hypervisor/index.js';
+import { refuse } from './answers.js';
 import { isArriving } from './migration-session.js';
 import type { Host, Machine } from './host-state.js';
-import { refuse } from './toolstack.js';
 
 /** Which run of which machine a command is for. */
 export interface OnRun {

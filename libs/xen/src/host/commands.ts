@@ -1,5 +1,6 @@
 import { reject, type Rejection, type Uuid } from '@xenolith/kernel';
 import type { HostInput } from '../host-model.js';
+import { answer, refuse, rememberEnded, US_PER_MS } from './answers.js';
 import { addressed, admissionRefused, isOver, unknownDomain } from './addressing.js';
 import { plan } from './agenda.js';
 import { askToStop } from './domain-store.js';
@@ -10,17 +11,9 @@ import { applyMigration } from './migration.js';
 import { isArriving, mayRunElsewhere } from './migration-session.js';
 import { guestIn, readingUs, save } from './suspend.js';
 import { continuePlugs, plug } from './plugging.js';
-import { newGuest, rememberEnded, US_PER_MS, type Host, type Machine } from './host-state.js';
-import {
-  answer,
-  beginBuild,
-  beginRestart,
-  beginTeardown,
-  pauseDomain,
-  refuse,
-  runningAnswer,
-  unpauseDomain,
-} from './toolstack.js';
+import { newGuest, type Host, type Machine } from './host-state.js';
+import { beginBuild, beginRestart, beginTeardown, pauseDomain, runningAnswer, unpauseDomain } from './toolstack.js';
+import { xenMigrations } from './xen-migrations.js';
 
 type Input<Do extends HostInput['do']> = Extract<HostInput, { do: Do }>;
 
@@ -180,7 +173,7 @@ export const applyCommand = (host: Host, input: Exclude<HostInput, { do: 'crash'
     case 'settleMigration':
     case 'peer':
     case 'peerRefused':
-      applyMigration(host, input);
+      applyMigration(xenMigrations(host), input);
       return;
     case 'attach':
     case 'detach':

@@ -2,11 +2,12 @@ import { Daemons } from '../dom0/index.js';
 import { needsOf } from '../guest/index.js';
 import { jittered } from '../host-timing.js';
 import { deviceModelPath, domainNode } from '../xenstore/index.js';
+import { US_PER_MS } from './answers.js';
 import { plan } from './agenda.js';
 import { RELEASE } from './control-domain.js';
 import { struckBy } from './faults.js';
 import { kindOf } from './guest-needs.js';
-import { US_PER_MS, type Host, type Machine } from './host-state.js';
+import type { Host, Machine } from './host-state.js';
 import { transact, viewOf } from './store-access.js';
 
 /** From the start of qemu-dm until it says that it runs. Assumption. */

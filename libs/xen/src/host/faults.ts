@@ -1,6 +1,7 @@
 import { globOf, randomFrom } from '@xenolith/kernel';
 import type { DeviceEffects, DeviceFault } from '../device-fault.js';
-import { accountCpu, nowMs, type Host, type Machine, type Watcher } from './host-state.js';
+import { nowMs } from './answers.js';
+import { accountCpu, type Host, type Machine, type Watcher } from './host-state.js';
 
 const matches = (patterns: readonly string[], ...texts: readonly string[]): boolean =>
   patterns.length === 0 || patterns.some((pattern) => texts.some((text) => globOf(pattern).test(text)));

@@ -2,6 +2,7 @@ import type { GuestEnd } from '../host-model.js';
 import { jittered } from '../host-timing.js';
 import { SHUTDOWN } from '../hypervisor/index.js';
 import { XENBUS } from '../devices/index.js';
+import { US_PER_MS } from './answers.js';
 import { plan } from './agenda.js';
 import { accountCpu } from './cpu-account.js';
 import { frontendAppeared, probeFront, wakeFront } from './device-control.js';
@@ -12,7 +13,7 @@ import { hasFrontends } from './machine-devices.js';
 import { bootStages, ROOT_DISK_PATIENCE_US } from '../guest/boot.js';
 import { SUSPEND_US } from '../guest/control.js';
 import { DOWNTIME_COSTS } from '../migration/rounds.js';
-import { US_PER_MS, type Guest, type GuestStep, type Host, type Machine } from './host-state.js';
+import type { Guest, GuestStep, Host, Machine } from './host-state.js';
 
 /** The toolstack's part of what follows when a guest stops. */
 export interface GuestWatcher {

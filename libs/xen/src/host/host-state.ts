@@ -9,8 +9,8 @@ import type { Hypervisor } from '../hypervisor/index.js';
 import { type HypervisorState } from '../hypervisor/index.js';
 import type { Xenstore } from '../xenstore/index.js';
 import { type XenstoreState } from '../xenstore/index.js';
-import type { MigrationSession } from './migration-session.js';
-import { emptyAgenda, type AgendaState } from './agenda.js';
+import type { MigrationSession, MigrationTask } from './migration-session.js';
+import type { AgendaState } from './agenda.js';
 
 /** A Xen host as JSON. It belongs to the model, which changes it in place. */
 export interface HostState {
@@ -179,9 +179,7 @@ export type HostTask =
   | { readonly do: 'deviceModel'; readonly uid: Uuid; readonly domid: number; readonly runs: boolean }
   | { readonly do: 'destroyed'; readonly uid: Uuid; readonly domid: number }
   | { readonly do: 'suspendTimer'; readonly uid: Uuid; readonly ticket: Ticket; readonly timeoutMs: number }
-  /** What a migration does is done, or has taken too long. */
-  | { readonly do: 'migrationEffect'; readonly key: string; readonly dueUs: number }
-  | { readonly do: 'keepalive'; readonly key: string; readonly dueUs: number }
+  | MigrationTask
   /** The guest's image is written. */
   | { readonly do: 'saved'; readonly uid: Uuid; readonly domid: number; readonly sizeBytes: number }
   /** Somebody has waited long enough for a guest to take a device up. */
@@ -198,14 +196,6 @@ export interface Host {
   events: HostEvent[];
 }
 
-/** Ended runs that a host remembers; a command that comes after so many others have ended is refused by its own age elsewhere. */
-const ENDED_REMEMBERED = 1_000;
-
-export const US_PER_MS = 1_000;
-
-/** Milliseconds since the epoch, as the outside counts. */
-export const nowMs = (host: Host): number => Math.floor(host.state.nowUs / US_PER_MS);
-
 /** Something changed that the schedulers and the devices' data look at. What each gets is worked out once, before time goes on. */
 export const accountCpu = (host: Host): void => {
   host.state.cpu.stale = true;
@@ -214,24 +204,7 @@ export const accountCpu = (host: Host): void => {
 export const bootIdOf = (host: { name: string; seed: string; bornAt: number }, boots: number): Uuid =>
   uuidFrom('boot', host.seed, host.name, host.bornAt, boots);
 
-export const rememberEnded = (host: Host, uid: Uuid, incarnation: number): void => {
-  const { ended } = host.state;
-  const known = ended[uid] ?? 0;
-  // The youngest end comes last, so that the oldest is forgotten first.
-  Reflect.deleteProperty(ended, uid);
-  ended[uid] = Math.max(known, incarnation);
-  const uids = Object.keys(ended);
-  for (const oldest of uids.slice(0, Math.max(0, uids.length - ENDED_REMEMBERED)))
-    Reflect.deleteProperty(ended, oldest);
-};
-
 export const newGuest = (): Guest => ({ phase: 'off', next: null, stopping: null });
-
-export const emptyMachines = (): Pick<HostState, 'machines' | 'byDomid' | 'agenda'> => ({
-  machines: {},
-  byDomid: {},
-  agenda: emptyAgenda(),
-});
 
 /** The machine, if it still has this domain. */
 export const machineOf = (host: Host, uid: Uuid, domid: number): Machine | null => {

@@ -2,12 +2,13 @@ import { reject, type Rejection } from '@xenolith/kernel';
 import type { DomainSettings, HostInput } from '../host-model.js';
 import { allCpus, intersects, PAGE_BYTES, parseCpuSet, type CpuSet } from '../hypervisor/index.js';
 import { cpuAvailabilityPath, memoryTargetPath } from '../xenstore/index.js';
+import { answer, refuse } from './answers.js';
 import { freeBytes, living } from './addressing.js';
 import { accountCpu } from './cpu-account.js';
 import { hasFrontends } from './machine-devices.js';
 import type { Host, Machine } from './host-state.js';
 import { transact } from './store-access.js';
-import { answer, capOf, refuse, runningAnswer } from './toolstack.js';
+import { capOf, runningAnswer } from './toolstack.js';
 
 const KIBIBYTE = 1024;
 /** public/domctl.h: weights are of 16 bits and never 0. */

@@ -8,37 +8,27 @@ import {
   shareOfLink,
   transferEndsAtUs,
 } from '../migration/rounds.js';
-import { dirtyingOf } from './guest-work.js';
-import type { Host } from './host-state.js';
+import type { MigrationHost } from './migration-host.js';
 import { planEffect, sourcesOf, type SourceSession } from './migration-session.js';
 
-/** Pages of the machine's domain now. */
-export const pagesNow = (host: Host, session: SourceSession): number => {
-  const machine = host.state.machines[session.uid];
-  const pages = host.hypervisor.memory.totalPages(machine?.domid ?? -1, host.state.nowUs);
-  return pages.ok ? pages.value : 0;
-};
-
-const writerOf = (host: Host, session: SourceSession) => {
-  const machine = host.state.machines[session.uid];
+const writerOf = (host: MigrationHost, session: SourceSession) => {
   const memoryPages = session.end?.memoryPages ?? 0;
-  const idle = { pagesPerSecond: 0, workingSetPages: 0 };
   return {
-    profile: machine ? dirtyingOf(host, machine, memoryPages * PAGE_BYTES) : idle,
+    profile: host.sending.dirtying(session, memoryPages * PAGE_BYTES),
     memoryPages,
     throttlePercent: session.end?.precopy?.throttlePercent ?? 0,
   };
 };
 
-const sending = (host: Host): readonly SourceSession[] =>
+const sending = (host: MigrationHost): readonly SourceSession[] =>
   sourcesOf(host.state).filter(({ transfer }) => transfer !== null);
 
 /** What each migration that sends gets of the host's link; one that begins now counts. */
-const shareFor = (host: Host, migrations: number): number =>
+const shareFor = (host: MigrationHost, migrations: number): number =>
   shareOfLink(linkPagesPerSecond(migrationBitsPerSecondOf(host.state.profile)), migrations);
 
 /** The link is shared anew among those that send. */
-const shareAnew = (host: Host, migrations: number): void => {
+const shareAnew = (host: MigrationHost, migrations: number): void => {
   const share = shareFor(host, migrations);
   for (const session of sending(host)) {
     if (session.transfer === null || session.transfer.pagesPerSecond === share) continue;
@@ -48,7 +38,7 @@ const shareAnew = (host: Host, migrations: number): void => {
 };
 
 /** Begins to send the pages; it ends at the time that is planned. A host without time has sent them at once. */
-export const beginSending = (host: Host, session: SourceSession, pages: number): void => {
+export const beginSending = (host: MigrationHost, session: SourceSession, pages: number): void => {
   const migrations = sending(host).length + 1;
   shareAnew(host, migrations);
   session.transfer = beginTransfer(pages, shareFor(host, migrations), host.state.nowUs);
@@ -64,7 +54,7 @@ export interface Sent {
 }
 
 /** What was sent is there, or is given up. */
-export const endSending = (host: Host, session: SourceSession): Sent => {
+export const endSending = (host: MigrationHost, session: SourceSession): Sent => {
   const { transfer } = session;
   const share = shareFor(host, sending(host).length);
   const dirtied =

@@ -1,32 +1,28 @@
 import { reject } from '@xenolith/kernel';
 import type { HostInput } from '../host-model.js';
-import { living } from './addressing.js';
-import { hasFrontends } from './machine-devices.js';
+import { answer, refuse } from './answers.js';
+import type { MigrationHost } from './migration-host.js';
 import { leavingSession, newSession, sessionKey, type SourceSession } from './migration-session.js';
 import { endSession, step } from './migration-source.js';
-import { wantsImage, type Host, type Machine } from './host-state.js';
-import { answer, refuse } from './toolstack.js';
 
-const obstacleTo = (host: Host, machine: Machine, input: HostInput & { do: 'migrate' }): string | null => {
-  if (input.to === host.state.name) return 'it is on that host';
-  if (leavingSession(host.state, machine.uid)) return 'it is being migrated already';
-  if (machine.phase !== 'up' || machine.paused) return 'it does not run';
-  if (machine.waiting.some(wantsImage)) return 'it is being saved';
-  return hasFrontends(machine) ? null : 'its guest has no drivers to suspend it';
+const obstacleTo = (host: MigrationHost, { uid, to }: HostInput & { do: 'migrate' }): string | null => {
+  if (to === host.state.name) return 'it is on that host';
+  if (leavingSession(host.state, uid)) return 'it is being migrated already';
+  return host.sending.obstacleTo(uid);
 };
 
-export const migrate = (host: Host, input: HostInput & { do: 'migrate' }): void => {
+export const migrate = (host: MigrationHost, input: HostInput & { do: 'migrate' }): void => {
   const { uid, incarnation, toIncarnation, to, operation, policy, ticket } = input;
   const known = host.state.migrations[sessionKey(uid, toIncarnation)];
   if (known?.role === 'source' && known.incarnation === incarnation && known.peer === to) {
     known.tickets.push(ticket);
     return;
   }
-  const machine = living(host, input);
-  if (!machine) return;
-  const obstacle = obstacleTo(host, machine, input);
+  const domain = host.living(input);
+  if (!domain) return;
+  const obstacle = obstacleTo(host, input);
   if (obstacle !== null) {
-    const message = `${machine.settings.name} can't be migrated from ${host.state.name} to ${to}: ${obstacle}`;
+    const message = `${domain.name} can't be migrated from ${host.state.name} to ${to}: ${obstacle}`;
     refuse(host, ticket, reject('migration_failed', message));
     return;
   }
@@ -51,7 +47,7 @@ export const migrate = (host: Host, input: HostInput & { do: 'migrate' }): void 
   host.state.migrations[sessionKey(uid, toIncarnation)] = session;
 };
 
-export const cancelMigration = (host: Host, input: HostInput & { do: 'cancelMigration' }): void => {
+export const cancelMigration = (host: MigrationHost, input: HostInput & { do: 'cancelMigration' }): void => {
   const { ticket, uid } = input;
   const session = leavingSession(host.state, uid);
   if (session?.incarnation !== input.incarnation || session.end?.phase === 'failingBack') {

@@ -4,8 +4,8 @@ import type { EndStep, MigrationEffect, MigrationMessage } from '../migration/pr
 import type { Transfer } from '../migration/rounds.js';
 import type { SourceState } from '../migration/source-end.js';
 import type { TargetState } from '../migration/target-end.js';
-import { plan } from './agenda.js';
-import { nowMs, type Host, type HostState, type Machine } from './host-state.js';
+import { nowMs } from './answers.js';
+import type { MigrationHost, Planner } from './migration-host.js';
 
 /** Migrations that a host sends at once, and as many that it takes (oVirt's policies, `maxMigrations`); others wait in the order in which they came. */
 export const MIGRATIONS_AT_ONCE = 2;
@@ -76,6 +76,16 @@ export interface TargetSession extends Session {
 
 export type MigrationSession = SourceSession | TargetSession;
 
+/** What a migration does is done, or has taken too long; or it is time for a sign of life. */
+export type MigrationTask =
+  | { readonly do: 'migrationEffect'; readonly key: string; readonly dueUs: number }
+  | { readonly do: 'keepalive'; readonly key: string; readonly dueUs: number };
+
+/** Of a host's state. */
+interface Migrations {
+  readonly migrations: Record<string, MigrationSession>;
+}
+
 export const sessionKey = (uid: Uuid, toIncarnation: number): string => `${uid}/${toIncarnation}`;
 export const keyOf = (session: MigrationSession): string => sessionKey(session.uid, session.toIncarnation);
 
@@ -93,20 +103,20 @@ export const newSession = (uid: Uuid, toIncarnation: number, peer: string): Sess
   keepaliveUs: null,
 });
 
-export const sessionsOf = (state: HostState): readonly MigrationSession[] => Object.values(state.migrations);
+export const sessionsOf = (state: Migrations): readonly MigrationSession[] => Object.values(state.migrations);
 
-export const sourcesOf = (state: HostState): readonly SourceSession[] =>
+export const sourcesOf = (state: Migrations): readonly SourceSession[] =>
   sessionsOf(state).filter((session) => session.role === 'source');
 
-export const targetsOf = (state: HostState): readonly TargetSession[] =>
+export const targetsOf = (state: Migrations): readonly TargetSession[] =>
   sessionsOf(state).filter((session) => session.role === 'target');
 
 /** The migration by which a run of the machine leaves this host. */
-export const leavingSession = (state: HostState, uid: Uuid): SourceSession | null =>
+export const leavingSession = (state: Migrations, uid: Uuid): SourceSession | null =>
   sourcesOf(state).find((session) => session.uid === uid) ?? null;
 
 /** The guest has gone over, or may have: here it does not begin again before this end knows that it has not. */
-export const mayRunElsewhere = (state: HostState, uid: Uuid): boolean => {
+export const mayRunElsewhere = (state: Migrations, uid: Uuid): boolean => {
   const phase = leavingSession(state, uid)?.end?.phase;
   return phase === 'switching' || phase === 'asking' || phase === 'cleaning' || phase === 'migrated';
 };
@@ -120,24 +130,27 @@ export const isOverAtTarget = ({ end }: TargetSession): boolean =>
   end.phase === 'holding' || end.phase === 'done' || end.phase === 'aborted';
 
 /** A migration's domain that is not (yet) this host's: the platform is not told of it. */
-export const isArriving = (state: HostState, machine: Machine): boolean => {
+export const isArriving = (
+  state: Migrations,
+  machine: { readonly uid: Uuid; readonly incarnation: number; readonly phase: string },
+): boolean => {
   if (machine.phase !== 'arriving') return false;
   const session = state.migrations[sessionKey(machine.uid, machine.incarnation)];
   return session?.role !== 'target' || !isHere(session);
 };
 
-export const forgetSession = (host: Host, session: MigrationSession): void => {
+export const forgetSession = (host: MigrationHost, session: MigrationSession): void => {
   Reflect.deleteProperty(host.state.migrations, keyOf(session));
 };
 
 /** Keeps no more of what is over than a target may be asked about. */
-export const boundSessions = (host: Host): void => {
+export const boundSessions = (host: MigrationHost): void => {
   const over = targetsOf(host.state).filter(isOverAtTarget);
   for (const oldest of over.slice(0, Math.max(0, over.length - REMEMBERED))) forgetSession(host, oldest);
 };
 
 /** Sends a message to the other host, in order with those of the same connection. */
-export const say = (host: Host, session: MigrationSession, message: PeerMessage): void => {
+export const say = (host: MigrationHost, session: MigrationSession, message: PeerMessage): void => {
   session.sent += 1;
   host.events.push({
     type: 'peer',
@@ -156,16 +169,16 @@ export const reconnect = (session: MigrationSession): void => {
   session.connection += 1;
 };
 
-export const planKeepalive = (host: Host, session: MigrationSession): void => {
+export const planKeepalive = (host: MigrationHost, session: MigrationSession): void => {
   const dueUs = host.state.nowUs + KEEPALIVE_US;
   session.keepaliveUs = dueUs;
-  plan(host.state.agenda, dueUs, { do: 'keepalive', key: keyOf(session), dueUs });
+  host.plan(dueUs, { do: 'keepalive', key: keyOf(session), dueUs });
 };
 
 /** The effect under way ends, or is given up, at that time unless it is told otherwise. */
-export const planEffect = (host: Host, session: MigrationSession, dueUs: number): void => {
+export const planEffect = (host: Planner, session: MigrationSession, dueUs: number): void => {
   session.effectDueUs = dueUs;
-  plan(host.state.agenda, dueUs, { do: 'migrationEffect', key: keyOf(session), dueUs });
+  host.plan(dueUs, { do: 'migrationEffect', key: keyOf(session), dueUs });
 };
 
 /** How an effect went: at once, not at once, or not at all. */
@@ -179,8 +192,15 @@ export const handOut = (session: MigrationSession, step: Pick<EndStep<unknown>, 
   session.effectDueUs = null;
 };
 
+/** The effect under way is done. */
+export const finishEffect = (session: MigrationSession): void => {
+  session.effects.shift();
+  session.doing = null;
+  session.effectDueUs = null;
+};
+
 /** Live migrations that have begun and not ended. */
-export const underWay = (state: HostState): { readonly incoming: number; readonly outgoing: number } => ({
+export const underWay = (state: Migrations): { readonly incoming: number; readonly outgoing: number } => ({
   incoming: targetsOf(state).filter((session) => session.end.phase !== 'idle' && !isOverAtTarget(session)).length,
   outgoing: sourcesOf(state).filter(({ end }) => end !== null).length,
 });

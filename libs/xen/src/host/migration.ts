@@ -1,5 +1,7 @@
 import { reject } from '@xenolith/kernel';
 import type { HostInput } from '../host-model.js';
+import { answer, refuse } from './answers.js';
+import type { MigrationHost } from './migration-host.js';
 import { sessionKey, sessionsOf, sourcesOf, type MigrationSession } from './migration-session.js';
 import { cancelMigration, migrate } from './migration-orders.js';
 import { followSource, sourceEffectEnds, sourceHears, sourceIsRefused, sourceKeepsAlive } from './migration-source.js';
@@ -13,8 +15,6 @@ import {
   targetIsRefused,
   targetKeepsAlive,
 } from './migration-target.js';
-import type { Host } from './host-state.js';
-import { answer, refuse } from './toolstack.js';
 
 export type MigrationInput = Extract<
   HostInput,
@@ -22,7 +22,7 @@ export type MigrationInput = Extract<
 >;
 
 /** A message from the other host. It is taken once, however often it comes, and never after a later one. */
-const hear = (host: Host, input: MigrationInput & { do: 'peer' }): void => {
+const hear = (host: MigrationHost, input: MigrationInput & { do: 'peer' }): void => {
   const { uid, incarnation, from, seq, message, ticket } = input;
   const session = host.state.migrations[sessionKey(uid, incarnation)];
   if (session?.peer !== from) {
@@ -38,14 +38,14 @@ const hear = (host: Host, input: MigrationInput & { do: 'peer' }): void => {
   else targetHears(host, session, message);
 };
 
-const isRefused = (host: Host, input: MigrationInput & { do: 'peerRefused' }): void => {
+const isRefused = (host: MigrationHost, input: MigrationInput & { do: 'peerRefused' }): void => {
   const session = host.state.migrations[sessionKey(input.uid, input.incarnation)];
   if (session?.connection !== input.connection) return;
   if (session.role === 'source') sourceIsRefused(host, session, input.unknown);
   else targetIsRefused(host, session);
 };
 
-export const applyMigration = (host: Host, input: MigrationInput): void => {
+export const applyMigration = (host: MigrationHost, input: MigrationInput): void => {
   switch (input.do) {
     case 'receive':
       receive(host, input);
@@ -69,13 +69,13 @@ export const applyMigration = (host: Host, input: MigrationInput): void => {
 };
 
 /** After anything happened on the host: each migration looks whether what it waits for is there. */
-export const followMigrations = (host: Host): void => {
+export const followMigrations = (host: MigrationHost): void => {
   for (const session of sessionsOf(host.state))
     if (session.role === 'source') followSource(host, session);
     else followTarget(host, session);
 };
 
-const sessionAt = (host: Host, key: string): MigrationSession | null => host.state.migrations[key] ?? null;
+const sessionAt = (host: MigrationHost, key: string): MigrationSession | null => host.state.migrations[key] ?? null;
 
 interface Timed {
   readonly key: string;
@@ -83,14 +83,14 @@ interface Timed {
 }
 
 /** What was re-timed or is over already is passed over. */
-export const effectEnds = (host: Host, { key, dueUs }: Timed): void => {
+export const effectEnds = (host: MigrationHost, { key, dueUs }: Timed): void => {
   const session = sessionAt(host, key);
   if (session?.effectDueUs !== dueUs) return;
   if (session.role === 'source') sourceEffectEnds(host, session);
   else targetEffectEnds(host, session);
 };
 
-export const keepAlive = (host: Host, { key, dueUs }: Timed): void => {
+export const keepAlive = (host: MigrationHost, { key, dueUs }: Timed): void => {
   const session = sessionAt(host, key);
   if (session?.keepaliveUs !== dueUs) return;
   if (session.role === 'source') sourceKeepsAlive(host, session);
@@ -98,7 +98,7 @@ export const keepAlive = (host: Host, { key, dueUs }: Timed): void => {
 };
 
 /** What a crash of the host leaves of its migrations; the answer is who waits for one. */
-export const crashMigrations = (host: Host): readonly string[] => {
+export const crashMigrations = (host: MigrationHost): readonly string[] => {
   const { state } = host;
   const waiting = sessionsOf(state).flatMap((session) => session.tickets.splice(0));
   for (const session of sourcesOf(state))

@@ -2,13 +2,13 @@ import { reject, type Rejection } from '@xenolith/kernel';
 import type { DeviceSettings, HostInput, Ticket } from '../host-model.js';
 import { DEVICE_INIT_TIMEOUT_US, HOTPLUG_TIMEOUT_US, XENBUS } from '../devices/index.js';
 import { domainNode } from '../xenstore/index.js';
+import { answer, refuse } from './answers.js';
 import { living } from './addressing.js';
 import { plan } from './agenda.js';
 import { beginAdd, beginRemove, failureOf, wakeBack, wakeFront } from './device-control.js';
 import { guestConnects } from './guest-life.js';
 import { accountCpu, deviceNamed, type Host, type Machine, type MachineDevice } from './host-state.js';
 import { hasDevice, pluggedDevice, withDevice, withoutDevice } from './machine-devices.js';
-import { answer, refuse } from './toolstack.js';
 
 /** libxl's patience with a back-end and its script, and as long for the guest as for the back-end. */
 const PLUG_TIMEOUT_US = DEVICE_INIT_TIMEOUT_US + HOTPLUG_TIMEOUT_US + DEVICE_INIT_TIMEOUT_US;

@@ -2,6 +2,7 @@ import { reject, type Rejection } from '@xenolith/kernel';
 import type { HostInput, SavedGuestImage, Ticket } from '../host-model.js';
 import { imageBytesPerSecondOf } from '../hardware-profile.js';
 import { saveSteps, SUSPEND_ACK_TIMEOUT_US, SUSPEND_TIMEOUT_US } from '../migration/save.js';
+import { answer, refuse, US_PER_MS } from './answers.js';
 import { living } from './addressing.js';
 import { plan } from './agenda.js';
 import { accountCpu } from './cpu-account.js';
@@ -11,8 +12,8 @@ import { followBalloons } from './guest-resources.js';
 import { hasFrontends } from './machine-devices.js';
 import { leavingSession } from './migration-session.js';
 import { continuePlugs } from './plugging.js';
-import { US_PER_MS, wantsImage, type Guest, type Host, type Machine } from './host-state.js';
-import { answer, answerAll, beginTeardown, refuse, refuseStopping, runningAnswer } from './toolstack.js';
+import { wantsImage, type Guest, type Host, type Machine } from './host-state.js';
+import { answerAll, beginTeardown, refuseStopping, runningAnswer } from './toolstack.js';
 
 // What of a guest goes with it.
 

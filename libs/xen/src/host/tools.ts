@@ -23,8 +23,9 @@ import {
   type XenstoreNode,
 } from '../xl/index.js';
 import { brctlShow } from '../dom0/index.js';
+import { US_PER_MS } from './answers.js';
 import { controlDomainCpus } from './control-domain.js';
-import { US_PER_MS, type Host } from './host-state.js';
+import type { Host } from './host-state.js';
 import { consoleFacts } from './console-facts.js';
 import {
   diskFacts,

@@ -1,9 +1,10 @@
-import { ok, reject, type Rejection, type Uuid } from '@xenolith/kernel';
+import { reject, type Rejection, type Uuid } from '@xenolith/kernel';
 import type { DomainSettings, GuestEnd, HostAnswer, OnGuestEnd, Ticket } from '../host-model.js';
 import { HARDWARE_PROFILES } from '../hardware-profile.js';
 import { buildMs, jittered } from '../host-timing.js';
 import { MAXMEM_SLACK_BYTES, PAGE_BYTES, parseCpuSet } from '../hypervisor/index.js';
 import type { Errno } from '../outcome.js';
+import { answer, nowMs, refuse, rememberEnded, US_PER_MS } from './answers.js';
 import { plan } from './agenda.js';
 import { accountCpu } from './cpu-account.js';
 import { beginAdd, beginRemove, failureOf, letDevicesGo } from './device-control.js';
@@ -13,27 +14,9 @@ import { devicesOf, withoutDevice } from './machine-devices.js';
 import { askWhatWasAsked, makeHome, removeHome } from './domain-store.js';
 import { pauseGuest, resumeGuest } from './guest-life.js';
 import { followBalloons } from './guest-resources.js';
-import {
-  deviceNamed,
-  newGuest,
-  nowMs,
-  rememberEnded,
-  US_PER_MS,
-  wantsImage,
-  type Host,
-  type Machine,
-  type Waiting,
-} from './host-state.js';
+import { deviceNamed, newGuest, wantsImage, type Host, type Machine, type Waiting } from './host-state.js';
 
 // Answers.
-
-export const answer = (host: Host, ticket: Ticket, value: HostAnswer): void => {
-  host.events.push({ type: 'answered', ticket, at: nowMs(host), result: ok(value) });
-};
-
-export const refuse = (host: Host, ticket: Ticket, refusal: { readonly rejection: Rejection }): void => {
-  host.events.push({ type: 'answered', ticket, at: nowMs(host), result: { ok: false, ...refusal } });
-};
 
 export const runningAnswer = (host: Host, machine: Machine): HostAnswer => ({
   domid: machine.domid,

@@ -1,6 +1,7 @@
 import type { DomainView, HostEvent, HostInput, HostModel } from '../host-model.js';
 import { jittered, type HostTiming } from '../host-timing.js';
 import { reject } from '@xenolith/kernel';
+import { nowMs, refuse, rememberEnded, US_PER_MS } from './answers.js';
 import { emptyAgenda, nextDueUs, takeDue } from './agenda.js';
 import { applyCommand, giveUp } from './commands.js';
 import { freshLayers, layersOf } from './control-domain.js';
@@ -15,9 +16,6 @@ import {
   bootIdOf,
   deviceNamed,
   machineOf,
-  nowMs,
-  rememberEnded,
-  US_PER_MS,
   type Host,
   type HostTask,
   type Machine,
@@ -31,14 +29,8 @@ import { continuePlugs, plugTimerEnds } from './plugging.js';
 import { BACKENDS_TOKEN, DEVICES_TOKEN } from './store-access.js';
 import { failed } from '../xl/index.js';
 import { runTool } from './tools.js';
-import {
-  continueBuild,
-  deviceModelSettled,
-  continueTeardown,
-  domainBuilt,
-  domainDestroyed,
-  refuse,
-} from './toolstack.js';
+import { continueBuild, deviceModelSettled, continueTeardown, domainBuilt, domainDestroyed } from './toolstack.js';
+import { xenMigrations } from './xen-migrations.js';
 
 /** Commands that a host which boots keeps for later; more are refused. */
 const WAITING_WHILE_DOWN = 1_024;
@@ -142,10 +134,10 @@ const perform = (host: Host, task: HostTask): void => {
       performOnMachine(host, task);
       return;
     case 'migrationEffect':
-      effectEnds(host, task);
+      effectEnds(xenMigrations(host), task);
       return;
     case 'keepalive':
-      keepAlive(host, task);
+      keepAlive(xenMigrations(host), task);
       return;
     case 'plugTimer': {
       const machine = host.state.machines[task.uid];
@@ -252,7 +244,7 @@ const passTime = (host: Host, untilUs: number): void => {
       const next = takeDue(host.state.agenda, due);
       if (next) perform(host, next.task);
     }
-    followMigrations(host);
+    followMigrations(xenMigrations(host));
   }
   moveTo(host, untilUs);
   dropOvertaken(host);
@@ -267,7 +259,7 @@ const crash = (host: Host): void => {
   host.events.push({ type: 'crashed', at: nowMs(host) });
   for (const { ticket } of lost.flatMap((machine) => machine.waiting))
     refuse(host, ticket, reject('host_crashed', `${name} crashed while it worked on the command`));
-  for (const ticket of crashMigrations(host))
+  for (const ticket of crashMigrations(xenMigrations(host)))
     refuse(host, ticket, reject('host_crashed', `${name} crashed in the middle of a migration`));
   for (const machine of lost) rememberEnded(host, machine.uid, machine.incarnation);
   state.boots += 1;
@@ -324,7 +316,7 @@ export const xenHostModel = (timing: HostTiming): HostModel => {
     passTime(host, nowUs);
     if (input) {
       applyInput(host, input);
-      followMigrations(host);
+      followMigrations(xenMigrations(host));
       // What takes no time is done at once.
       passTime(host, nowUs);
     }
