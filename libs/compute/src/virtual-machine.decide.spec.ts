@@ -299,6 +299,34 @@ describe('records', () => {
       .then([{ type: 'VirtualMachineRebooted', data: { domid: 2 } }]);
   });
 
+  it('of a guest that ended while it was rebooted by force say of which domain, before and after the reboot', () => {
+    const preserving = [created({ onCrash: 'preserve' }), ...RUNNING.slice(1), begun('hard_reboot')];
+    const crash = (endedDomid: number) => ({
+      type: 'ReportDomainStopped',
+      data: { incarnation: 1, host: 'host-1', reason: 'crash', endedDomid },
+    });
+    const answer = {
+      type: 'RecordVirtualMachineRebooted',
+      data: { operation: 'hard_reboot', incarnation: 1, domid: 2 },
+    };
+    const rebooted = eventOf('VirtualMachineRebooted', answer.data);
+    machine([...preserving, rebooted])
+      .when(crash(1))
+      .thenNothing();
+    machine([...RUNNING, begun('hard_reboot'), rebooted])
+      .when(crash(1))
+      .thenNothing();
+    machine(preserving)
+      .when(crash(2))
+      .then([{ type: 'VirtualMachineRebooted', data: { domid: 2 } }, { type: 'VirtualMachinePaused' }]);
+    machine([...preserving, eventOf('VirtualMachineRebooted', { domid: 2 }), eventOf('VirtualMachinePaused', {})])
+      .when(answer)
+      .then([{ type: 'VirtualMachineOperationEnded' }]);
+    machine([...preserving, eventOf('VirtualMachinePaused', {})])
+      .when(answer)
+      .then([{ type: 'VirtualMachineRebooted', data: { domid: 2 } }]);
+  });
+
   it('runs under its new domain id when its host restarted the guest before the start was recorded', () => {
     const report = { incarnation: 1, host: 'host-1', reason: 'reboot', domid: 9 };
     machine(STARTING)

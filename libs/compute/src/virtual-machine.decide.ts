@@ -163,7 +163,10 @@ const decideRebooted = (machine: PresentMachine, command: Command): Decision => 
   const other = data.incarnation !== undefined && run?.incarnation !== data.incarnation;
   // Hosts count ids up: the guest has rebooted by itself since this answer was given, and its host has told.
   const older = run !== null && data.domid < run.domid;
-  if (run === null || other || older) return nothingChanged(machine, data.operation);
+  const began = currentOperation(machine.own, data.operation)?.domid ?? null;
+  // The host has told what became of the guest in the new domain, too. A process keeps its id.
+  const told = began !== null && began !== data.domid && run?.domid === data.domid;
+  if (run === null || other || older || told) return nothingChanged(machine, data.operation);
   return ok([eventOf('VirtualMachineRebooted', data)]);
 };
 

@@ -181,6 +181,7 @@ export const migratePlan = (
         bootId: from(settled.name, 'bootId'),
         domid: from(settled.name, 'domid'),
         state: from(settled.name, 'state'),
+        hypervisor: from('place', 'hypervisor'),
         disks: machine.own.disks.map((disk) => ({ ...disk, fencingToken: from(`disk-${disk.name}`, 'fencingToken') })),
         migration: Object.fromEntries(
           ['rounds', 'pagesSent', 'durationMs', 'downtimeMs'].map((figure) => [figure, from(sent.name, figure)]),

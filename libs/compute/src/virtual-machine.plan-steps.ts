@@ -58,7 +58,7 @@ const overheadBytes = (
   );
 
 export const placementRequest = (machine: PresentMachine): PlacementRequest => {
-  const { spec, meta } = machine;
+  const { spec, meta, own } = machine;
   const { staticMaxBytes } = memoryOf(spec);
   const maxVcpus = spec.cpu.max ?? spec.cpu.vcpus;
   return {
@@ -66,7 +66,7 @@ export const placementRequest = (machine: PresentMachine): PlacementRequest => {
     // All that the machine may come to have while it runs, of CPU as of memory.
     vcpus: maxVcpus,
     memoryBytes: staticMaxBytes + overheadBytes(spec, { vcpus: maxVcpus, staticMaxBytes }),
-    hypervisor: spec.hypervisor,
+    hypervisor: (own.run.phase === 'suspended' ? own.hypervisor : null) ?? spec.hypervisor,
     guestType: spec.guestType,
     ...(spec.placement.cluster === undefined ? {} : { cluster: spec.placement.cluster }),
     ...(spec.placement.host === undefined ? {} : { host: spec.placement.host }),

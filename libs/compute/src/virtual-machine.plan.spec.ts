@@ -149,6 +149,24 @@ describe('plans', () => {
     expect(steps[3]?.data).toMatchObject({ incarnation: 2, image: { sizeBytes: 4096, content: 'saved' } });
   });
 
+  it('resume: under the hypervisor that saved the guest, though any will do for the machine, as another can’t read the image', () => {
+    const machine = suspended();
+    const hypervisorOf = (own: Partial<PresentMachine['own']>): unknown => {
+      const spec = { ...machine.spec, guestType: 'hvm' as const, hypervisor: 'any' as const };
+      const steps = plan({ ...machine, spec, own: { ...machine.own, ...own } }, 'resume', { incarnation: 2 });
+      const place = steps.find(({ name }) => name === 'place');
+      return (place?.data['request'] as { hypervisor: string }).hypervisor;
+    };
+    expect(hypervisorOf({ hypervisor: 'kvm' })).toBe('kvm');
+    const run: PresentMachine['own']['run'] = {
+      phase: 'halted',
+      reason: 'guest_poweroff',
+      message: '',
+      leftover: null,
+    };
+    expect(hypervisorOf({ hypervisor: 'kvm', run })).toBe('any');
+  });
+
   it('ends of a suspended machine discard its image', () => {
     expect(outline(plan(suspended(), 'hard_shutdown'))).toEqual([
       '0 DeprovisionVolume',

@@ -62,6 +62,7 @@ const startPlan = (machine: PresentMachine, operation: PlannedOperation): PlanSt
     hostUid: from('place', 'hostUid'),
     bootId: from('start-domain', 'bootId'),
     domid: from('start-domain', 'domid'),
+    hypervisor: from('place', 'hypervisor'),
     paused,
     disks: machine.spec.disks.map(attachedDisk),
     nics: machine.spec.nics.map(attachedNic),

@@ -105,12 +105,16 @@ const endedEarly = (
 
 export const decideDomainStopped = (machine: PresentMachine, command: Command): Decision => {
   const report = trusted(reportDomainStoppedData, command);
-  const { incarnation, reason, host, domid } = report;
+  const { incarnation, reason, host, endedDomid = null, domid } = report;
   const run = placedRun(machine.own.run);
   if (run?.incarnation !== incarnation) return endedEarly(machine, report);
-  if (run.host !== host) return NOTHING;
+  // Hosts count ids up: of a domain before this one nothing is news.
+  if (run.host !== host || (endedDomid !== null && endedDomid < run.domid)) return NOTHING;
   // The host has restarted the guest already.
   if (domid !== undefined) return domid === run.domid ? NOTHING : ok([eventOf('VirtualMachineRebooted', { domid })]);
+  // A reboot has led to that domain and is only being recorded.
+  if (endedDomid !== null && endedDomid > run.domid && machine.spec[POLICY_OF[reason].field] === 'preserve')
+    return ok([eventOf('VirtualMachineRebooted', { domid: endedDomid }), eventOf('VirtualMachinePaused', {})]);
   return ok(runEnded(machine, command, { incarnation, reason }));
 };
 

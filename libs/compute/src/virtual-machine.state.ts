@@ -57,6 +57,8 @@ export interface CurrentOperation {
   readonly action: OperationAction;
   /** The wish before this action set it: what an action that fails gives back. */
   readonly formerPowerState: PowerState | null;
+  /** The domain that the machine had when it began. */
+  readonly domid: number | null;
   /** The wish that it set, while that is still what is wished. */
   readonly wish: PowerState | null;
   /** The spec before the change that this operation carries out: what one that fails gives back. */
@@ -101,6 +103,8 @@ export interface MachineOwn {
   } | null;
   /** CPU and memory of the last run, as it has them now. */
   readonly hardware: DomainHardware | null;
+  /** What the last run ran under, as far as that was said: a saved guest can be woken under the same only. */
+  readonly hypervisor: 'xen' | 'kvm' | null;
   /** Devices of the last run: they outlive it, addresses and all. */
   readonly disks: readonly AttachedDisk[];
   readonly nics: readonly AttachedNic[];
@@ -127,6 +131,7 @@ export const NEVER_STARTED: MachineOwn = {
   image: null,
   missed: null,
   hardware: null,
+  hypervisor: null,
   disks: [],
   nics: [],
   endedEarly: null,

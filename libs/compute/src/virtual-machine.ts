@@ -123,6 +123,7 @@ const started = (
     },
     // The spec is as it was when the start began: nothing of it may change before the domain is there.
     hardware: hardwareOf(machine.spec),
+    hypervisor: data.hypervisor ?? null,
     disks: data.disks,
     nics: data.nics,
     endedEarly: null,
@@ -153,6 +154,7 @@ const migrated = (
   return {
     ...withoutOperation(operation)(own),
     run: { phase, incarnation, host, hostUid, domid, hostAnswers: true },
+    hypervisor: data.hypervisor ?? own.hypervisor,
     disks,
     endedEarly: null,
     missed: null,
@@ -190,6 +192,7 @@ const operationStarted = (
     formerPowerState:
       data.powerState === undefined || data.powerState === machine.spec.powerState ? null : machine.spec.powerState,
     wish: data.powerState ?? null,
+    domid: placedRun(machine.own.run)?.domid ?? null,
     formerSpec: (data.formerSpec as VirtualMachineSpec | undefined) ?? null,
   };
   const own: MachineOwn = {
@@ -314,6 +317,6 @@ export const virtualMachineAggregate: Aggregate<MachineState> = {
   toResource: (state) => objectResource(machineRules, state),
   consequences,
   ended: (state) => state.phase === 'deleted',
-  stateVersion: 4,
+  stateVersion: 5,
   snapshotEvery: 100,
 };

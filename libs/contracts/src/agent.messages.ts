@@ -195,6 +195,8 @@ export const reportDomainStoppedData = z.strictObject({
   incarnation: z.number().int(),
   host: z.string(),
   reason: z.enum(['poweroff', 'crash', 'reboot']),
+  /** The domain that the guest was in, which a reboot may have followed upon before this is heard. */
+  endedDomid: z.number().int().optional(),
   /** After a reboot that the guest asked for: the domain's new id. */
   domid: z.number().int().optional(),
 });

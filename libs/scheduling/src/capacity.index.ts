@@ -150,6 +150,7 @@ export class CapacityIndex implements Index {
     const asksThings = wish.class.resources.length > 0;
     const keys = wish.machines ? affinityKeys(affinity, wish, slot) : [];
     const numaNodes = cell === NO_CELL ? {} : { numaNodes: table.cellsOf(slot) };
+    const hypervisor = table.traits.get(table.group[slot] ?? 0)?.hypervisor;
     return {
       fits: true,
       host: table.names[slot] ?? '',
@@ -163,6 +164,7 @@ export class CapacityIndex implements Index {
       },
       explanation,
       ...(cell === NO_CELL ? {} : { numa: { node: cell, pin: table.pins[slot]?.[cell] ?? '' } }),
+      ...(hypervisor === undefined ? {} : { hypervisor }),
       ...(keys.length === 0 ? {} : { keys: [...keys] }),
     };
   }

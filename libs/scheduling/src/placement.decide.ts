@@ -41,6 +41,7 @@ const proposal = z.discriminatedUnion('fits', [
     capacity: hostCapacity,
     explanation: placementExplanation,
     numa: reservedNumaNode.optional(),
+    hypervisor: z.enum(['xen', 'kvm']).optional(),
     keys: z.array(z.object({ scope: z.string(), value: z.string() })).optional(),
   }),
   z.object({ fits: z.literal(false), message: z.string(), explanation: placementExplanation }),
@@ -79,10 +80,11 @@ const place = (command: Command, state: PlacementState): Result<readonly NewEven
 const deferred = ({ message, explanation }: Proposal & { fits: false }): NewEvent =>
   event('PlacementDeferred', { message, explanation });
 
-const foundHost = ({ host, hostUid, explanation, numa, keys }: Proposal & { fits: true }): object => ({
+const foundHost = ({ host, hostUid, explanation, numa, hypervisor, keys }: Proposal & { fits: true }): object => ({
   host,
   hostUid,
   explanation,
+  ...(hypervisor ? { hypervisor } : {}),
   ...(numa ? { numa } : {}),
   ...(keys ? { keys } : {}),
 });

@@ -33,6 +33,7 @@ export interface PlacedPlacement extends Requested {
   readonly explanation: PlacementExplanation;
   readonly placedAt: string;
   readonly numa?: ReservedNumaNode | undefined;
+  readonly hypervisor?: 'xen' | 'kvm' | undefined;
   readonly keys?: readonly HeldKey[] | undefined;
 }
 
@@ -65,9 +66,8 @@ export const evolvePlacement = (state: PlacementState, stored: NewEvent, place: 
       const before = event.data.requested ? requested(event.data.requested, place) : state;
       if (!('request' in before)) return state;
       const { uid, name, request, createdAt } = before;
-      const { host, hostUid, explanation, numa, keys } = event.data;
-      const placedAt = timestamp(place.at);
-      return { phase: 'placed', uid, name, request, createdAt, host, hostUid, explanation, placedAt, numa, keys };
+      const { requested: _requested, ...found } = event.data;
+      return { phase: 'placed', uid, name, request, createdAt, placedAt: timestamp(place.at), ...found };
     }
     case 'PlacementReleased':
       return { phase: 'released' };

@@ -110,7 +110,8 @@ describe('the scheduler', () => {
     });
     scheduler.putHost(host(3));
     await scheduler.quiet();
-    expect(placedOn(await scheduler.place('a', leaving))).toBe('host-0003');
+    const placed = await scheduler.place('a', leaving);
+    expect(placed).toMatchObject({ value: { host: 'host-0003', hypervisor: 'xen' } });
   });
 
   it('places nothing new on a host that is unschedulable, lost or under maintenance', async () => {

@@ -47,7 +47,12 @@ const placeAnswer = (state: unknown, streamId: Uuid): Reply => {
   const placement = state as PlacementState;
   switch (placement.phase) {
     case 'placed':
-      return ok({ host: placement.host, hostUid: placement.hostUid, pin: placement.numa?.pin ?? '' });
+      return ok({
+        host: placement.host,
+        hostUid: placement.hostUid,
+        pin: placement.numa?.pin ?? '',
+        ...(placement.hypervisor ? { hypervisor: placement.hypervisor } : {}),
+      });
     case 'pending':
       return reject('placement_pending', placement.message, { details: { explanation: placement.explanation } });
     case 'absent':

@@ -51,6 +51,8 @@ export type SuspendImage = z.infer<typeof suspendImage>;
 export type AttachedNic = z.infer<typeof attachedNic>;
 export type AttachedDisk = z.infer<typeof attachedDisk>;
 
+const hypervisorOfHost = z.enum(['xen', 'kvm']);
+
 const migratedRun = {
   incarnation: z.number().int(),
   from: z.string(),
@@ -59,6 +61,7 @@ const migratedRun = {
   bootId: z.string().optional(),
   domid: z.number().int(),
   state: z.enum(['running', 'paused']),
+  hypervisor: hypervisorOfHost.optional(),
   disks: z.array(attachedDisk),
   /** As the host that sent it told: nothing of one that did not live to tell. */
   migration: z.looseObject({
@@ -93,6 +96,7 @@ export const virtualMachineCommands = {
     hostUid: z.string(),
     bootId: z.string().optional(),
     domid: z.number().int(),
+    hypervisor: hypervisorOfHost.optional(),
     paused: z.boolean(),
     disks: z.array(attachedDisk),
     nics: z.array(attachedNic),
@@ -206,6 +210,7 @@ export const virtualMachineEvents = {
     /** The boot of the host that the domain belongs to, as far as the agent said it. */
     bootId: z.string().optional(),
     domid: z.number().int(),
+    hypervisor: hypervisorOfHost.optional(),
     paused: z.boolean(),
     disks: z.array(attachedDisk),
     nics: z.array(attachedNic),

@@ -29,6 +29,14 @@ export const placementRequest = z.strictObject({
   resources: countedResources.optional().describe('Counted things of the host that it needs, by name.'),
   storageDomains: z.array(z.string()).optional().describe('Storage domains that the host must reach.'),
   networks: z.array(z.string()).optional().describe('Networks that the host must reach.'),
+  ha: z
+    .strictObject({
+      restart: z.enum(['always', 'best-effort']).describe('Whether it must be, or is to be if it can, restarted elsewhere.'),
+      priority: z.number().int().describe('Higher ones are restarted first.'),
+      order: z.number().int().describe('Among machines of one priority: lower ones are restarted first.'),
+    })
+    .optional()
+    .describe('What follows when its host fails; absent: nothing.'),
 });
 export type PlacementRequest = z.infer<typeof placementRequest>;
 
@@ -95,7 +103,7 @@ export const placementKind = defineKind({
 });
 
 /**
- * `PlaceVirtualMachine` (stream: the placement, whose uid the sender derives from the run that it is for). Answer: `{host, hostUid, pin}`. Refusal
+ * `PlaceVirtualMachine` (stream: the placement, whose uid the sender derives from the run that it is for). Answer: `placeVirtualMachineAnswer`. Refusal
  * `placement_pending` with the explanation as message and in details: the placement stays Pending and is decided when capacity changes; ask again then.
  */
 export const placeVirtualMachineData = z.strictObject({ request: placementRequest });
@@ -104,6 +112,8 @@ export const placeVirtualMachineAnswer = z.looseObject({
   hostUid: z.string(),
   /** CPUs of the NUMA node that is reserved for it, in xl's syntax; empty: no node is. */
   pin: z.string(),
+  /** The host's, which a guest that is saved there needs again. */
+  hypervisor: z.enum(['xen', 'kvm']).optional(),
 });
 
 /** `ReleasePlacement` (stream: the placement) gives the capacity back and removes the placement; released or unknown: nothing to do. */
@@ -136,6 +146,7 @@ export const placementEvents = {
     explanation: placementExplanation,
     requested: requestedPlacement.optional(),
     numa: reservedNumaNode.optional(),
+    hypervisor: z.enum(['xen', 'kvm']).optional(),
     /** Beside the word of `antiAffinity`. */
     keys: z.array(heldKey).optional(),
   }),
