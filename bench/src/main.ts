@@ -1,5 +1,6 @@
 import { benchApi } from './api-bench.js';
 import { benchLog } from './log-bench.js';
+import { benchPlacement } from './placement-bench.js';
 import { benchPlatform } from './platform-bench.js';
 import { benchXen } from './xen-bench.js';
 import { printRows, saveRows, type Row } from './report.js';
@@ -12,6 +13,7 @@ const GROUPS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   api: benchApi,
   xen: benchXen,
   scheduling: benchScheduling,
+  placement: benchPlacement,
 };
 
 const chosen = (): readonly string[] => {

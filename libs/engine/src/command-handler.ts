@@ -13,6 +13,7 @@ import {
   type CommandResult,
   type EventLog,
   type JsonObject,
+  type LoggedEvent,
   type NewEvent,
   type NewTimer,
   type Reply,
@@ -91,6 +92,12 @@ export class CommandHandler {
 
   aggregate(category: string): AnyAggregate {
     return present(this.aggregates.get(category), `service ${this.service.name} has no aggregate ${category}`);
+  }
+
+  /** Adds an event of the log to what is kept of its stream: others that serve the same commands write the same streams. */
+  follow(event: LoggedEvent): void {
+    const aggregate = this.aggregates.get(event.category);
+    if (aggregate) this.streams.follow(aggregate, event);
   }
 
   /** Answers a command; throws only for faults of the log, after which the same id may be asked again. */

@@ -325,6 +325,24 @@ describe('indexes', () => {
     await clock.advance(200);
     expect(seen.map((event) => event.version)).toEqual([1, 2]);
   });
+
+  it('four schedulers decided every fifth placement twice, as they learned of each other’s writes by conflicts only', async () => {
+    const clock = new VirtualClock();
+    const log = new MemoryEventLog(clock, { sequence: () => 50 });
+    const bus = new MemoryBus(clock);
+    const attempts: number[] = [];
+    const index = { name: 'jars', categories: ['jar'], load: () => undefined, apply: () => undefined };
+    const ports = { log: log.connect(), feed: log.connect(), bus: bus.connect(), clock };
+    const observer = { commandHandled: (handled: { attempts: number }) => void attempts.push(handled.attempts) };
+    const mine = new ServiceEngine(service({ indexes: [index] }), { ...ports, observer });
+    await mine.start();
+    const other = new CommandHandler(service(), log.connect(), { indexes: { applyOwn: () => undefined } });
+    await mine.handler.handle(message('AddSweets', { amount: 1 }));
+    await other.handle(message('AddSweets', { amount: 1 }));
+    await clock.advance(200);
+    await mine.handler.handle(message('AddSweets', { amount: 1 }));
+    expect(attempts).toEqual([1, 1]);
+  });
 });
 
 describe('process runner', () => {

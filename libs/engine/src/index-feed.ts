@@ -15,7 +15,11 @@ export class Indexes implements IndexFeed {
   private position = 0;
   private waiting: { readonly position: number; readonly resolve: () => void }[] = [];
 
-  constructor(private readonly indexes: readonly Index[]) {
+  /** `onLogged` is shown every event that the log brings, own ones too, before the indexes are. */
+  constructor(
+    private readonly indexes: readonly Index[],
+    private readonly onLogged: (event: LoggedEvent) => void,
+  ) {
     this.categories = new Set(indexes.flatMap((index) => index.categories));
   }
 
@@ -31,7 +35,10 @@ export class Indexes implements IndexFeed {
       name: `${service}-indexes`,
       after: position,
       onBatch: (events) => {
-        for (const event of events) this.applyLogged(event);
+        for (const event of events) {
+          this.onLogged(event);
+          this.applyLogged(event);
+        }
         this.reach(events.at(-1)?.position ?? this.position);
         return Promise.resolve();
       },

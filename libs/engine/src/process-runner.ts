@@ -104,7 +104,7 @@ export class ProcessRunner {
   private async onBatch(events: readonly LoggedEvent[]): Promise<void> {
     for (const event of events) {
       if (event.category === this.definition.category) {
-        this.tools.handler.streams.follow(this.tools.handler.aggregate(this.definition.category), event);
+        this.tools.handler.follow(event);
         this.instance(event.streamId, event.metadata);
         this.look(event.streamId);
       }

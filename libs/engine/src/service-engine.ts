@@ -34,7 +34,7 @@ export class ServiceEngine {
     readonly definition: ServiceDefinition,
     private readonly ports: EnginePorts,
   ) {
-    this.indexes = new Indexes(definition.indexes);
+    this.indexes = new Indexes(definition.indexes, (event) => this.handler.follow(event));
     this.handler = new CommandHandler(definition, ports.log, {
       indexes: { applyOwn: (events) => this.applyOwn(events) },
       ...(ports.observer ? { observer: ports.observer } : {}),

@@ -1,0 +1,204 @@
+import { commandSubject, timestamp, type PlacementRequest } from '@xenolith/contracts';
+import { migrateEventStore, openEventStore, type EventStore } from '@xenolith/event-store';
+import { uuidFrom, type JsonObject, type Uuid } from '@xenolith/kernel';
+import { openMessageBus, type NatsMessageBus } from '@xenolith/messaging';
+import { freePort, startNats, startPostgres } from '@xenolith/testing';
+import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { resolve } from 'node:path';
+import { z } from 'zod';
+import { GIB, hostDocument } from './fleet.js';
+import { closedLoop, floorRow, limitRow, percentile, progress, shareRow, type Row } from './report.js';
+
+const GROUP = 'placement';
+const SCHEDULER = resolve(import.meta.dirname, '../../apps/scheduler/dist/main.js');
+const SCHEDULERS = 4;
+const HOSTS = 1_000;
+/** Room for everything that a run places, so that none is refused. */
+const HOST = { threads: 128, memoryBytes: 512 * GIB, nodes: 2, features: ['vmx', 'ept'] };
+const CALLERS = 64;
+/** So few that nobody waits for another's turn: what a decision takes by itself. */
+const FEW_CALLERS = 8;
+const WARM_UP_MS = 4_000;
+const RUN_MS = 15_000;
+const REQUEST_MS = 10_000;
+const READY_MS = 60_000;
+const READY_ASK_MS = 200;
+const FLAVOURS = [
+  { vcpus: 1, memoryBytes: GIB },
+  { vcpus: 2, memoryBytes: 2 * GIB },
+  { vcpus: 2, memoryBytes: 4 * GIB },
+] as const;
+
+interface Scheduler {
+  /** What its metrics count in all, by name and labels. */
+  count(metric: string, labels: string): Promise<number>;
+  stop(): Promise<void>;
+}
+
+const startScheduler = async (number: number, databaseUrl: string, natsUrl: string): Promise<Scheduler> => {
+  const port = await freePort();
+  const child = spawn(process.execPath, ['--max-semi-space-size=16', SCHEDULER], {
+    env: {
+      ...process.env,
+      NODE_ENV: 'production',
+      DATABASE_URL: databaseUrl,
+      NATS_URL: natsUrl,
+      HTTP_PORT: String(port),
+      INSTANCE: `scheduler-${number}`,
+      LOG_LEVEL: 'error',
+    },
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  const ended = once(child, 'exit');
+  const url = `http://127.0.0.1:${port}`;
+  const until = performance.now() + READY_MS;
+  const ready = async (): Promise<boolean> => (await fetch(`${url}/readyz`).catch(() => null))?.ok === true;
+  while (!(await ready())) {
+    if (child.exitCode !== null || performance.now() > until) throw new Error(`scheduler ${number} does not get ready`);
+    await new Promise((resume) => setTimeout(resume, READY_ASK_MS));
+  }
+  return {
+    count: async (metric, labels) => {
+      const lines = (await (await fetch(`${url}/metrics`)).text()).split('\n');
+      const counted = lines.filter((line) => line.startsWith(`${metric}{`) && line.includes(labels));
+      return counted.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
+    },
+    stop: async () => {
+      child.kill('SIGTERM');
+      await ended;
+    },
+  };
+};
+
+/** Puts the hosts into the log, as their service would. */
+const addHosts = async (store: EventStore): Promise<void> => {
+  const put = async (category: string, uid: Uuid, document: JsonObject): Promise<void> => {
+    const commandId = randomUUID();
+    const events = [{ type: category === 'host' ? 'HostCreated' : 'ClusterCreated', schemaVersion: 1, data: {} }];
+    const appended = await store.append({
+      commandId,
+      requestHash: commandId,
+      writes: [{ streamId: uid, category, expected: 'any', events, document, ends: false }],
+      claims: [],
+      timers: [],
+      cancels: [],
+      metadata: { commandId, correlationId: commandId, causationId: commandId, actor: 'system:bench', at: 0 },
+      result: { ok: true },
+    });
+    if (appended.status !== 'appended') throw new Error(`${category} ${uid} could not be put into the log`);
+  };
+  const cluster = { metadata: { name: 'default', creationTimestamp: timestamp(0) }, spec: { cpuOvercommit: 16 } };
+  await put('cluster', uuidFrom('cluster', 'default'), cluster);
+  const names = Array.from({ length: HOSTS }, (_, number) => `host-${number}`);
+  await Promise.all(names.map((name) => put('host', uuidFrom('host', name), hostDocument(name, HOST))));
+};
+
+const requestFor = (number: number, uid: Uuid): PlacementRequest => ({
+  virtualMachine: { uid, name: `vm-${number}`, namespace: 'default' },
+  ...(FLAVOURS[number % FLAVOURS.length] ?? FLAVOURS[0]),
+  hypervisor: 'any',
+  guestType: 'pvh',
+});
+
+/** Asks for placements by closed loops; the milliseconds that each took. */
+class Asker {
+  readonly tookMs: number[] = [];
+  private count = 0;
+
+  constructor(private readonly bus: NatsMessageBus) {}
+
+  async place(): Promise<void> {
+    const uid = randomUUID();
+    const commandId = randomUUID();
+    const data = { request: requestFor((this.count += 1), uid) } as unknown as JsonObject;
+    const asked = performance.now();
+    const reply = await this.bus.request(
+      commandSubject('scheduler', 'PlaceVirtualMachine'),
+      {
+        ...{ commandId, type: 'PlaceVirtualMachine', streamId: randomUUID(), data },
+        ...{ actor: 'system:bench', correlationId: commandId, causationId: commandId, at: Date.now() },
+      },
+      { timeoutMs: REQUEST_MS },
+    );
+    if (!reply.ok) throw new Error(`a placement was refused: ${reply.rejection.message}`);
+    this.tookMs.push(performance.now() - asked);
+  }
+
+  async run(callers: number): Promise<{ readonly rate: number; readonly p99: number }> {
+    await closedLoop(callers, WARM_UP_MS, () => this.place());
+    this.tookMs.length = 0;
+    const rate = await closedLoop(callers, RUN_MS, () => this.place());
+    return { rate, p99: percentile(this.tookMs, 0.99) };
+  }
+}
+
+const placementDocument = z.looseObject({
+  spec: z.looseObject({ request: z.looseObject({ memoryBytes: z.number(), vcpus: z.number() }) }),
+  status: z.looseObject({ hostUid: z.string() }),
+});
+
+/** Hosts that have more placed on them than they have. */
+const overbooked = async (store: EventStore): Promise<number> => {
+  const used = new Map<Uuid, number>();
+  for (const { document } of (await store.documents(['placement'])).documents) {
+    const { spec, status } = placementDocument.parse(document);
+    used.set(status.hostUid, (used.get(status.hostUid) ?? 0) + spec.request.memoryBytes);
+  }
+  return [...used.values()].filter((bytes) => bytes > HOST.memoryBytes).length;
+};
+
+const measure = async (store: EventStore, bus: NatsMessageBus, schedulers: readonly Scheduler[]): Promise<Row[]> => {
+  const counted = async (metric: string): Promise<number> => {
+    const counts = await Promise.all(schedulers.map((each) => each.count(metric, 'type="PlaceVirtualMachine"')));
+    return counts.reduce((sum, count) => sum + count, 0);
+  };
+  const asker = new Asker(bus);
+  progress(`placements by ${FEW_CALLERS} callers`);
+  const few = await asker.run(FEW_CALLERS);
+  progress(`placements by ${CALLERS} callers`);
+  const many = await asker.run(CALLERS);
+  const [decisions, again] = [
+    await counted('xenolith_decisions_total'),
+    await counted('xenolith_decision_retries_total'),
+  ];
+  const what = `durable placements, ${SCHEDULERS} schedulers`;
+  return [
+    floorRow({ group: GROUP, what: `${what}, ${CALLERS} callers`, ours: many.rate, unit: '/s', floor: 2_000 }),
+    limitRow({ group: GROUP, what: `${what}, ${CALLERS} callers, p99`, ours: many.p99, unit: 'ms', limit: 20 }),
+    shareRow({ group: GROUP, what: `${what}, ${FEW_CALLERS} callers`, ours: few.rate, unit: '/s', whole: many.rate }),
+    limitRow({ group: GROUP, what: `${what}, ${FEW_CALLERS} callers, p99`, ours: few.p99, unit: 'ms', limit: 20 }),
+    limitRow({
+      ...{ group: GROUP, what: 'decisions made again, of all', unit: '%', limit: 1 },
+      ours: (100 * again) / decisions,
+    }),
+    limitRow({ group: GROUP, what: 'hosts promised twice', ours: await overbooked(store), unit: 'hosts', limit: 0 }),
+  ];
+};
+
+/** Several schedulers place machines side by side, each placement a transaction in the log, on a Postgres that flushes to disk. */
+export const benchPlacement = async (): Promise<readonly Row[]> => {
+  const closers: (() => Promise<unknown>)[] = [];
+  const begun = async <Thing extends { stop(): Promise<unknown> }>(thing: Promise<Thing>): Promise<Thing> => {
+    const made = await thing;
+    closers.unshift(() => made.stop());
+    return made;
+  };
+  try {
+    progress(`starting Postgres, NATS and ${SCHEDULERS} schedulers`);
+    const { url: databaseUrl } = await begun(startPostgres({ durable: true }));
+    const { url: natsUrl } = await begun(startNats());
+    await migrateEventStore(databaseUrl);
+    const store = await openEventStore({ databaseUrl, name: 'bench' });
+    closers.unshift(() => store.close());
+    await addHosts(store);
+    const numbers = Array.from({ length: SCHEDULERS }, (_, number) => number);
+    const schedulers = await Promise.all(numbers.map((number) => begun(startScheduler(number, databaseUrl, natsUrl))));
+    const bus = await openMessageBus({ natsUrl, name: 'bench' });
+    closers.unshift(() => bus.close());
+    return await measure(store, bus, schedulers);
+  } finally {
+    for (const close of closers) await close();
+  }
+};
