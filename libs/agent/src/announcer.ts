@@ -73,10 +73,10 @@ export class Announcer {
   }
 
   guestEnded(slot: HostSlot, event: HostEvent & { type: 'guestEnded' }): void {
-    const { uid, incarnation, reason, domid, at } = event;
+    const { uid, incarnation, reason, endedDomid, domid, at } = event;
     const id = uuidFrom('ReportDomainStopped', slot.uid, uid, incarnation, reason, at);
     if (this.reported.has(id)) return;
-    const data = { incarnation, host: slot.name, reason, ...(domid === undefined ? {} : { domid }) };
+    const data = { incarnation, host: slot.name, reason, endedDomid, ...(domid === undefined ? {} : { domid }) };
     const report = { id, type: 'ReportDomainStopped', uid, data, at, host: slot.name };
     this.hold(report);
     if (this.live) this.post(report);

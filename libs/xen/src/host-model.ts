@@ -179,12 +179,13 @@ export interface HostAnswer extends Partial<SavedGuestImage>, Partial<MigrationF
 export type HostEvent =
   | { readonly type: 'answered'; readonly ticket: Ticket; readonly at: number; readonly result: Result<HostAnswer> }
   | {
-      /** By itself, not because it was asked to. `domid`: it was rebooted and runs under this id. */
+      /** By itself, not because it was asked to, in domain `endedDomid`. `domid`: it was rebooted and runs under this id. */
       readonly type: 'guestEnded';
       readonly at: number;
       readonly uid: Uuid;
       readonly incarnation: number;
       readonly reason: GuestEnd;
+      readonly endedDomid: number;
       readonly domid?: number;
     }
   /** `what`: the effect and the device, such as `failHotplug web-1/eth0`. */

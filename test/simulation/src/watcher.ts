@@ -27,7 +27,6 @@ export class Watcher {
   private readonly ledgers = new Map<Uuid, HostLedgerState>();
   /** Machines of which an operation failed during this run: it may have had its effect all the same. */
   private readonly uncertain = new Set<Uuid>();
-  private readonly rebooting = new Set<Uuid>();
   private hostDeleted = false;
 
   constructor(private readonly evidence: Evidence) {}
@@ -67,13 +66,6 @@ export class Watcher {
     if (type === 'HostDeleted') this.hostDeleted = true;
     if (type === 'VirtualMachineStarted') this.uncertain.delete(streamId);
     if (type === 'VirtualMachineOperationEnded' && data['outcome'] !== 'succeeded') this.uncertain.add(streamId);
-    const { action, operation } = data;
-    if (type === 'VirtualMachineOperationStarted' && (action === 'clean_reboot' || action === 'hard_reboot'))
-      this.rebooting.add(streamId);
-    // A report does not say whether the guest ended before the reboot that is under way or after it: the host is asked later.
-    if (type === 'VirtualMachinePaused' && this.rebooting.has(streamId)) this.uncertain.add(streamId);
-    const ended = type === 'VirtualMachineRebooted' || type === 'VirtualMachineOperationEnded';
-    if (ended && operation !== undefined) this.rebooting.delete(streamId);
     const surprise =
       type === 'VirtualMachineObserved' || (type === 'VirtualMachineHalted' && data['reason'] === 'vanished');
     if (!surprise || this.hostDeleted || this.uncertain.has(streamId)) return [];

@@ -263,14 +263,14 @@ const forget = (host: Host, machine: Machine): void => {
 };
 
 const buildAgain = (host: Host, machine: Machine): void => {
-  const { restart, uid, incarnation } = machine;
+  const { restart, uid, incarnation, domid: endedDomid } = machine;
   machine.restart = null;
   machine.paused = false;
   machine.wakes = null;
   const built = beginBuild(host, machine);
   if (!built) forget(host, machine);
   if (restart !== 'itself') return;
-  const ended = { type: 'guestEnded' as const, at: nowMs(host), uid, incarnation };
+  const ended = { type: 'guestEnded' as const, at: nowMs(host), uid, incarnation, endedDomid };
   host.events.push(built ? { ...ended, reason: 'reboot', domid: machine.domid } : { ...ended, reason: 'crash' });
 };
 
@@ -313,8 +313,8 @@ export const stopped = (host: Host, machine: Machine, reason: GuestEnd): void =>
     return;
   }
   const policy = policyOf(machine, reason);
-  const { uid, incarnation } = machine;
-  const event = { type: 'guestEnded' as const, at: nowMs(host), uid, incarnation, reason };
+  const { uid, incarnation, domid: endedDomid } = machine;
+  const event = { type: 'guestEnded' as const, at: nowMs(host), uid, incarnation, reason, endedDomid };
   if (policy === 'preserve') {
     refuseStarting(host, machine, endedBefore(host, machine));
     machine.phase = 'shutdown';

@@ -171,7 +171,7 @@ export const stopped = (host: KvmHost, machine: KvmMachine, reason: GuestEnd): v
     return;
   }
   const { uid, incarnation, pid } = machine;
-  const event = { type: 'guestEnded' as const, at: nowMs(host), uid, incarnation, reason };
+  const event = { type: 'guestEnded' as const, at: nowMs(host), uid, incarnation, reason, endedDomid: pid };
   const policy = policyOf(machine, reason);
   if (reason === 'reboot' && (waits('reboot') || policy === 'restart')) {
     if (!waits('reboot')) host.events.push({ ...event, domid: pid });
