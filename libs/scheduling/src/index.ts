@@ -11,6 +11,7 @@ export * from './machine-affinity.js';
 export * from './placement.js';
 export * from './placement-keys.js';
 export * from './placement.decide.js';
+export * from './planning/evacuate.js';
 export * from './planning/figures.js';
 export * from './planning/movement.js';
 export * from './planning/planned-machine.js';

@@ -15,6 +15,12 @@ const stored = (category: string, streamId: Uuid, document: JsonObject): StoredD
   document,
 });
 
+const placed = (request: PlacementRequest, uid: Uuid, cell?: number): JsonObject => ({
+  metadata: { creationTimestamp: timestamp(0) },
+  spec: { request },
+  status: { hostUid: uid, ...(cell === undefined ? {} : { numaNode: cell }) },
+});
+
 /** Hosts and machines as an index knows them; machines are placed by the index itself, or where a test says. */
 export class IndexedFleet {
   readonly index: CapacityIndex;
@@ -47,16 +53,18 @@ export class IndexedFleet {
   }
 
   put(name: string, request: PlacementRequest, at: { host: string; cell?: number | undefined }): void {
-    const document = {
-      metadata: { creationTimestamp: timestamp(0) },
-      spec: { request },
-      status: { hostUid: hostUid(at.host), ...(at.cell === undefined ? {} : { numaNode: at.cell }) },
-    };
-    this.tell(uuidFrom('placement', name), document);
+    this.tell(uuidFrom('placement', name), placed(request, hostUid(at.host), at.cell));
   }
 
-  private tell(streamId: Uuid, document: JsonObject | null): void {
-    const metadata = { at: 0 };
+  /** A machine ran for so long and is gone. */
+  lived(name: string, request: PlacementRequest, ms: number): void {
+    const [host] = this.index.hostsOfCluster('cluster');
+    this.tell(uuidFrom('placement', name), placed(request, host ?? ''));
+    this.tell(uuidFrom('placement', name), null, ms);
+  }
+
+  private tell(streamId: Uuid, document: JsonObject | null, at = 0): void {
+    const metadata = { at };
     this.index.apply({ streamId, category: 'placement', version: 1, document, metadata } as unknown as IndexedEvent);
   }
 }

@@ -34,6 +34,8 @@ export interface Blocked {
 export interface MovePlan {
   readonly moves: readonly Move[];
   readonly blocked: readonly Blocked[];
+  /** Uids of the blocked machines that an arrangement which was not found might have room for; of the others there is none. */
+  readonly unproved: readonly Uuid[];
   readonly before: FleetFigures;
   readonly after: FleetFigures;
 }

@@ -1,4 +1,4 @@
-import type { PlacementRequest } from '@xenolith/contracts';
+import type { MachineAffinityTerm, PlacementRequest } from '@xenolith/contracts';
 import type { Uuid } from '@xenolith/kernel';
 
 /** What a machine does to its host, measured or assumed. */
@@ -38,3 +38,7 @@ export interface Stay {
   readonly slot: number;
   readonly cell: number | undefined;
 }
+
+/** What it must be near to. */
+export const requiredNear = ({ request }: PlannedMachine): readonly MachineAffinityTerm[] =>
+  request.affinity?.virtualMachineAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? [];

@@ -3,14 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { GIB, requestFor } from '../scheduler.spec-fixture.js';
 import { anyFleet, IndexedFleet } from './fleet.spec-fixture.js';
 import { figuresOf } from './figures.js';
-import type { PlannedMachine } from './planned-machine.js';
+import { named } from './replay.spec-fixture.js';
 import { WhatIf } from './what-if.js';
-
-const named = (whatIf: WhatIf, name: string): PlannedMachine => {
-  const found = whatIf.machines().find(({ request }) => request.virtualMachine.name === name);
-  if (!found) throw new Error(`no machine ${name}`);
-  return found;
-};
 
 /** All that a copy can be asked. */
 const picture = (whatIf: WhatIf) => {

@@ -35,6 +35,8 @@ const PARTS = 1_000;
 interface Machine extends PlannedMachine {
   slot: number;
   cell: number | undefined;
+  /** Where it is, or was before it was removed. */
+  home: number;
   /** Where it goes while it is still where it was. */
   held: { readonly slot: number; readonly cell: number | undefined } | null;
   readonly parts: number;
@@ -120,6 +122,11 @@ export class WhatIf {
     return this.threads[slot] ?? 0;
   }
 
+  /** How the machine's placement chooses hosts. */
+  policyOf({ request }: PlannedMachine): SchedulingPolicy {
+    return this.standing.policyOf(request.cluster);
+  }
+
   /** Busy share of a host's hardware threads. */
   cpuShare(slot: number): number {
     return (this.busy[slot] ?? 0) / PARTS / Math.max(1, this.threads[slot] ?? 0);
@@ -136,7 +143,10 @@ export class WhatIf {
     this.outlook.table.close(slot);
   }
 
-  /** Whether a host that it is not on would take the machine now, while its own still holds its place. */
+  /**
+   * Whether another host of its cluster would take the machine now, while its own still holds its place; for one that was removed: whether
+   * any would.
+   */
   fits(machine: PlannedMachine, slot: number): boolean {
     return fitsOn(this.outlook, slot, this.wish(this.own(machine)));
   }
@@ -190,17 +200,21 @@ export class WhatIf {
     return { machine, slot, cell };
   }
 
+  /** A machine that was removed is put on a host. */
+  put(machine: PlannedMachine, slot: number): void {
+    const own = this.own(machine);
+    this.putIn(own, { slot, cell: this.cellIn(own, slot) });
+  }
+
   /** Undoes one move or removal exactly. */
   back({ machine, slot, cell }: Stay): void {
     const own = this.own(machine);
-    if (own.slot >= 0) {
-      this.holdIn(own, { slot, cell });
-      this.settle(own);
+    if (own.slot < 0) {
+      this.putIn(own, { slot, cell });
       return;
     }
-    this.count(own, { slot, cell }, 1);
-    this.arrive(own, { slot, cell });
-    if (own.ruled) this.epoch += 1;
+    this.holdIn(own, { slot, cell });
+    this.settle(own);
   }
 
   private own(machine: PlannedMachine): Machine {
@@ -242,6 +256,7 @@ export class WhatIf {
       request,
       slot: at.slot,
       cell: at.cell,
+      home: at.slot,
       held: null,
       load,
       parts: Math.round(load.cpu * PARTS),
@@ -278,6 +293,12 @@ export class WhatIf {
     const prefer = this.standing.policyOf(request.cluster) === 'balance' ? 'emptiest' : 'tightest';
     const cell = cellFor(this.outlook.table, slot, request, prefer);
     return cell === NO_CELL ? undefined : cell;
+  }
+
+  private putIn(own: Machine, at: { readonly slot: number; readonly cell: number | undefined }): void {
+    this.count(own, at, 1);
+    this.arrive(own, at);
+    if (own.ruled) this.epoch += 1;
   }
 
   private holdIn(own: Machine, at: { readonly slot: number; readonly cell: number | undefined }): void {
@@ -317,7 +338,7 @@ export class WhatIf {
     const after = here.findIndex((other) => other.placement > own.placement);
     here.splice(after < 0 ? here.length : after, 0, own);
     this.busy[slot] = (this.busy[slot] ?? 0) + own.parts;
-    own.slot = slot;
+    own.slot = own.home = slot;
     own.cell = cell;
     own.wish = null;
     this.affine(own, own.placement, slot);
@@ -334,8 +355,10 @@ export class WhatIf {
     if (own.wish?.epoch === this.epoch) return own.wish.wish;
     const { table, affinity } = this.outlook;
     const { host: _named, ...asked } = own.request;
-    const hypervisor = table.traits.get(table.group[own.slot] ?? 0)?.hypervisor ?? asked.hypervisor;
-    const request = { ...asked, hypervisor, exceptHost: this.nameOf(own.slot) };
+    const { hypervisor, cluster } = table.traits.get(table.group[own.home] ?? 0) ?? asked;
+    const { exceptHost: _left, ...anywhere } = asked;
+    const among = { ...anywhere, hypervisor, cluster };
+    const request = own.slot < 0 ? among : { ...among, exceptHost: this.nameOf(own.slot) };
     const word = wordOf(request);
     const wish: Wish = {
       request,
