@@ -39,8 +39,10 @@ const MAX_LINES = 1_000_000;
 /** Each tool of a host, and how it is called. */
 const TOOL_EXAMPLES = {
   xl: 'host-0001 list',
+  xm: 'legacy-0001 list',
   xenstore: 'host-0001 ls',
   brctl: 'host-0001 show',
+  'ovs-vsctl': 'switched-0001 show',
   virsh: 'kvm-0001 list',
 } as const satisfies Readonly<Record<HostTool, string>>;
 
@@ -71,6 +73,10 @@ const addRunning = (program: Command): void => {
       'emulated KVM hosts beside them (default: as before, at first none)',
       integer(0, MAX_HOSTS),
     )
+    .option(
+      '--host-profile <file>',
+      'JSON list of Xen hosts of other kinds beside them, such as examples/host-profiles.json (default: as before)',
+    )
     .option('--port <n>', 'port of the API on 127.0.0.1 (default: as before, at first 7443)', integer(1, MAX_PORT))
     .addOption(dataOption())
     .option('--detach', 'come back when everything is ready, and leave it running')
@@ -91,6 +97,7 @@ const addRunning = (program: Command): void => {
           bootTime?: number;
           hosts?: number;
           kvmHosts?: number;
+          hostProfile?: string;
           port?: number;
           data?: string;
           detach?: boolean;

@@ -15,6 +15,7 @@ export const runStateSchema = z.strictObject({
   port: z.int(),
   hosts: z.int(),
   kvmHosts: z.int().optional(),
+  profiledHosts: z.int().optional(),
   processes: z.array(
     z.strictObject({
       name: z.string(),

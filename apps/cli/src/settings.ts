@@ -1,6 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { hostProfiles, type HostProfile } from '@xenolith/contracts';
 import { z } from 'zod';
 import type { DataFolder } from './folders.js';
 import { messageOf, UserError } from './terminal.js';
@@ -12,6 +13,8 @@ export const settingsSchema = z.strictObject({
   hosts: z.int().min(0),
   /** Emulated KVM hosts beside them; absent: none. */
   kvmHosts: z.int().min(0).optional(),
+  /** Emulated Xen hosts of other kinds; absent: none. */
+  hostProfiles: hostProfiles.optional(),
   port: z.int().min(1).max(65_535),
   /** Seconds that an emulated guest takes to boot; absent: the agent's own figure. */
   bootTimeSeconds: z.number().min(0).optional(),
@@ -30,6 +33,7 @@ export type Settings = z.infer<typeof settingsSchema>;
 export interface WishedSettings {
   readonly hosts?: number | undefined;
   readonly kvmHosts?: number | undefined;
+  readonly hostProfiles?: readonly HostProfile[] | undefined;
   readonly port?: number | undefined;
   readonly bootTimeSeconds?: number | undefined;
   readonly seed?: number | undefined;
@@ -51,6 +55,9 @@ export const mergeSettings = (stored: Settings | null, wished: WishedSettings): 
   const stated = Object.entries(wished).filter(([, value]) => value !== undefined);
   return settingsSchema.parse({ ...base, ...Object.fromEntries(stated) });
 };
+
+export const countProfiled = (profiles: readonly HostProfile[] = []): number =>
+  profiles.reduce((sum, { count }) => sum + count, 0);
 
 /** Writes beside the file, then renames: a reader sees the old or the new content, never a part. */
 export const writePrivateFile = async (file: string, content: string): Promise<void> => {

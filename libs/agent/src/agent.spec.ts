@@ -25,7 +25,8 @@ const emulated =
     await services(bus);
     const begin = async (): Promise<{ agent: Agent; kill: () => void }> => {
       const connection = network.connect('agent');
-      const agent = new Agent({ ...OPTIONS, hosts, kvmHosts }, { bus: connection, clock, journal });
+      const made = new Map(kvmHosts.map((name) => [name, { hypervisor: 'kvm' }] as const));
+      const agent = new Agent({ ...OPTIONS, hosts, made }, { bus: connection, clock, journal });
       await agent.start();
       return { agent, kill: () => connection.kill() };
     };

@@ -16,9 +16,9 @@ import { Announcer } from './announcer.js';
 import { CommandDesk } from './command-desk.js';
 import { DeviceFaults } from './device-faults.js';
 import { FaultRules } from './fault-rules.js';
-import { Fleet, type HostSlot, type TextPacker } from './fleet.js';
+import { Fleet, type HostSlot, type MadeHost, type TextPacker } from './fleet.js';
 import { Heartbeats } from './heartbeats.js';
-import { madeEntries, makeHosts } from './host-making.js';
+import { madeEntries, madeHostOf, makeHosts } from './host-making.js';
 import { inspectionOf, type HostInspection } from './inspection.js';
 import type { EntryOf, Journal, JournalEntry, RuleList } from './journal.js';
 import { inventoryOf, isDomainCommand, parsedData } from './messages.js';
@@ -40,8 +40,8 @@ const SERVED_AT_ONCE = 256;
 export interface AgentOptions {
   /** Names of the hosts that this agent is. */
   readonly hosts: readonly string[];
-  /** Those of them that are KVM's; the others are Xen's. */
-  readonly kvmHosts?: readonly string[];
+  /** What those of them are that are not the usual Xen hosts. */
+  readonly made?: ReadonlyMap<string, MadeHost>;
   readonly seed: string;
   readonly profile: ProfileName;
   readonly bootTimeMs: number;
@@ -337,7 +337,7 @@ export class Agent {
         this.fleet.born(entry);
         return;
       case 'made':
-        this.fleet.make(entry.host, entry.hypervisor);
+        this.fleet.make(entry.host, madeHostOf(entry));
         return;
       case 'opened':
         this.fleet.setBootTime(entry.bootTimeMs, entry.at);

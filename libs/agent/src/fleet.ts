@@ -1,17 +1,15 @@
 import { uuidFrom, type Clock, type Uuid } from '@xenolith/kernel';
 import {
-  HARDWARE_PROFILES,
   timingFor,
   emulatedHostModel,
   type DomainFigures,
   type DomainView,
-  type HardwareProfile,
   type HostEvent,
   type HostFigures,
   type HostInput,
+  type HostMake,
   type EmulatedHostModel,
   type EmulatedHostState,
-  type Hypervisor,
   type HostToolName,
   type ProfileName,
   type ToolOutput,
@@ -57,6 +55,9 @@ interface OwnSlot extends HostSlot {
   due: { readonly at: number; readonly cancel: () => void } | null;
 }
 
+/** What a host is; its hardware is the fleet's unless it is told. */
+export type MadeHost = Omit<HostMake, 'profile'> & Partial<Pick<HostMake, 'profile'>>;
+
 /** Between the two looks at a host that tell how its figures grow. */
 const SAMPLE_SPAN_MS = 10_000;
 
@@ -79,8 +80,8 @@ export interface FleetPorts {
 export class Fleet {
   private readonly slots = new Map<string, OwnSlot>();
   private model: EmulatedHostModel = emulatedHostModel(timingFor(0));
-  /** Hosts that are not Xen's. */
-  private readonly hypervisors = new Map<string, Hypervisor>();
+  /** Hosts that are not the usual ones. */
+  private readonly makes = new Map<string, MadeHost>();
   private origin: FleetOrigin = { at: 0, seed: '', profile: '2x8-128' };
   private time = 0;
   /** While the journal is read, what falls due waits for the next line or for the end. */
@@ -192,21 +193,17 @@ export class Fleet {
   }
 
   /** Fixes what a host is, before anything happens to it. */
-  make(name: string, hypervisor: Hypervisor): void {
-    this.hypervisors.set(name, hypervisor);
+  make(name: string, made: MadeHost): void {
+    this.makes.set(name, made);
   }
 
-  /** Hosts that are not Xen's. */
-  made(): Iterable<readonly [host: string, Hypervisor]> {
-    return this.hypervisors;
+  /** Hosts that are not the usual ones. */
+  made(): Iterable<readonly [host: string, MadeHost]> {
+    return this.makes;
   }
 
-  hypervisorOf(name: string): Hypervisor {
-    return this.hypervisors.get(name) ?? 'xen';
-  }
-
-  profile(): HardwareProfile {
-    return HARDWARE_PROFILES[this.origin.profile];
+  makeOf(name: string): HostMake {
+    return { hypervisor: 'xen', profile: this.origin.profile, ...this.makes.get(name) };
   }
 
   /** Domains that exist; those being torn down are left out. */
@@ -257,8 +254,8 @@ export class Fleet {
   }
 
   private newborn(name: string): EmulatedHostState {
-    const { seed, profile, at } = this.origin;
-    return this.model.create({ name, seed, profile, at, hypervisor: this.hypervisorOf(name) });
+    const { seed, at } = this.origin;
+    return this.model.create({ name, seed, at, ...this.makeOf(name) });
   }
 
   private unpacked(packed: string): EmulatedHostState {

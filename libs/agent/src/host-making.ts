@@ -1,13 +1,41 @@
-import type { Fleet } from './fleet.js';
-import type { JournalEntry } from './journal.js';
+import type { HostProfile } from '@xenolith/contracts';
+import { sameJson } from '@xenolith/kernel';
+import { DEFAULT_XEN_SETUP, isProfileName, type XenSetup } from '@xenolith/xen';
+import type { Fleet, MadeHost } from './fleet.js';
+import type { EntryOf, JournalEntry } from './journal.js';
+
+const USUAL: MadeHost = { hypervisor: 'xen' };
 
 /** Names of a fleet: host-0001, host-0002, … */
 export const hostNames = (count: number, prefix = 'host-'): string[] =>
   Array.from({ length: count }, (_, index) => `${prefix}${String(index + 1).padStart(4, '0')}`);
 
-/** What the hosts are that are not Xen's, for a snapshot. */
+const setupOf = ({ release, controlDomain, scheduler, network }: HostProfile): XenSetup => ({
+  release: release ?? DEFAULT_XEN_SETUP.release,
+  controlDomain: controlDomain ?? DEFAULT_XEN_SETUP.controlDomain,
+  scheduler: scheduler ?? (release === 'xen-4.0' ? 'credit' : DEFAULT_XEN_SETUP.scheduler),
+  network: network ?? DEFAULT_XEN_SETUP.network,
+});
+
+/** The hosts of profiles, with what they are. Throws where a profile names hardware that nobody knows. */
+export const profiledHosts = (profiles: readonly HostProfile[]): readonly (readonly [string, MadeHost])[] =>
+  profiles.flatMap((profile) => {
+    const { hardware, count, prefix } = profile;
+    if (hardware !== undefined && !isProfileName(hardware))
+      throw new Error(`the profile of ${prefix} hosts names unknown hardware: ${hardware}`);
+    const made = { hypervisor: 'xen', setup: setupOf(profile), ...(hardware && { profile: hardware }) } as const;
+    return hostNames(count, prefix).map((name) => [name, made] as const);
+  });
+
+/** What the hosts are that are not the usual ones, for a snapshot. */
 export const madeEntries = (fleet: Fleet): JournalEntry[] =>
-  [...fleet.made()].map(([host, hypervisor]) => ({ k: 'made', host, hypervisor }));
+  [...fleet.made()].map(([host, made]) => ({ k: 'made', host, ...made }));
+
+export const madeHostOf = ({ hypervisor, profile, setup }: EntryOf<'made'>): MadeHost => ({
+  hypervisor,
+  ...(profile && { profile }),
+  ...(setup && { setup }),
+});
 
 /**
  * Makes the hosts that are asked for, each once: what a host is, it stays. Throws when one is asked for that was made otherwise, as its guests could not
@@ -15,18 +43,23 @@ export const madeEntries = (fleet: Fleet): JournalEntry[] =>
  */
 export const makeHosts = (
   fleet: Fleet,
-  wanted: { readonly hosts: readonly string[]; readonly kvmHosts?: readonly string[] },
+  wanted: { readonly hosts: readonly string[]; readonly made?: ReadonlyMap<string, MadeHost> },
   keep: (entry: JournalEntry) => Promise<void>,
 ): void => {
-  const kvm = new Set(wanted.kvmHosts);
   const known = new Map(fleet.made());
   for (const host of wanted.hosts) {
-    const hypervisor = kvm.has(host) ? 'kvm' : 'xen';
-    const is = known.get(host) ?? (fleet.slot(host).pristine ? hypervisor : 'xen');
-    if (is !== hypervisor)
-      throw new Error(`${host} runs ${is} and can not become a host of ${hypervisor}: give that one another name`);
-    if (hypervisor === 'xen' || known.has(host)) continue;
-    fleet.make(host, hypervisor);
-    void keep({ k: 'made', host, hypervisor });
+    const made = wanted.made?.get(host) ?? USUAL;
+    const is = known.get(host) ?? (fleet.slot(host).pristine ? made : USUAL);
+    if (is.hypervisor !== made.hypervisor)
+      throw new Error(
+        `${host} runs ${is.hypervisor} and can not become a host of ${made.hypervisor}: give that one another name`,
+      );
+    if (!sameJson(is, made))
+      throw new Error(
+        `${host} was made as ${JSON.stringify(is)} and can not become ${JSON.stringify(made)}: give that one another name`,
+      );
+    if (made === USUAL || known.has(host)) continue;
+    fleet.make(host, made);
+    void keep({ k: 'made', host, ...made });
   }
 };

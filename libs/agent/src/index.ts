@@ -1,6 +1,6 @@
 export { Agent, type AgentOptions, type AgentPorts } from './agent.js';
-export { hostNames } from './host-making.js';
-export { hostUid, type TextPacker } from './fleet.js';
+export { hostNames, profiledHosts } from './host-making.js';
+export { hostUid, type MadeHost, type TextPacker } from './fleet.js';
 export type { HostInspection } from './inspection.js';
 export { journalEntry, MemoryJournal, type Journal, type JournalEntry } from './journal.js';
 export type { AgentObserver } from './observer.js';

@@ -24,7 +24,7 @@ export const inspectionOf = (fleet: Fleet, slot: HostSlot): HostInspection => {
   const bytes = new Map(fleet.domainFigures(slot).map((domain) => [domain.uid, domain.memoryBytes]));
   return {
     name: slot.name,
-    allocatableBytes: hypervisorFacts(fleet.hypervisorOf(slot.name), fleet.profile()).allocatableBytes,
+    allocatableBytes: hypervisorFacts(fleet.makeOf(slot.name)).allocatableBytes,
     domains: fleet.inventory(slot).map(({ uid, incarnation, domid, state, standsStill }) => ({
       virtualMachine: uid,
       incarnation,

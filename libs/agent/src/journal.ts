@@ -1,5 +1,5 @@
 import type { JsonObject, Reply } from '@xenolith/kernel';
-import type { ProfileName } from '@xenolith/xen';
+import type { ProfileName, XenSetup } from '@xenolith/xen';
 import { z } from 'zod';
 
 const json = z.custom<JsonObject>((value) => typeof value === 'object' && value !== null);
@@ -61,8 +61,14 @@ export type Posted = z.infer<typeof posted>;
 export const journalEntry = z.discriminatedUnion('k', [
   /** The first line: what the fleet's machines are is fixed here. */
   z.strictObject({ k: z.literal('born'), at, seed: z.string(), profile: z.custom<ProfileName>() }),
-  /** What a host is, from before anything happened to it; one that has no such line is Xen's. */
-  z.strictObject({ k: z.literal('made'), host: z.string(), hypervisor: z.enum(['xen', 'kvm']) }),
+  /** What a host is, from before anything happened to it; one that has no such line is the usual one of Xen's. */
+  z.strictObject({
+    k: z.literal('made'),
+    host: z.string(),
+    hypervisor: z.enum(['xen', 'kvm']),
+    profile: z.custom<ProfileName>().optional(),
+    setup: z.custom<XenSetup>().optional(),
+  }),
   /** The agent started; from here on guests boot in this time. */
   z.strictObject({ k: z.literal('opened'), at, bootTimeMs: z.number() }),
   /** Takes effect at once unless a strike delays it. */

@@ -10,6 +10,7 @@ import {
 } from '@xenolith/contracts';
 import { ok, reject, uuidFrom, type CommandMessage, type JsonObject, type Result, type Uuid } from '@xenolith/kernel';
 import {
+  HARDWARE_PROFILES,
   hypervisorFacts,
   isPeerMessage,
   numaNodesOf,
@@ -20,6 +21,7 @@ import {
   type HostInput,
   type NicSettings,
   type PeerMessage,
+  type XenFacts,
 } from '@xenolith/xen';
 import type { Fleet, HostSlot } from './fleet.js';
 
@@ -206,19 +208,23 @@ export const inventoryOf = (fleet: Fleet, slot: HostSlot): { bootId: string; dom
 });
 
 export const registrationOf = (fleet: Fleet, slot: HostSlot, agentVersion: string): RegisterHostData => {
-  const profile = fleet.profile();
-  const hypervisor = fleet.hypervisorOf(slot.name);
-  const { version, controlDomain, allocatableBytes } = hypervisorFacts(hypervisor, profile);
+  const make = fleet.makeOf(slot.name);
+  const { version, xen, allocatableBytes } = hypervisorFacts(make);
   return {
     name: slot.name,
-    hypervisor,
+    hypervisor: make.hypervisor,
     version,
     agentVersion,
-    hardware: hardwareOf(profile),
-    ...(controlDomain && { controlDomain }),
+    hardware: hardwareOf(HARDWARE_PROFILES[make.profile]),
+    ...(xen && xenPart(xen)),
     allocatableMemoryBytes: allocatableBytes,
     ...inventoryOf(fleet, slot),
   };
+};
+
+const xenPart = ({ controlDomain, setup, maxVcpus }: XenFacts) => {
+  const { release, scheduler, network, controlDomain: policy } = setup;
+  return { controlDomain: { ...controlDomain, policy }, setup: { release, scheduler, network }, maxVcpus };
 };
 
 /** A message from a host to a service. */

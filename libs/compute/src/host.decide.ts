@@ -40,8 +40,10 @@ const metadataOf = (name: string): DesiredMetadata => ({
 
 const registrationOf = (data: RegisterHostData): Registration => {
   const { hypervisor, version, agentVersion, bootId, hardware, controlDomain, allocatableMemoryBytes } = data;
+  const { setup, maxVcpus } = data;
   const machine = { hardware, ...(controlDomain && { controlDomain }), allocatableMemoryBytes };
-  return { bootId, hypervisor, version, agentVersion, ...machine };
+  const installed = { ...(setup && { setup }), ...(maxVcpus && { maxVcpus }) };
+  return { bootId, hypervisor, version, agentVersion, ...machine, ...installed };
 };
 
 const inventoryDiffered = (

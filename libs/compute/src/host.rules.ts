@@ -49,7 +49,7 @@ const status = (host: PresentHost): JsonObject => {
   const conditions = [ready, ...(maintenance ? [evacuated(maintenance)] : [])] as unknown as JsonObject[];
   const kept = maintenance ? { maintenance: maintenanceOf(maintenance) } : {};
   if (registration === null) return { conditions, summary: summary(host), ...kept };
-  const { hardware, controlDomain } = registration;
+  const { hardware, controlDomain, setup, maxVcpus } = registration;
   return {
     summary: summary(host),
     conditions,
@@ -60,6 +60,8 @@ const status = (host: PresentHost): JsonObject => {
     bootId: registration.bootId,
     hardware: hardware,
     ...(controlDomain && { controlDomain: { ...controlDomain } }),
+    ...(setup && { setup: { ...setup } }),
+    ...(maxVcpus && { maxVcpus: { ...maxVcpus } }),
     cpus: hardware.cpu.threads,
     memory: formatBytes(hardware.memoryBytes),
     allocatableMemory: formatBytes(registration.allocatableMemoryBytes),

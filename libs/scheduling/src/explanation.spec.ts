@@ -20,6 +20,8 @@ describe('explaining why no host fits', () => {
     const fleet = new TestFleet(host('a', { ready: false }), host('b', { cluster: 'lab' }));
     expect(fleet.whyNot({ cluster: 'prod' })).toBe('0/2 hosts: 2 are not in cluster prod');
     expect(fleet.whyNot({ hypervisor: 'kvm' })).toBe('0/2 hosts: 2 lack hypervisor kvm');
+    const old = new TestFleet(host('a', { maxVcpus: { pv: 64, hvm: 64, pvh: 0 } }));
+    expect(old.whyNot({ guestType: 'hvm', vcpus: 65 })).toBe('0/1 hosts: 1 runs no hvm guests of 65 virtual CPUs');
     expect(fleet.whyNot({ host: 'a' })).toBe('0/2 hosts: 1 is not ready');
     expect(fleet.whyNot({ host: 'z' })).toBe('0/2 hosts: there is no host z');
     expect(fleet.whyNot({ hostSelector: { disk: 'ssd' } })).toBe('0/2 hosts: 2 lack labels (need disk=ssd)');

@@ -3,6 +3,7 @@ import { approximateBytes } from '@xenolith/kernel';
 import { changesFor } from './changes.js';
 import type { Choice, Refusal } from './choice.js';
 import { FILTERS, type Filter, type Fleet, type Wish } from './filters.js';
+import type { GuestLimits } from './host-traits.js';
 import { hasRepellent, lacksCompany } from './machine-affinity.js';
 import type { SchedulingPolicy } from './scores.js';
 import { requirementText, selectorText, untolerated } from './selectors.js';
@@ -36,6 +37,15 @@ interface Group {
   readonly slot: number;
 }
 
+/** `limits`: of the host that came nearest. */
+const hypervisorClause = (hosts: number, request: PlacementRequest, limits: GuestLimits | undefined): string => {
+  const { guestType, hypervisor, vcpus } = request;
+  if (vcpus > (limits?.[guestType] ?? Infinity))
+    return clause(hosts, 'runs no', 'run no', `${guestType} guests of ${vcpus} virtual CPUs`);
+  const xen = guestType !== 'hvm' && hypervisor === 'any';
+  return clause(hosts, 'lacks hypervisor', 'lack hypervisor', xen ? `xen for ${guestType} guests` : hypervisor);
+};
+
 /** What a filter says of the hosts that it refused, in a clause that starts with their number. */
 const clauseOf = (fleet: Fleet, wish: Wish, { filter, hosts, slot }: Group): string => {
   const { table, affinity } = fleet;
@@ -48,11 +58,8 @@ const clauseOf = (fleet: Fleet, wish: Wish, { filter, hosts, slot }: Group): str
       return clause(hosts, 'is host', 'are host', `${request.exceptHost ?? ''}, which it is to leave`);
     case 'cluster':
       return clause(hosts, 'is not in cluster', 'are not in cluster', request.cluster);
-    case 'hypervisor': {
-      const xen = request.guestType !== 'hvm' && request.hypervisor === 'any';
-      const needs = xen ? `xen for ${request.guestType} guests` : request.hypervisor;
-      return clause(hosts, 'lacks hypervisor', 'lack hypervisor', needs);
-    }
+    case 'hypervisor':
+      return hypervisorClause(hosts, request, table.traits.get(table.group[slot] ?? 0)?.maxVcpus);
     case 'cpuFeatures':
       return clause(
         hosts,

@@ -66,6 +66,8 @@ const CASES: readonly [string, Partial<HostFacts>, Partial<PlacementRequest>, Fi
     'taints',
   ],
   ['every taint tolerated', { taints: [dedicated] }, { tolerations: [{ operator: 'Exists', value: '' }] }, null],
+  ['as many vCPUs as its release gives a guest', { maxVcpus: { pv: 2, hvm: 2, pvh: 2 } }, { vcpus: 2 }, null],
+  ['a vCPU more than its release gives a guest', { maxVcpus: { pv: 9, hvm: 9, pvh: 2 } }, { vcpus: 3 }, 'hypervisor'],
   ['a host that is lost', { ready: false }, {}, 'ready'],
   ['a host under maintenance', { maintenance: true }, {}, 'maintenance'],
   ['an unschedulable host', { unschedulable: true }, {}, 'unschedulable'],

@@ -1,6 +1,7 @@
 import type { Hardware, HostSpec } from '@xenolith/contracts';
 import { bytesOf, type JsonObject } from '@xenolith/kernel';
 import type { HostCell, HostFacts } from './host-table.js';
+import type { GuestLimits } from './host-traits.js';
 import type { Labels } from './selectors.js';
 
 interface HostDocument {
@@ -12,6 +13,7 @@ interface HostDocument {
     readonly cpus?: number;
     readonly allocatableMemory?: string;
     readonly hardware?: Partial<Hardware>;
+    readonly maxVcpus?: GuestLimits;
   };
 }
 
@@ -52,6 +54,7 @@ export const hostOf = (raw: JsonObject, version: number): KnownHost | null => {
       name: metadata.name,
       cluster: spec.cluster,
       hypervisor: status.hypervisor,
+      ...(status.maxVcpus && { maxVcpus: status.maxVcpus }),
       ready: status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') === true,
       unschedulable: spec.unschedulable || metadata.deletionTimestamp !== undefined,
       maintenance: spec.maintenance === true,

@@ -1,7 +1,7 @@
 import type { Taint } from '@xenolith/contracts';
 import type { Uuid } from '@xenolith/kernel';
 import { freeBucket, loadBucket } from './capacity-buckets.js';
-import { TraitBook, withoutHostname, type HostTraits } from './host-traits.js';
+import { TraitBook, withoutHostname, type GuestLimits, type HostTraits } from './host-traits.js';
 import type { Labels } from './selectors.js';
 import { SlotBuckets } from './slot-buckets.js';
 
@@ -19,6 +19,7 @@ export interface HostFacts {
   readonly name: string;
   readonly cluster: string;
   readonly hypervisor: 'xen' | 'kvm';
+  readonly maxVcpus?: GuestLimits;
   readonly ready: boolean;
   readonly unschedulable: boolean;
   readonly maintenance?: boolean;
@@ -82,6 +83,7 @@ interface CountedColumn {
 const traitsOf = (facts: HostFacts): HostTraits => ({
   cluster: facts.cluster,
   hypervisor: facts.hypervisor,
+  ...(facts.maxVcpus ? { maxVcpus: facts.maxVcpus } : {}),
   labels: withoutHostname(facts.labels ?? {}),
   taints: facts.taints ?? [],
   features: facts.features ?? [],

@@ -2,10 +2,15 @@ import { HOSTNAME_LABEL, type Taint } from '@xenolith/contracts';
 import { canonicalJson } from '@xenolith/kernel';
 import type { Labels } from './selectors.js';
 
+/** vCPUs that one guest can have, by its type. */
+export type GuestLimits = Readonly<Record<'pv' | 'hvm' | 'pvh', number>>;
+
 /** What a host shares with many others and seldom changes: looked at once for each request class, not once for each host. */
 export interface HostTraits {
   readonly cluster: string;
   readonly hypervisor: 'xen' | 'kvm';
+  /** Absent: it sets none. */
+  readonly maxVcpus?: GuestLimits;
   /** Without the host's own name. */
   readonly labels: Labels;
   readonly taints: readonly Taint[];

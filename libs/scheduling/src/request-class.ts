@@ -33,11 +33,12 @@ export const hasLabels = (request: PlacementRequest, labels: Labels): boolean =>
   return terms.length === 0 || terms.some((term) => meetsAll(labels, term.matchExpressions));
 };
 
-/** Paravirtual guests need Xen; the others need a processor with extensions for virtualisation, where the host says what it has. */
+/** Paravirtual guests need Xen; the others need a processor with extensions for virtualisation, where the host says what it has. No release of Xen gives a guest any number of vCPUs. */
 export const runsGuests = (request: PlacementRequest, traits: HostTraits): boolean => {
   const { guestType, hypervisor } = request;
   if (traits.hypervisor === 'kvm') return hypervisor !== 'xen' && guestType === 'hvm';
   if (hypervisor === 'kvm') return false;
+  if (traits.maxVcpus && request.vcpus > traits.maxVcpus[guestType]) return false;
   return (
     guestType === 'pv' || traits.features.length === 0 || EXTENSIONS.some((name) => traits.features.includes(name))
   );

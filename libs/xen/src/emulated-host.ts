@@ -2,53 +2,50 @@ import type { HostModel } from './host-model.js';
 import type { HostTiming } from './host-timing.js';
 import type { HostState } from './host/host-state.js';
 import { xenHostModel } from './host/xen-host.js';
-import {
-  allocatableBytesOf,
-  controlDomainOf,
-  EMULATED_XEN_VERSION,
-  type ControlDomainSize,
-  type HardwareProfile,
-  type ProfileName,
-} from './hardware-profile.js';
+import { HARDWARE_PROFILES, type HardwareProfile, type ProfileName } from './hardware-profile.js';
 import { kvmHostModel } from './kvm/kvm-host.js';
 import { EMULATED_KVM_RELEASE, kvmAllocatableBytes, kvmVersion } from './kvm/kvm-profile.js';
 import type { KvmHostState } from './kvm/kvm-state.js';
+import { DEFAULT_XEN_SETUP, releaseOf, xenFacts, type XenFacts, type XenSetup } from './xen-setup.js';
 
 export type Hypervisor = 'xen' | 'kvm';
 
 /** A host of either kind. */
 export type EmulatedHostState = HostState | KvmHostState;
 
+/** What a host is from its first boot on. */
+export interface HostMake {
+  readonly hypervisor: Hypervisor;
+  readonly profile: ProfileName;
+  /** Of a Xen host; absent: the usual one. */
+  readonly setup?: XenSetup;
+}
+
 /** What a hypervisor makes of a machine. */
 export interface HypervisorFacts {
   readonly version: string;
   /** Bytes that guests can have, overhead included. */
   readonly allocatableBytes: number;
-  /** Null: it has none, as KVM's host is the operating system itself. */
-  readonly controlDomain: ControlDomainSize | null;
+  /** Null: it is not Xen, and has neither a control domain nor limits of a release. */
+  readonly xen: XenFacts | null;
 }
 
-export const hypervisorFacts = (hypervisor: Hypervisor, profile: HardwareProfile): HypervisorFacts =>
+export const hypervisorFacts = ({ hypervisor, profile, setup = DEFAULT_XEN_SETUP }: HostMake): HypervisorFacts =>
   hypervisor === 'kvm'
     ? {
         version: kvmVersion(EMULATED_KVM_RELEASE),
-        allocatableBytes: kvmAllocatableBytes(profile),
-        controlDomain: null,
+        allocatableBytes: kvmAllocatableBytes(HARDWARE_PROFILES[profile]),
+        xen: null,
       }
-    : {
-        version: EMULATED_XEN_VERSION,
-        allocatableBytes: allocatableBytesOf(profile),
-        controlDomain: controlDomainOf(profile),
-      };
+    : xenHostFacts(setup, HARDWARE_PROFILES[profile]);
+
+const xenHostFacts = (setup: XenSetup, profile: HardwareProfile): HypervisorFacts => {
+  const xen = xenFacts(setup, profile);
+  return { version: releaseOf(setup).version, allocatableBytes: xen.allocatableBytes, xen };
+};
 
 export interface EmulatedHostModel extends Omit<HostModel<EmulatedHostState>, 'create'> {
-  create(options: {
-    name: string;
-    seed: string;
-    profile: ProfileName;
-    at: number;
-    hypervisor: Hypervisor;
-  }): EmulatedHostState;
+  create(options: HostMake & { readonly name: string; readonly seed: string; readonly at: number }): EmulatedHostState;
 }
 
 const isKvm = (state: EmulatedHostState): state is KvmHostState => 'kind' in state;

@@ -1,5 +1,5 @@
 import { assert } from '@xenolith/kernel';
-import { sizeControlDomain, type ControlDomainSize } from './dom0/sizing.js';
+import { sizeControlDomain, type ControlDomainSize, type SizingPolicy } from './dom0/sizing.js';
 
 const GIBIBYTE = 2 ** 30;
 const MEBIBYTE = 2 ** 20;
@@ -106,9 +106,11 @@ export const numaNodesOf = (profile: HardwareProfile): readonly NumaNode[] => {
 
 export type { ControlDomainSize } from './dom0/sizing.js';
 
-/** Dom0's size as XenServer's installer chooses it since platform 2.9.0. */
-export const controlDomainOf = (profile: HardwareProfile): ControlDomainSize =>
-  sizeControlDomain('xenserver-v3', { memoryBytes: profile.memoryBytes, threads: threadsOf(profile) });
+/** As XenServer's installer chooses it since platform 2.9.0. */
+export const DEFAULT_SIZING: SizingPolicy = 'xenserver-v3';
+
+export const controlDomainOf = (profile: HardwareProfile, policy: SizingPolicy = DEFAULT_SIZING): ControlDomainSize =>
+  sizeControlDomain(policy, { memoryBytes: profile.memoryBytes, threads: threadsOf(profile) });
 
 /** Xen's own heap and text. Assumption: rounded up from what `xl info` leaves unexplained on a small host. */
 const XEN_FIXED_BYTES = 128 * MEBIBYTE;
@@ -116,11 +118,8 @@ const XEN_FIXED_BYTES = 128 * MEBIBYTE;
 const FRAME_TABLE_SHARE = 32 / 4096;
 
 /** Bytes that guests can have, overhead included: installed memory less Xen's and Dom0's, in whole MiB. */
-export const allocatableBytesOf = (profile: HardwareProfile): number => {
+export const allocatableBytesOf = (profile: HardwareProfile, policy: SizingPolicy = DEFAULT_SIZING): number => {
   const xenBytes = XEN_FIXED_BYTES + profile.memoryBytes * FRAME_TABLE_SHARE;
-  const free = profile.memoryBytes - xenBytes - controlDomainOf(profile).memoryBytes;
+  const free = profile.memoryBytes - xenBytes - controlDomainOf(profile, policy).memoryBytes;
   return Math.floor(free / MEBIBYTE) * MEBIBYTE;
 };
-
-/** The hypervisor that emulated hosts say they run. */
-export const EMULATED_XEN_VERSION = '4.20.1';

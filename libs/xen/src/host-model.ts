@@ -6,6 +6,7 @@ import type { HostState } from './host/host-state.js';
 import type { ConvergenceScheduleName, PrecopyPolicy } from './migration/policies.js';
 import type { MigrationMessage } from './migration/protocol.js';
 import type { ToolName } from './host/tools.js';
+import type { XenSetup } from './xen-setup.js';
 import type { ToolOutput } from './xl/index.js';
 
 export type OnGuestEnd = 'destroy' | 'restart' | 'preserve';
@@ -297,7 +298,7 @@ export type HostToolName = ToolName | 'virsh';
  */
 export interface HostModel<State = HostState> {
   /** A host that booted at `at` and runs nothing. */
-  create(options: { name: string; seed: string; profile: ProfileName; at: number }): State;
+  create(options: { name: string; seed: string; profile: ProfileName; setup?: XenSetup; at: number }): State;
   /** Lets time pass to `at`, then applies the input. Returns what it brought about, in order. */
   apply(state: State, input: HostInput, at: number): readonly HostEvent[];
   /** Lets time pass to `at`: all that falls due happens at its own time. */

@@ -3,7 +3,9 @@ import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { HostProfile } from '@xenolith/contracts';
 import { commandFor, dataFolder, repositoryRoot, type DataFolder } from '../folders.js';
+import { readHostProfiles } from '../host-profiles.js';
 import { readRunState, supervisorRuns, type RunState } from '../run-state.js';
 import { createDataFolder, type WishedSettings } from '../settings.js';
 import {
@@ -17,7 +19,9 @@ import { say, seconds, UserError } from '../terminal.js';
 import { waitUntil } from '../waiting.js';
 import { lastLinesOf } from './logs.js';
 
-export interface UpOptions extends WishedSettings {
+export interface UpOptions extends Omit<WishedSettings, 'hostProfiles'> {
+  /** File of host profiles. */
+  readonly hostProfile?: string | undefined;
   readonly data?: string | undefined;
   readonly detach?: boolean | undefined;
   readonly otlp?: string | undefined;
@@ -35,8 +39,11 @@ const LOG_ADVICE = 'logs:';
 
 const shellWord = (text: string): string => (/^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 
-const hostsOf = (state: RunState | null): string =>
-  state?.kvmHosts ? `${state.hosts} Xen and ${state.kvmHosts} KVM hosts` : `${String(state?.hosts ?? '')} hosts`;
+const hostsOf = (state: RunState | null): string => {
+  const { hosts = 0, kvmHosts = 0, profiledHosts = 0 } = state ?? {};
+  const profiled = profiledHosts > 0 ? ` and ${profiledHosts} of profiles` : '';
+  return kvmHosts > 0 ? `${hosts} Xen and ${kvmHosts} KVM hosts${profiled}` : `${hosts} hosts${profiled}`;
+};
 
 const printReady = (folder: DataFolder, state: RunState | null): void => {
   const kubeconfig = shellWord(folder.kubeconfigFile);
@@ -69,6 +76,7 @@ const joinRunning = async (folder: DataFolder, options: UpOptions): Promise<numb
   const differs =
     supervisorRuns(state) &&
     ((options.hosts !== undefined && options.hosts !== state.hosts) ||
+      options.hostProfile !== undefined ||
       (options.kvmHosts !== undefined && options.kvmHosts !== (state.kvmHosts ?? 0)) ||
       (options.port !== undefined && options.port !== state.port));
   if (differs)
@@ -108,11 +116,16 @@ const ownerPid = (): number | undefined => {
   return Number.isInteger(pid) && pid > 0 ? pid : undefined;
 };
 
-const startSupervisor = (folder: DataFolder, options: UpOptions): ChildProcess => {
+const startSupervisor = (
+  folder: DataFolder,
+  options: UpOptions,
+  profiles: readonly HostProfile[] | undefined,
+): ChildProcess => {
   const order: SupervisorOrder = {
     data: folder.root,
     hosts: options.hosts,
     kvmHosts: options.kvmHosts,
+    hostProfiles: profiles && [...profiles],
     port: options.port,
     bootTimeSeconds: options.bootTimeSeconds,
     seed: options.seed,
@@ -185,10 +198,11 @@ const stopOnInterrupt = (child: ChildProcess): (() => boolean) => {
 /** Starts the platform. Without `--detach` it runs until Ctrl-C. */
 export const up = async (options: UpOptions): Promise<number> => {
   const folder = dataFolder(options.data);
+  const profiles = options.hostProfile === undefined ? undefined : await readHostProfiles(options.hostProfile);
   await createDataFolder(folder);
   if (supervisorRuns(await readRunState(folder))) return joinRunning(folder, options);
   say(`xenolith starts on ${folder.root}`);
-  const child = startSupervisor(folder, options);
+  const child = startSupervisor(folder, options, profiles);
   const progress = new Progress();
   const interrupted = stopOnInterrupt(child);
   const ended = once(child, 'exit');

@@ -1,6 +1,6 @@
 import { dataFolder } from '../folders.js';
 import { identityOf, isAlive } from '../process-identity.js';
-import { createDataFolder } from '../settings.js';
+import { countProfiled, createDataFolder } from '../settings.js';
 import { messageOf, UserError } from '../terminal.js';
 import { lockDataFolder } from './data-folder-lock.js';
 import { supervisorOrder, toSupervisor, type FromSupervisor } from './messages.js';
@@ -73,8 +73,8 @@ const run = async (): Promise<void> => {
   preparing = prepare(folder, order, tell);
   const preparation = await preparing;
   if (isStopping()) return;
-  const { port, hosts, kvmHosts = 0 } = preparation.settings;
-  supervisor = new Supervisor(folder, { port, hosts, kvmHosts });
+  const { port, hosts, kvmHosts = 0, hostProfiles } = preparation.settings;
+  supervisor = new Supervisor(folder, { port, hosts, kvmHosts, profiledHosts: countProfiled(hostProfiles) });
   await startPlatform(folder, preparation, supervisor, tell);
   tell({ type: 'ready' });
 };

@@ -1,3 +1,4 @@
+import { hostProfiles } from '@xenolith/contracts';
 import { z } from 'zod';
 
 /** What the supervisor tells the `up` that started it. */
@@ -25,6 +26,7 @@ export const supervisorOrder = z.strictObject({
   data: z.string(),
   hosts: z.int().optional(),
   kvmHosts: z.int().optional(),
+  hostProfiles: hostProfiles.optional(),
   port: z.int().optional(),
   bootTimeSeconds: z.number().optional(),
   seed: z.int().optional(),

@@ -84,8 +84,8 @@ export const prepare = async (folder: DataFolder, order: SupervisorOrder, tell: 
   const database = order.databaseUrl === undefined ? 'embedded' : 'own';
   requireSameDatabase(folder.root, stored?.database, database);
   await checkOwnServers(order);
-  const { hosts, kvmHosts, port, bootTimeSeconds, seed } = order;
-  const merged = mergeSettings(stored, { hosts, kvmHosts, port, bootTimeSeconds, seed });
+  const { hosts, kvmHosts, hostProfiles, port, bootTimeSeconds, seed } = order;
+  const merged = mergeSettings(stored, { hosts, kvmHosts, hostProfiles, port, bootTimeSeconds, seed });
   await requireFreePort(merged.port);
   const names = ['postgres', 'nats', 'nats-monitor', ...NODE_PROCESSES];
   const settings: Settings = { ...merged, database, ports: await assignPorts(names, merged.ports, [merged.port]) };

@@ -45,6 +45,7 @@ const ownVariables = (name: NodeProcess, context: ServiceContext): Record<string
     return {
       AGENT_HOSTS: String(settings.hosts),
       AGENT_KVM_HOSTS: String(settings.kvmHosts ?? 0),
+      AGENT_HOST_PROFILES: JSON.stringify(settings.hostProfiles ?? []),
       AGENT_BOOT_TIME: String(settings.bootTimeSeconds ?? DEFAULT_BOOT_TIME_SECONDS),
       AGENT_SEED: String(settings.seed),
       AGENT_DATA_DIR: folder.agent,

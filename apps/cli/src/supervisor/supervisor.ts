@@ -29,7 +29,7 @@ export class Supervisor {
 
   constructor(
     private readonly folder: DataFolder,
-    private readonly described: { readonly port: number; readonly hosts: number; readonly kvmHosts?: number },
+    private readonly described: Pick<RunState, 'port' | 'hosts' | 'kvmHosts' | 'profiledHosts'>,
   ) {
     this.sentinel.start();
   }

@@ -1,20 +1,32 @@
 import { DEFAULT_PROFILE, HARDWARE_PROFILES, isProfileName } from '@xenolith/xen';
+import { hostProfiles, HOSTS_MAX } from '@xenolith/contracts';
 import { processConfig } from '@xenolith/runtime';
 import { z } from 'zod';
 
-/** Every emulated host of one process needs some memory; more hosts than this belong to several agents. */
-const MOST_HOSTS = 20_000;
+/** JSON in a variable; what is no JSON is left for the schema to refuse. */
+const json = z.string().transform((text, context): unknown => {
+  try {
+    return JSON.parse(text);
+  } catch {
+    context.addIssue({ code: 'custom', message: 'must be JSON' });
+    return z.NEVER;
+  }
+});
 
 /** What the agent's process is told by its environment. */
 export const agentConfig = processConfig.extend({
-  AGENT_HOSTS: z.coerce.number().int().min(0).max(MOST_HOSTS).default(4).describe('how many hosts this agent emulates'),
+  AGENT_HOSTS: z.coerce.number().int().min(0).max(HOSTS_MAX).default(4).describe('how many hosts this agent emulates'),
   AGENT_KVM_HOSTS: z.coerce
     .number()
     .int()
     .min(0)
-    .max(MOST_HOSTS)
+    .max(HOSTS_MAX)
     .default(0)
     .describe('how many KVM hosts it emulates beside them'),
+  AGENT_HOST_PROFILES: json
+    .pipe(hostProfiles)
+    .default([])
+    .describe('JSON list of profiles of Xen hosts that it emulates beside them; a host stays as it was made'),
   AGENT_HOST_PREFIX: z
     .string()
     .regex(/^[a-z][a-z0-9-]{0,40}$/, 'must be the beginning of a DNS label')

@@ -1,4 +1,4 @@
-import { Agent, hostNames } from '@xenolith/agent';
+import { Agent, hostNames, profiledHosts, type MadeHost } from '@xenolith/agent';
 import type { ProcessContext } from '@xenolith/runtime';
 import type { AgentConfig } from './config.js';
 import { deflatePacker } from './packer.js';
@@ -16,11 +16,14 @@ export const runAgent = async (context: ProcessContext<AgentConfig>): Promise<vo
   lifecycle.onStop('data folder', unlock);
   const journal = await FileJournal.open(config.AGENT_DATA_DIR);
   lifecycle.onStop('journal', () => journal.close());
-  const kvmHosts = hostNames(config.AGENT_KVM_HOSTS, config.AGENT_KVM_PREFIX);
+  const made = new Map<string, MadeHost>([
+    ...hostNames(config.AGENT_KVM_HOSTS, config.AGENT_KVM_PREFIX).map((name) => [name, { hypervisor: 'kvm' }] as const),
+    ...profiledHosts(config.AGENT_HOST_PROFILES),
+  ]);
   const agent = new Agent(
     {
-      hosts: [...hostNames(config.AGENT_HOSTS, config.AGENT_HOST_PREFIX), ...kvmHosts],
-      kvmHosts,
+      hosts: [...hostNames(config.AGENT_HOSTS, config.AGENT_HOST_PREFIX), ...made.keys()],
+      made,
       seed: config.AGENT_SEED,
       profile: config.AGENT_PROFILE,
       bootTimeMs: config.AGENT_BOOT_TIME * MS_PER_SECOND,

@@ -2,9 +2,10 @@ import { z } from 'zod';
 import type { EventOf } from '../messages.js';
 import { conditions, defineKind } from '../resource.js';
 import { countedResources, taint } from '../scheduling/affinity.js';
+import { DOM0_POLICIES, hostSetup } from './host-profile.js';
 
 /** Tools of a control domain, and of a KVM host (`virsh`), that may be called from afar, as subresources of the Host. */
-export const HOST_TOOLS = ['xl', 'xenstore', 'brctl', 'virsh'] as const;
+export const HOST_TOOLS = ['xl', 'xm', 'xenstore', 'brctl', 'ovs-vsctl', 'virsh'] as const;
 export type HostTool = (typeof HOST_TOOLS)[number];
 
 /** What an agent says of its machine when it registers. */
@@ -36,6 +37,14 @@ export type Hardware = z.infer<typeof hardware>;
 export const controlDomain = z.strictObject({
   vcpus: z.number().int().positive().describe('Dom0’s virtual CPUs.'),
   memoryBytes: z.number().int().positive().describe('Dom0’s memory in bytes; guests cannot have it.'),
+  policy: z.enum(DOM0_POLICIES).optional().describe('The rule by which it was sized.'),
+});
+
+/** By guest type; a type that is 0 is refused. */
+const maxVcpus = z.strictObject({
+  pv: z.number().int().nonnegative().describe('Of a paravirtual guest.'),
+  hvm: z.number().int().nonnegative().describe('Of a guest with hardware virtualisation.'),
+  pvh: z.number().int().nonnegative().describe('Of a guest with both.'),
 });
 
 export const hostSpec = z.strictObject({
@@ -98,6 +107,8 @@ export const hostStatus = z.looseObject({
   bootId: z.string().describe('Changes with each boot of the host.'),
   hardware: hardware.optional().describe('What the machine is made of.'),
   controlDomain: controlDomain.optional().describe('Dom0, which runs the host’s own software.'),
+  setup: hostSetup.optional().describe('How the Xen host was installed.'),
+  maxVcpus: maxVcpus.optional().describe('Virtual CPUs that one guest can have; 0: the release has no such guests.'),
   cpus: z.number().int().describe('Hardware threads.'),
   memory: z.string().describe('Installed memory.'),
   allocatableMemory: z.string().describe('Memory that guests can have: installed less the hypervisor’s and Dom0’s.'),
@@ -170,6 +181,8 @@ export const registerHostData = z.strictObject({
   hardware,
   /** A KVM host has none. */
   controlDomain: controlDomain.optional(),
+  setup: hostSetup.optional(),
+  maxVcpus: maxVcpus.optional(),
   /** Bytes that guests can have. */
   allocatableMemoryBytes: z.number().int().nonnegative(),
   domains: z.array(domainReport).describe('Everything that runs or is paused: the full inventory.'),

@@ -228,6 +228,32 @@ export const bridgeId = (state: NetworkState, bridge: string): string => {
   return `8000.${lowest.replaceAll(':', '')}`;
 };
 
+const PORT_INDENT = '        ';
+
+/** A bridge's own port is the host's end of it. */
+const switchPort = (state: NetworkState, bridge: string, port: string): readonly string[] => {
+  const tag = state.links[port]?.tag ?? null;
+  return [
+    `${PORT_INDENT}Port ${port}`,
+    ...(tag === null ? [] : [`${PORT_INDENT}    tag: ${tag}`]),
+    `${PORT_INDENT}    Interface ${port}`,
+    ...(port === bridge ? [`${PORT_INDENT}        type: internal`] : []),
+  ];
+};
+
+/**
+ * `ovs-vsctl show`: bridges of Open vSwitch only, with their ports (openvswitch/ovs utilities/ovs-vsctl.c, `cmd_show`). Rows are in the order of their creation; the
+ * real order is that of random row identifiers.
+ */
+export const ovsShow = (state: NetworkState, system: { readonly uuid: string; readonly version: string }): string => {
+  const bridges = Object.entries(state.links).flatMap(([name, link]) => (link.kind === 'openvswitch' ? [name] : []));
+  const lines = bridges.flatMap((bridge) => [
+    `    Bridge ${bridge}`,
+    ...[bridge, ...portsOf(state, bridge)].flatMap((port) => switchPort(state, bridge, port)),
+  ]);
+  return `${[system.uuid, ...lines, `    ovs_version: "${system.version}"`].join('\n')}\n`;
+};
+
 /** `brctl show`: Linux' bridges only, one line for each and one more for each further port. */
 export const brctlShow = (state: NetworkState): string => {
   const lines = ['bridge name\tbridge id\t\tSTP enabled\tinterfaces'];

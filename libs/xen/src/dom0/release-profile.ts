@@ -51,6 +51,14 @@ export const RELEASE_PROFILES = {
 } as const satisfies Readonly<Record<string, ReleaseProfile>>;
 export type ReleaseName = keyof typeof RELEASE_PROFILES;
 
+/** As Xen tells it; `extra` begins with a dot. */
+export const versionParts = ({
+  version,
+}: ReleaseProfile): { readonly major: number; readonly minor: number; readonly extra: string } => {
+  const [major, minor, patch = '0'] = version.split('.');
+  return { major: Number(major), minor: Number(minor), extra: `.${patch}` };
+};
+
 export interface BootStep {
   readonly step: 'firmware' | 'xen' | 'dom0-kernel' | DaemonName | 'xen-init-dom0' | 'network' | 'xendomains' | 'agent';
   readonly durationMs: number;

@@ -1,11 +1,10 @@
 import { vbdName, XENBUS } from '../devices/index.js';
+import { versionParts } from '../dom0/index.js';
 import { SHUTDOWN_REASONS, type ConsoleFacts } from '../xl/index.js';
-import { EMULATED_XEN_VERSION } from '../hardware-profile.js';
 import { diskOf, hasFrontends } from './machine-devices.js';
-import type { Host, Machine } from './host-state.js';
+import { releaseOfHost, type Host, type Machine } from './host-state.js';
 
 const KIBIBYTE = 1024;
-const [MAJOR = '4', MINOR = '20', PATCH = '0'] = EMULATED_XEN_VERSION.split('.');
 
 const endOf = (host: Host, machine: Machine): ConsoleFacts['ended'] => {
   if (machine.guest.phase !== 'ended') return null;
@@ -31,5 +30,5 @@ export const consoleFacts = (host: Host, machine: Machine): ConsoleFacts => ({
       connected: device.front?.state === XENBUS.connected,
       sectors: diskOf(machine, device)?.sectors ?? 0,
     })),
-  xen: { major: Number(MAJOR), minor: Number(MINOR), extra: `.${PATCH}` },
+  xen: versionParts(releaseOfHost(host)),
 });

@@ -1,25 +1,23 @@
-import { controlDomainOf, HARDWARE_PROFILES, type HardwareProfile, type ProfileName } from '../hardware-profile.js';
-import { createDaemons, Daemons, RELEASE_PROFILES, type DaemonName } from '../dom0/index.js';
+import { HARDWARE_PROFILES } from '../hardware-profile.js';
+import { createDaemons, Daemons, type DaemonName } from '../dom0/index.js';
 import { createHypervisor, Hypervisor } from '../hypervisor/index.js';
+import { releaseOf, xenFacts } from '../xen-setup.js';
 import { backendsPath, createXenstore, domainNode, Xenstore } from '../xenstore/index.js';
 import { freshNetwork } from './control-network.js';
 import { BACKENDS_TOKEN } from './store-access.js';
-import type { Host, HostState } from './host-state.js';
-
-/** The release that emulated hosts run. */
-export const RELEASE = RELEASE_PROFILES['xen-4.20'];
+import { setupOf, type Host, type HostState } from './host-state.js';
 
 /** In the order in which they start (tools/hotplug/Linux/init.d/xencommons.in). */
-const DAEMONS: readonly DaemonName[] = ['xenstored', 'xenconsoled', 'qemu-dom0'];
+const DAEMONS: readonly DaemonName[] = ['xenstored', 'xenconsoled', 'qemu-dom0', 'xend'];
 
 /** A host's layers as they are when Dom0 is up and nothing else runs. */
-export const freshLayers = (host: {
-  readonly name: string;
-  readonly profile: ProfileName;
-}): Pick<HostState, 'hypervisor' | 'xenstore' | 'daemons' | 'network'> => {
-  const profile: HardwareProfile = HARDWARE_PROFILES[host.profile];
-  const dom0 = controlDomainOf(profile);
-  const hypervisor = createHypervisor({ profile, limits: 'xen-4.20', scheduler: 'credit2', dom0 });
+export const freshLayers = (
+  host: Pick<HostState, 'name' | 'profile' | 'setup'>,
+): Pick<HostState, 'hypervisor' | 'xenstore' | 'daemons' | 'network'> => {
+  const profile = HARDWARE_PROFILES[host.profile];
+  const setup = setupOf(host);
+  const { controlDomain: dom0 } = xenFacts(setup, profile);
+  const hypervisor = createHypervisor({ profile, limits: setup.release, scheduler: setup.scheduler, dom0 });
   const xenstore = createXenstore();
   const store = new Xenstore(xenstore);
   // tools/helpers/init-xenstore-domain.c writes these for Dom0 when the store starts.
@@ -35,9 +33,10 @@ export const freshLayers = (host: {
   // The bus of back-ends listens to everything below (drivers/xen/xenbus/xenbus_probe_backend.c).
   store.watch(0, backendsPath(0), BACKENDS_TOKEN);
   const daemons = createDaemons();
-  const running = new Daemons(daemons, RELEASE);
+  const running = new Daemons(daemons, releaseOf(setup));
+  // A release without xend answers that it has none.
   for (const daemon of DAEMONS) running.start(daemon);
-  return { hypervisor, xenstore, daemons, network: freshNetwork(host.name) };
+  return { hypervisor, xenstore, daemons, network: freshNetwork(host.name, setup) };
 };
 
 /** Lets the layers stand on a state. */

@@ -4,6 +4,8 @@ import {
   bridgeStart,
   createNetwork,
   createVif,
+  forwardingStart,
+  legacyBridgeStart,
   newLink,
   portsOf,
   removeVif,
@@ -11,18 +13,38 @@ import {
   vifOffline,
   vifOnline,
   XEN_BRIDGE,
+  type NetworkCommand,
   type NetworkState,
   type VifAttachment,
 } from '../dom0/index.js';
-import type { Host, Machine, MachineDevice } from './host-state.js';
+import { releaseOf, type XenSetup } from '../xen-setup.js';
+import { setupOf, type Host, type Machine, type MachineDevice } from './host-state.js';
 
 /** The card of the host that its bridge is made of. */
 const PHYSICAL = 'eth0';
 /** Assumption: management networks of a lab are 10.0.0.0/16; the last two numbers come from the host's name. */
 const MANAGEMENT = '10.0';
 
-/** Dom0's network when it has booted: its card under Xen's bridge, which has its address (the `plain` recipe of releases without xend). */
-export const freshNetwork = (hostName: string): NetworkState => {
+/** Software of bridges; a host has one kind only. */
+const bridgesBy = ({ network }: XenSetup): 'linux' | 'openvswitch' =>
+  network === 'openvswitch' ? 'openvswitch' : 'linux';
+
+/** What makes the host's card a way for guests. */
+const startCommands = (state: NetworkState, setup: XenSetup): readonly NetworkCommand[] => {
+  switch (setup.network) {
+    case 'bridge':
+      if (releaseOf(setup).bridgeRecipe === 'legacy') return legacyBridgeStart(state, PHYSICAL);
+      return bridgeStart(state, { nic: PHYSICAL, bridge: XEN_BRIDGE, by: 'linux' });
+    case 'openvswitch':
+      return bridgeStart(state, { nic: PHYSICAL, bridge: XEN_BRIDGE, by: 'openvswitch' });
+    case 'route':
+    case 'nat':
+      return [{ do: 'up', dev: PHYSICAL }, ...forwardingStart(setup.network)];
+  }
+};
+
+/** Dom0's network when it has booted: its card with an address, which a bridge takes over where there is one. */
+export const freshNetwork = (hostName: string, setup: XenSetup): NetworkState => {
   const state = createNetwork();
   const random = randomFrom(`${hostName}/${PHYSICAL}`);
   // Locally administered, as nobody made the card.
@@ -30,34 +52,35 @@ export const freshNetwork = (hostName: string): NetworkState => {
   const mac = octets.map((octet) => octet.toString(16).padStart(2, '0')).join(':');
   const address = `${MANAGEMENT}.${random.below(0x100)}.${1 + random.below(0xfe)}/16`;
   state.links[PHYSICAL] = { ...newLink('physical', mac), addresses: [address] };
-  runScript(state, bridgeStart(state, { nic: PHYSICAL, bridge: XEN_BRIDGE, by: 'linux' }));
+  runScript(state, startCommands(state, setup));
   return state;
 };
 
-const attachmentOf = ({ device }: MachineDevice, bridge: string): VifAttachment => ({
-  mode: 'bridge',
+const attachmentOf = (host: Host, { device }: MachineDevice): VifAttachment => ({
+  mode: setupOf(host.state).network,
   vif: { domid: device.domid, devid: device.devid },
   kind: 'vif',
-  bridge,
+  bridge: '',
 });
 
-const bridgeOf = (machine: Machine, { name }: MachineDevice): string =>
-  machine.settings.nics.find((nic) => nic.name === name)?.bridge ?? '';
+const nicOf = (machine: Machine, { name }: MachineDevice) => machine.settings.nics.find((nic) => nic.name === name);
 
 /** The platform makes a network's bridge on a host before it plugs the first interface into it. */
 export const makeBridge = (host: Host, machine: Machine, device: MachineDevice): void => {
   const { network } = host.state;
-  const bridge = bridgeOf(machine, device);
+  const setup = setupOf(host.state);
+  const bridge = nicOf(machine, device)?.bridge ?? '';
   if (device.kind !== 'nic' || bridge === '' || network.links[bridge]) return;
+  if (setup.network === 'route' || setup.network === 'nat') return;
   runScript(network, [
-    { do: 'addBridge', bridge, by: 'linux' },
+    { do: 'addBridge', bridge, by: bridgesBy(setup) },
     { do: 'up', dev: bridge },
   ]);
 };
 
 /** netback took the device up: Dom0 has its interface. */
 export const interfaceAppears = (host: Host, device: MachineDevice): void => {
-  if (device.kind === 'nic') createVif(host.state.network, attachmentOf(device, ''));
+  if (device.kind === 'nic') createVif(host.state.network, attachmentOf(host, device));
 };
 
 /** netback let the device go: its interface is gone, and with the last of them the bridge that was made for it. */
@@ -66,19 +89,26 @@ export const interfaceGoes = (host: Host, device: MachineDevice): void => {
   const { network } = host.state;
   const { domid, devid } = device.device;
   const bridge = network.links[`vif${domid}.${devid}`]?.master ?? null;
-  removeVif(network, attachmentOf(device, ''));
+  removeVif(network, attachmentOf(host, device));
   if (bridge === null || bridge === XEN_BRIDGE || portsOf(network, bridge).length > 0) return;
   Reflect.deleteProperty(network.links, bridge);
 };
 
 /** What a script did to Dom0's network. */
-export const applyLink = (host: Host, device: MachineDevice, link: InterfaceLink): void => {
+export const applyLink = (host: Host, machine: Machine, device: MachineDevice, link: InterfaceLink): void => {
   const { network } = host.state;
-  const bridge = link.bridge ?? network.links[link.name]?.master ?? '';
-  const attachment = attachmentOf(device, bridge);
+  const attachment: VifAttachment = {
+    ...attachmentOf(host, device),
+    bridge: link.bridge ?? network.links[link.name]?.master ?? '',
+    dom0Address: addressOf(network, PHYSICAL) ?? '',
+    guestAddresses: nicOf(machine, device)?.ips ?? [],
+  };
   // A script that takes an interface down goes on whatever fails, as the driver may have taken it away already.
   for (const command of link.up ? vifOnline(attachment) : vifOffline(attachment)) runScript(network, [command]);
 };
+
+const addressOf = ({ links }: NetworkState, name: string): string | null =>
+  links[name]?.up === true ? (links[name].addresses[0]?.split('/')[0] ?? null) : null;
 
 /** What scripts find of Dom0's network. */
 export const networkView = ({ state }: Host): Pick<HotplugHost, 'hasLink' | 'bridgeKind' | 'addressOf' | 'mtuOf'> => {
@@ -90,7 +120,7 @@ export const networkView = ({ state }: Host): Pick<HotplugHost, 'hasLink' | 'bri
       if (kind === 'bridge') return 'linux';
       return kind === 'openvswitch' ? 'openvswitch' : null;
     },
-    addressOf: (name) => (links[name]?.up === true ? (links[name].addresses[0]?.split('/')[0] ?? null) : null),
+    addressOf: (name) => addressOf(state.network, name),
     mtuOf: (name) => links[name]?.mtu ?? null,
   };
 };

@@ -37,6 +37,7 @@ import { runScriptOf } from './hotplug-scripts.js';
 import {
   accountCpu,
   deviceNamed,
+  setupOf,
   type DriverEnd,
   type Host,
   type Machine,
@@ -95,7 +96,7 @@ const killed = ({ script }: MachineDevice): string =>
 const toolView = (host: Host) => viewOf(host.xenstore, 0);
 
 export const beginAdd = (host: Host, machine: Machine, device: MachineDevice): void => {
-  const nodes = deviceNodes(machine, device);
+  const nodes = deviceNodes(machine, device, setupOf(host.state).network);
   makeBridge(host, machine, device);
   performTask(host, machine, device, addDevice(device.device, nodes, toolView(host), host.state.nowUs));
 };

@@ -4,10 +4,9 @@ import { jittered } from '../host-timing.js';
 import { deviceModelPath, domainNode } from '../xenstore/index.js';
 import { US_PER_MS } from './answers.js';
 import { plan } from './agenda.js';
-import { RELEASE } from './control-domain.js';
 import { struckBy } from './faults.js';
 import { kindOf } from './guest-needs.js';
-import type { Host, Machine } from './host-state.js';
+import { releaseOfHost, type Host, type Machine } from './host-state.js';
 import { transact, viewOf } from './store-access.js';
 
 /** From the start of qemu-dm until it says that it runs. Assumption. */
@@ -17,7 +16,7 @@ const START_TIMEOUT_US = 60_000_000;
 /** CPUs that an idle device model needs: timers and its guest's clock. Assumption. */
 const IDLE_CPUS = 0.002;
 
-const daemonsOf = (host: Host): Daemons => new Daemons(host.state.daemons, RELEASE);
+const daemonsOf = (host: Host): Daemons => new Daemons(host.state.daemons, releaseOfHost(host));
 
 const needsOne = (machine: Machine): boolean => needsOf(kindOf(machine.settings)).deviceModel;
 

@@ -1,12 +1,13 @@
 import { uuidFrom, type Uuid } from '@xenolith/kernel';
 import type { BackendEnd, Device, DeviceTask, Flow, FrontendEnd, HotplugRun, XenbusState } from '../devices/index.js';
 import type { DeviceFault } from '../device-fault.js';
-import type { DaemonsState, NetworkState } from '../dom0/index.js';
+import type { DaemonsState, NetworkState, ReleaseProfile } from '../dom0/index.js';
 import type { ProfileName } from '../hardware-profile.js';
 import type { DomainSettings, GuestEnd, HostEvent, HostInput, SavedGuestImage, Ticket } from '../host-model.js';
 import type { HostTiming } from '../host-timing.js';
 import type { Hypervisor } from '../hypervisor/index.js';
 import { type HypervisorState } from '../hypervisor/index.js';
+import { DEFAULT_XEN_SETUP, releaseOf, type XenSetup } from '../xen-setup.js';
 import type { Xenstore } from '../xenstore/index.js';
 import { type XenstoreState } from '../xenstore/index.js';
 import type { MigrationSession, MigrationTask } from './migration-session.js';
@@ -17,6 +18,8 @@ export interface HostState {
   readonly name: string;
   readonly seed: string;
   readonly profile: ProfileName;
+  /** Absent: the usual one. */
+  readonly setup?: XenSetup;
   /** When it booted for the first time, in milliseconds; part of its boot ids, so that a host that lost its memory is another one. */
   readonly bornAt: number;
   boots: number;
@@ -200,6 +203,11 @@ export interface Host {
 export const accountCpu = (host: Host): void => {
   host.state.cpu.stale = true;
 };
+
+export const setupOf = (state: Pick<HostState, 'setup'>): XenSetup => state.setup ?? DEFAULT_XEN_SETUP;
+
+export const releaseOfHost = ({ state }: { readonly state: Pick<HostState, 'setup'> }): ReleaseProfile =>
+  releaseOf(setupOf(state));
 
 export const bootIdOf = (host: { name: string; seed: string; bornAt: number }, boots: number): Uuid =>
   uuidFrom('boot', host.seed, host.name, host.bornAt, boots);

@@ -1,4 +1,5 @@
 import {
+  DEFAULT_XEN_SETUP,
   timingFor,
   type DomainSettings,
   type HostEvent,
@@ -6,6 +7,8 @@ import {
   type HostModel,
   type HostState,
   type ToolName,
+  type ToolOutput,
+  type XenSetup,
 } from '../index.js';
 import { xenHostModel } from './xen-host.js';
 
@@ -53,9 +56,12 @@ export class HostRig {
   at = START;
   private tickets = 0;
 
-  constructor(bootMs = 1_000, name = 'host-0001') {
+  constructor(bootMs = 1_000, name = 'host-0001', setup: Partial<XenSetup> = {}) {
     this.model = xenHostModel(timingFor(bootMs));
-    this.state = this.model.create({ name, seed: 'spec', profile: '1x4-16', at: START });
+    const made = { name, seed: 'spec', profile: '1x4-16', at: START } as const;
+    this.state = this.model.create(
+      Object.keys(setup).length === 0 ? made : { ...made, setup: { ...DEFAULT_XEN_SETUP, ...setup } },
+    );
   }
 
   /** Hands a command in; the answer is its ticket. */
@@ -97,7 +103,11 @@ export class HostRig {
 
   /** What `tool` prints. */
   tool(tool: ToolName, ...args: string[]): string {
-    return this.model.tool(this.state, { tool, args, at: this.at }).stdout;
+    return this.output(tool, ...args).stdout;
+  }
+
+  output(tool: ToolName, ...args: string[]): ToolOutput {
+    return this.model.tool(this.state, { tool, args, at: this.at });
   }
 
   get freeBytes(): number {

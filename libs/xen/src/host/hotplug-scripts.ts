@@ -38,6 +38,6 @@ export const runScriptOf = (
   run: HotplugRun,
 ): HotplugResult | null => {
   const result = runHotplug(run, hotplugHost(host, machine), scriptFault(host, machine, device));
-  if (result?.link) applyLink(host, device, result.link);
+  if (result?.link) applyLink(host, machine, device, result.link);
   return result;
 };

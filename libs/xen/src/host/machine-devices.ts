@@ -8,6 +8,7 @@ import {
   type DeviceNodes,
   type PhysicalDisk,
 } from '../devices/index.js';
+import type { NetworkMode } from '../dom0/index.js';
 import type { DeviceSettings, DomainSettings } from '../host-model.js';
 import type { Machine, MachineDevice } from './host-state.js';
 
@@ -51,8 +52,8 @@ const diskNumber = (index: number): number => {
   return number.value;
 };
 
-/** What the toolstack writes for a device. */
-export const deviceNodes = (machine: Machine, device: MachineDevice): DeviceNodes => {
+/** What the toolstack writes for a device; `network` says which script attaches an interface. */
+export const deviceNodes = (machine: Machine, device: MachineDevice, network: NetworkMode): DeviceNodes => {
   const { settings } = machine;
   if (device.kind === 'disk') {
     const disk = settings.disks.find(({ name }) => name === device.name);
@@ -72,7 +73,7 @@ export const deviceNodes = (machine: Machine, device: MachineDevice): DeviceNode
   return networkDeviceNodes(device.device, {
     mac: nic?.mac ?? '',
     bridge: nic?.bridge ?? '',
-    script: null,
+    script: `vif-${network}`,
     type: 'vif',
     ip: nic && nic.ips.length > 0 ? nic.ips.join(' ') : null,
     vifname: null,

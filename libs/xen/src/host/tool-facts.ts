@@ -1,4 +1,4 @@
-import { EMULATED_XEN_VERSION } from '../hardware-profile.js';
+import { versionParts } from '../dom0/index.js';
 import {
   cpusOf,
   DOMINF,
@@ -19,7 +19,7 @@ import {
 } from '../xl/index.js';
 import { activityAt, cpusUsed } from './cpu-account.js';
 import { transfersOf, type Transfers } from './guest-work.js';
-import type { Host, Machine, MachineDevice } from './host-state.js';
+import { releaseOfHost, type Host, type Machine, type MachineDevice } from './host-state.js';
 
 const KIBIBYTE = 1024;
 const MEBIBYTE = 1024 * KIBIBYTE;
@@ -168,8 +168,6 @@ export const topFacts = (host: Host, info: DomainInfo, nowUs: number): TopFacts 
   };
 };
 
-const [MAJOR = '4', MINOR = '20', PATCH = '0'] = EMULATED_XEN_VERSION.split('.');
-
 /** Of the emulated release and its Dom0. Assumption: names of a build, which no two sites share. */
 const BUILD = {
   changeset: '',
@@ -230,9 +228,7 @@ export const hostFacts = (host: Host, nowUs: number): HostFacts => {
     outstandingClaimsMib: Math.floor((physical.outstandingPages * PAGE_BYTES) / MEBIBYTE),
     freeCpus: 0,
     xen: {
-      major: Number(MAJOR),
-      minor: Number(MINOR),
-      extra: `.${PATCH}`,
+      ...versionParts(releaseOfHost(host)),
       caps: capsOf(virtCaps),
       scheduler: state.hypervisor.scheduler,
       pageSize: PAGE_BYTES,

@@ -1,9 +1,11 @@
-import { CREDIT2_DEFAULTS } from '../scheduler/index.js';
+import { uuidFrom } from '@xenolith/kernel';
+import { CREDIT_DEFAULTS, CREDIT2_DEFAULTS } from '../scheduler/index.js';
 import {
   blockListText,
   bootLogText,
   consoleText,
   credit2Text,
+  creditText,
   domainDoesNotExist,
   domidText,
   domnameText,
@@ -18,15 +20,19 @@ import {
   uptimeText,
   vcpuListText,
   vmListText,
+  xmListText,
   xenstoreListText,
+  type SchedulingFacts,
   type ToolOutput,
   type XenstoreNode,
 } from '../xl/index.js';
-import { brctlShow } from '../dom0/index.js';
+import { brctlShow, ovsShow } from '../dom0/index.js';
+import type { SchedulerName } from '../hypervisor/index.js';
 import { US_PER_MS } from './answers.js';
 import { controlDomainCpus } from './control-domain.js';
-import type { Host } from './host-state.js';
+import { releaseOfHost, setupOf, type Host } from './host-state.js';
 import { consoleFacts } from './console-facts.js';
+import { refusalOf } from './refused-commands.js';
 import {
   diskFacts,
   domainFacts,
@@ -41,7 +47,10 @@ import {
 
 const NS_PER_US = 1_000;
 const US_PER_S = 1_000_000;
+const NS_PER_MS = 1_000_000;
 const KIBIBYTE = 1024;
+/** The pool of all CPUs, as Xen makes it at boot. */
+const POOL = 'Pool-0';
 
 /** A tool of Dom0 as somebody calls it there; `nowUs` is the moment of the call. */
 interface Call {
@@ -126,18 +135,39 @@ const info: Tool = ({ host, args, nowUs }) => {
   return printed(field === undefined ? infoText(facts, { numa: asked.flags.has('n') }) : infoFieldText(facts, field));
 };
 
-const credit2: Tool = (call) => {
-  const { host, args } = call;
-  const names = args.filter((arg) => arg !== '-d');
-  const found = chosen(call, names, invalidDomain);
-  if (isRefusal(found)) return found;
-  return printed(
-    credit2Text(
-      { name: 'Pool-0', rateLimitUs: CREDIT2_DEFAULTS.rateLimitNs / NS_PER_US },
-      found.map(({ domid, weight, cap }) => ({ domid, weight, cap, name: nameOfDomain(host, domid) ?? '' })),
-    ),
-  );
-};
+const schedulerText = (scheduler: SchedulerName, domains: readonly SchedulingFacts[]): string =>
+  scheduler === 'credit2'
+    ? credit2Text({ name: POOL, rateLimitUs: CREDIT2_DEFAULTS.rateLimitNs / NS_PER_US }, domains)
+    : creditText(
+        {
+          name: POOL,
+          sliceMs: CREDIT_DEFAULTS.sliceNs / NS_PER_MS,
+          rateLimitUs: CREDIT_DEFAULTS.rateLimitNs / NS_PER_US,
+          migrationDelayUs: CREDIT_DEFAULTS.migrationDelayNs / NS_PER_US,
+        },
+        domains,
+      );
+
+/** Pools of another scheduler are passed over, and a domain in one is refused (tools/xl/xl_sched.c, `sched_domain_get`). */
+const parametersOf =
+  (scheduler: SchedulerName): Tool =>
+  (call) => {
+    const { host, args } = call;
+    const names = args.filter((arg) => arg !== '-d');
+    const found = chosen(call, names, invalidDomain);
+    if (isRefusal(found)) return found;
+    const runs = host.state.hypervisor.scheduler;
+    if (runs !== scheduler && names.length > 0)
+      return failed(`libxl_domain_sched_params_get returned ${runs} not ${scheduler}.`);
+    if (runs !== scheduler) return printed('');
+    const domains = found.map(({ domid, weight, cap }) => ({
+      domid,
+      weight,
+      cap,
+      name: nameOfDomain(host, domid) ?? '',
+    }));
+    return printed(schedulerText(scheduler, domains));
+  };
 
 const uptime: Tool = (call) => {
   const { host, args, nowUs } = call;
@@ -189,7 +219,7 @@ const dmesg: Tool = ({ host, nowUs }) =>
     bootLogText(hostFacts(host, nowUs), {
       bootloader: 'GRUB 2.12',
       dom0MaxVcpus: controlDomainCpus(host),
-      iommu: true,
+      iommu: host.hypervisor.physicalInfo(nowUs).capabilities.directio,
     }),
   );
 
@@ -221,7 +251,8 @@ const XL: Readonly<Record<string, Tool>> = {
   info,
   list,
   'network-list': networkList,
-  'sched-credit2': credit2,
+  'sched-credit': parametersOf('credit'),
+  'sched-credit2': parametersOf('credit2'),
   top,
   uptime,
   'vcpu-list': vcpuList,
@@ -279,14 +310,58 @@ const bridges: Tool = ({ host }) => printed(brctlShow(host.state.network));
 
 const BRCTL: Readonly<Record<string, Tool>> = { show: bridges };
 
-const TOOLS = { brctl: BRCTL, xl: XL, xenstore: STORE } as const;
+/** Of Debian 13. */
+const OPEN_VSWITCH_VERSION = '3.5.0';
+
+const switches: Tool = ({ host: { state } }) =>
+  printed(ovsShow(state.network, { uuid: uuidFrom('openvswitch', state.name), version: OPEN_VSWITCH_VERSION }));
+
+const OVS: Readonly<Record<string, Tool>> = { show: switches };
+
+const xmList: Tool = (call) => {
+  const found = chosen(call, call.args, (name) => failed(`Error: Domain '${name}' does not exist.`));
+  return isRefusal(found) ? found : printed(xmListText(found.map((domain) => domainFacts(call.host, domain))));
+};
+
+/** What xend's tool shares with xl, and its own list. */
+const XM: Readonly<Record<string, Tool>> = {
+  'block-list': blockList,
+  console: consoleTool,
+  dmesg,
+  domid: domidTool,
+  domname,
+  info,
+  list: xmList,
+  'network-list': networkList,
+  'sched-credit': parametersOf('credit'),
+  top,
+  uptime,
+  'vcpu-list': vcpuList,
+};
+
+const TOOLS = { brctl: BRCTL, 'ovs-vsctl': OVS, xl: XL, xenstore: STORE, xm: XM } as const;
 export type ToolName = keyof typeof TOOLS;
+
+/** Why a host does not have the tool; null: it has. */
+const missing = (host: Host, tool: ToolName): string | null => {
+  const { name } = host.state;
+  const release = releaseOfHost(host);
+  if ((tool === 'xl' || tool === 'xm') && tool !== release.tool)
+    return `${name} runs Xen ${release.version}, whose tool is ${release.tool}: it has no ${tool}`;
+  if (tool === 'ovs-vsctl' && setupOf(host.state).network !== 'openvswitch')
+    return `${name} has no Open vSwitch: ask brctl there`;
+  return null;
+};
 
 /** What a tool in Dom0 prints; it only looks. `at`: milliseconds since the epoch. A host that boots answers nothing. */
 export const runTool = (host: Host, tool: ToolName, args: readonly string[], at: number): ToolOutput => {
   const { state } = host;
   if (state.upAtUs !== null) return failed(`${state.name} boots; ask again when it is up`);
+  const lack = missing(host, tool);
+  if (lack !== null) return failed(lack);
   const [command = 'help', ...rest] = args;
+  const refusal = tool === 'xl' || tool === 'xm' ? refusalOf(tool, command, rest) : null;
+  if (refusal !== null) return refusal;
   const found = Object.hasOwn(TOOLS[tool], command) ? TOOLS[tool][command] : undefined;
   const nowUs = Math.max(state.nowUs, at * US_PER_MS);
   if (found) return found({ host, args: rest, nowUs });

@@ -325,11 +325,12 @@ export const xenHostModel = (timing: HostTiming): HostModel => {
     return host.events;
   };
   return {
-    create: ({ name, seed, profile, at }) => {
+    create: ({ name, seed, profile, setup, at }) => {
       const state: HostState = {
         name,
         seed,
         profile,
+        ...(setup && { setup }),
         bornAt: at,
         boots: 1,
         bootId: bootIdOf({ name, seed, bornAt: at }, 1),
@@ -337,7 +338,7 @@ export const xenHostModel = (timing: HostTiming): HostModel => {
         bootedUs: at * US_PER_MS,
         upAtUs: null,
         waiting: [],
-        ...freshLayers({ name, profile }),
+        ...freshLayers({ name, profile, ...(setup && { setup }) }),
         agenda: emptyAgenda(),
         machines: {},
         byDomid: {},

@@ -1,0 +1,45 @@
+import { z } from 'zod';
+
+/** How a Xen host was installed. */
+const choices = {
+  release: z.enum(['xen-4.0', 'xen-4.20']).describe('Release of Xen, with its limits and its tool: xm or xl.'),
+  scheduler: z.enum(['credit', 'credit2']).describe('Scheduler of virtual CPUs.'),
+  network: z
+    .enum(['bridge', 'openvswitch', 'route', 'nat'])
+    .describe('How guests reach the network: by Linux’ bridges, by those of Open vSwitch, routed, or behind Dom0.'),
+};
+export const hostSetup = z.strictObject(choices);
+export type HostSetup = z.infer<typeof hostSetup>;
+
+export const DOM0_POLICIES = ['huawei', 'xenserver-v2', 'xenserver-v3'] as const;
+
+/** Hosts of one agent; more belong to several agents. */
+export const HOSTS_MAX = 20_000;
+
+/** Some emulated Xen hosts that are alike. What is left out is as on hosts that no profile is for. */
+export const hostProfile = z
+  .strictObject({
+    prefix: z
+      .string()
+      .regex(/^[a-z][a-z0-9-]{0,40}$/, 'must be the beginning of a DNS label')
+      .describe('What their names begin with; a number follows, such as 0001.'),
+    count: z.number().int().min(0).max(HOSTS_MAX).default(1).describe('How many there are.'),
+    hardware: z.string().optional().describe('Name of the machine that they are, such as 2x24-768.'),
+    release: choices.release.optional(),
+    controlDomain: z.enum(DOM0_POLICIES).optional().describe('How the size of Dom0 follows from that of the machine.'),
+    scheduler: choices.scheduler.optional().describe('Default: credit2; for xen-4.0, which has no other, credit.'),
+    network: choices.network.optional(),
+  })
+  .refine(({ release, scheduler }) => release !== 'xen-4.0' || scheduler !== 'credit2', {
+    path: ['scheduler'],
+    message: 'credit2 came with Xen 4.1: hosts of xen-4.0 have credit',
+  });
+export type HostProfile = z.infer<typeof hostProfile>;
+
+/** What a file of host profiles holds. */
+export const hostProfiles = z
+  .array(hostProfile)
+  .max(64)
+  .refine((profiles) => new Set(profiles.map(({ prefix }) => prefix)).size === profiles.length, {
+    message: 'each profile needs a prefix of its own',
+  });

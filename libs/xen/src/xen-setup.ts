@@ -1,0 +1,57 @@
+import type { GuestType } from '@xenolith/kernel';
+import type { NetworkMode } from './dom0/networking.js';
+import { RELEASE_PROFILES, type ReleaseProfile } from './dom0/release-profile.js';
+import type { SizingPolicy } from './dom0/sizing.js';
+import {
+  allocatableBytesOf,
+  controlDomainOf,
+  DEFAULT_SIZING,
+  type ControlDomainSize,
+  type HardwareProfile,
+} from './hardware-profile.js';
+import { limitsOf, type LimitsName } from './hypervisor/limits.js';
+import type { SchedulerName } from './hypervisor/state.js';
+import { usedHardware } from './hypervisor/topology.js';
+
+/** What is chosen when a Xen host is installed, beside its hardware. The host keeps it for life. */
+export interface XenSetup {
+  /** With its limits, its tools and its recipe of bridges. */
+  readonly release: LimitsName;
+  /** How Dom0's size follows from the machine's. */
+  readonly controlDomain: SizingPolicy;
+  readonly scheduler: SchedulerName;
+  /** How guests reach the network. */
+  readonly network: NetworkMode;
+}
+
+/** A host that nothing else is said of. */
+export const DEFAULT_XEN_SETUP: XenSetup = {
+  release: 'xen-4.20',
+  controlDomain: DEFAULT_SIZING,
+  scheduler: 'credit2',
+  network: 'bridge',
+};
+
+export const releaseOf = ({ release }: XenSetup): ReleaseProfile => RELEASE_PROFILES[release];
+
+/** What a setup makes of a machine. */
+export interface XenFacts {
+  readonly setup: XenSetup;
+  /** Bytes that guests can have, overhead included. */
+  readonly allocatableBytes: number;
+  readonly controlDomain: ControlDomainSize;
+  /** vCPUs of one guest at most, by its type; 0: the release has no such guests. */
+  readonly maxVcpus: Readonly<Record<GuestType, number>>;
+}
+
+/** Dom0 and guests share the memory that the release can use, which may be less than is installed. */
+export const xenFacts = (setup: XenSetup, profile: HardwareProfile): XenFacts => {
+  const limits = limitsOf(setup.release);
+  const hardware = usedHardware(profile, limits);
+  return {
+    setup,
+    allocatableBytes: allocatableBytesOf(hardware, setup.controlDomain),
+    controlDomain: controlDomainOf(hardware, setup.controlDomain),
+    maxVcpus: limits.maxVcpus,
+  };
+};
