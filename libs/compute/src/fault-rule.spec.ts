@@ -19,6 +19,8 @@ const causesOf = (spec: object): unknown =>
     .thenRejected('object_invalid')
     .causes?.map(({ field }) => field);
 
+const shown = (spec: object): unknown => faultRuleAggregate.toResource(create(spec).state)?.['status'];
+
 describe('a fault rule', () => {
   it('strikes commands, or devices of some machines', () => {
     create({ effect: { delay: 1 } }).then([{ type: 'FaultRuleCreated' }]);
@@ -39,6 +41,13 @@ describe('a fault rule', () => {
     ],
   ])('is refused when it %s', (_what, effect, fields) => {
     expect(causesOf({ effect })).toEqual(fields);
+  });
+
+  it('said that it strikes all commands where it strikes devices', () => {
+    expect(shown({ effect: { devices: { stallHotplug: true } } })).toMatchObject({ strikes: 'stallHotplug' });
+    expect(shown({ effect: { delay: 1 } })).toMatchObject({ strikes: '*' });
+    const match = { commands: ['StartDomain', 'RebootDomain'] };
+    expect(shown({ match, effect: { delay: 1 } })).toMatchObject({ strikes: 'StartDomain,RebootDomain' });
   });
 
   it('is refused when what it matches has no part in its effect', () => {

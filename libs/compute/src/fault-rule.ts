@@ -46,6 +46,7 @@ const faultRules: ObjectRules<FaultRuleSpec, FaultRuleOwn> = {
     return ok([eventOf('FaultRuleSpecChanged', { spec: { ...wished } })]);
   },
   status: (rule) => ({
+    strikes: strikesOf(rule.spec),
     fired: rule.own.fired,
     ...(rule.own.last === null
       ? {}
@@ -60,6 +61,16 @@ const faultRules: ObjectRules<FaultRuleSpec, FaultRuleOwn> = {
       },
     ],
   }),
+};
+
+const isSaid = (value: unknown): boolean => value !== undefined && value !== false;
+
+const strikesOf = ({ match, effect }: FaultRuleSpec): string => {
+  const { devices } = effect;
+  if (!devices) return match.commands.join(',') || '*';
+  return Object.entries(devices)
+    .flatMap(([what, value]) => (isSaid(value) ? [what] : []))
+    .join(',');
 };
 
 /** Commands that a rule may name. */
@@ -79,7 +90,7 @@ const forbidden = (field: string, message: string): Cause => ({ field, reason: '
 /** A rule about devices says nothing of commands. */
 const deviceCausesOf = ({ match, effect }: FaultRuleSpec, devices: DeviceEffects): readonly Cause[] => {
   const { delay, fail, timeout, crashHost } = effect;
-  if (!Object.values(devices).some((value) => value !== undefined && value !== false))
+  if (!Object.values(devices).some(isSaid))
     return [
       {
         field: 'spec.effect.devices',

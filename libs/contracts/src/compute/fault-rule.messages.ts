@@ -93,6 +93,7 @@ export const faultRuleSpec = z.strictObject({
 export type FaultRuleSpec = z.infer<typeof faultRuleSpec>;
 
 export const faultRuleStatus = z.looseObject({
+  strikes: z.string().describe('The agent commands that it strikes, * for all, or what goes wrong with devices.'),
   fired: z.number().int().describe('How often the rule has struck.'),
   lastFired: z.string().optional().describe('When it last struck.'),
   lastHost: z.string().optional().describe('The host that it last struck.'),
@@ -119,11 +120,10 @@ export const faultRuleKind = defineKind({
   status: faultRuleStatus,
   columns: [
     {
-      name: 'Commands',
+      name: 'Strikes',
       type: 'string',
-      path: '.spec.match.commands',
-      description: 'Commands that the rule strikes.',
-      ofEmptyList: '*',
+      path: '.status.strikes',
+      description: 'Commands that the rule strikes, or what goes wrong with devices.',
     },
     {
       name: 'Hosts',
