@@ -36,14 +36,7 @@ export class Platform {
   readonly scheduler = new Party(this.clock, (message) =>
     keeper(this.placements, ['PlaceVirtualMachine'], () => this.hostFor(message))(message),
   );
-  readonly storage = new Party(this.clock, (message) =>
-    keeper(this.volumes, ['ProvisionVolume', 'AttachVolume'], () => ({
-      fencingToken: 1,
-      sizeBytes: 1024,
-      name: (field(message, 'name') as string | undefined) ?? 'volume',
-      uid: message.streamId,
-    }))(message),
-  );
+  readonly storage = new Party(this.clock, (message) => this.inStorage(message));
   readonly network = new Party(this.clock, (message) =>
     keeper(this.ports, ['ProvisionPort', 'AttachPort'], () => ({
       mac: '00:16:3e:00:00:01',
@@ -78,7 +71,14 @@ export class Platform {
   private async startAll(): Promise<this> {
     await this.activateNamespace();
     await this.serve('scheduler', this.scheduler, ['PlaceVirtualMachine', 'ReleasePlacement']);
-    await this.serve('storage', this.storage, ['ProvisionVolume', 'DeprovisionVolume', 'AttachVolume', 'DetachVolume']);
+    await this.serve('storage', this.storage, [
+      'ProvisionVolume',
+      'DeprovisionVolume',
+      'AttachVolume',
+      'DetachVolume',
+      'PrepareVolumeHandover',
+      'CancelVolumeHandover',
+    ]);
     await this.serve('network', this.network, ['ProvisionPort', 'DeprovisionPort', 'AttachPort']);
     for (const [host, agent] of this.agents) {
       const connection = this.bus.connect(host);
@@ -280,6 +280,19 @@ export class Platform {
 
   async until(condition: () => boolean, limitMs = 600_000): Promise<boolean> {
     return this.clock.advanceUntil(condition, limitMs);
+  }
+
+  private inStorage(message: CommandMessage): Reply {
+    const name = (field(message, 'name') as string | undefined) ?? 'volume';
+    const leased = { fencingToken: 1, sizeBytes: 1024, name, uid: message.streamId };
+    switch (message.type) {
+      case 'PrepareVolumeHandover':
+        return ok({ ...leased, fencingToken: 2 });
+      case 'CancelVolumeHandover':
+        return ok({});
+      default:
+        return keeper(this.volumes, ['ProvisionVolume', 'AttachVolume'], () => leased)(message);
+    }
   }
 
   private hostFor({ data }: CommandMessage): JsonObject {

@@ -218,7 +218,8 @@ describe('the platform', () => {
     const receive = agent('host-2').asked.find(({ type }) => type === 'ReceiveDomain');
     expect(receive?.data).toMatchObject({
       config: {
-        disks: [{ name: 'root', volume: 'web-root', sizeBytes: 1024, fencingToken: 1 }],
+        // Its own run's token: it once was the one of the run that it takes the place of.
+        disks: [{ name: 'root', volume: 'web-root', sizeBytes: 1024, fencingToken: 2 }],
         nics: [{ name: 'eth0', mac: '00:16:3e:00:00:01', bridge: 'xenbr0' }],
       },
     });

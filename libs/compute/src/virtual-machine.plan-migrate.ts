@@ -46,7 +46,7 @@ const isPolicy = (policy: unknown): policy is MigrationPolicyName =>
 
 /** What is wrong with the parameters of a migration. */
 export const causesOfMigration = (machine: PresentMachine, parameters: Parameters): readonly FieldCause[] => {
-  const { to, policy } = parameters;
+  const { from: left, to, policy } = parameters;
   const cause = (name: string, message: string): FieldCause[] => [
     { field: `spec.parameters.${name}`, reason: 'FieldValueInvalid', message },
   ];
@@ -57,6 +57,9 @@ export const causesOfMigration = (machine: PresentMachine, parameters: Parameter
     ...(to !== undefined && to === here ? cause('to', `the machine runs on host ${here} already`) : []),
     ...(typeof to === 'string' && pinned !== undefined && to !== pinned
       ? cause('to', `spec.placement.host allows the machine to be on host ${pinned} only`)
+      : []),
+    ...(left !== undefined && left !== here
+      ? cause('from', `the machine runs on host ${here ?? 'none'}, not on the one that it is to leave`)
       : []),
     ...(policy !== undefined && !isPolicy(policy)
       ? cause('policy', `must be one of ${MIGRATION_POLICIES.join(', ')}`)
@@ -73,12 +76,12 @@ const receiveDomain = (machine: PresentMachine, run: PlacedRun, incarnation: num
     pin: pinOf(spec),
     dynamicMinBytes,
     dynamicMaxBytes,
-    disks: own.disks.map(({ name, volume, sizeBytes = 0, readOnly = false, fencingToken = 0 }) => ({
+    disks: own.disks.map(({ name, volume, sizeBytes = 0, readOnly = false }) => ({
       name,
       volume,
       sizeBytes,
       readOnly,
-      fencingToken,
+      fencingToken: from(`handover-${name}`, 'fencingToken'),
     })),
     nics: own.nics.map(({ name, port, mac, ips, bridge = '' }) => ({ name, port, mac, ips, bridge })),
   };
@@ -125,6 +128,23 @@ const settleMigration = (machine: PresentMachine, incarnation: number): PlanStep
     failOn: NOT_THERE,
   });
 
+/** The other host is told the token that the next run will have; the lease stays where it is. */
+const prepareHandovers = (machine: PresentMachine, incarnation: number): PlanStep[] =>
+  machine.own.disks.map((disk) =>
+    step({
+      name: `handover-${disk.name}`,
+      to: { service: 'storage' },
+      type: 'PrepareVolumeHandover',
+      streamId: disk.volumeUid,
+      data: { virtualMachine: machineRef(machine), incarnation, readOnly: disk.readOnly ?? false },
+      undo: {
+        type: 'CancelVolumeHandover',
+        streamId: disk.volumeUid,
+        data: { virtualMachine: { uid: machine.meta.uid }, incarnation },
+      },
+    }),
+  );
+
 /** The lease goes over to the next run: storage refuses the one before it from here on. */
 const takeOverDisks = (machine: PresentMachine, incarnation: number): PlanStep[] =>
   machine.own.disks.map((disk) =>
@@ -140,7 +160,7 @@ const takeOverDisks = (machine: PresentMachine, incarnation: number): PlanStep[]
   );
 
 /**
- * place, never where it is -> the other host makes ready -> the guest goes over -> the other host says whether it has it -> what the run before it held is given
+ * place, never where it is -> the next run's leases are settled -> the other host makes ready -> the guest goes over -> the other host says whether it has it -> what the run before it held is given
  * back -> Migrated. Until the guest goes over all is taken back when it fails; after that it lives there, and nothing is.
  */
 export const migratePlan = (
@@ -162,6 +182,7 @@ export const migratePlan = (
   return inStages(
     // A machine that runs is not held up until a host has room for it.
     [{ ...placed, data: { request }, waitOn: [] }],
+    prepareHandovers(machine, incarnation),
     [receiveDomain(machine, run, incarnation)],
     [sent],
     [settled],

@@ -2,10 +2,12 @@ import {
   agentCommands,
   attachPortData,
   attachVolumeData,
+  cancelVolumeHandoverData,
   deprovisionPortData,
   deprovisionVolumeData,
   placeVirtualMachineData,
   planStep,
+  prepareVolumeHandoverData,
   provisionPortData,
   provisionVolumeData,
   detachVolumeData,
@@ -187,24 +189,25 @@ describe('plans', () => {
     });
     expect(outline(steps)).toEqual([
       '0 PlaceVirtualMachine / ReleasePlacement',
-      '1 ReceiveDomain / DestroyDomain',
-      '2 MigrateDomain',
-      '3 SettleMigration',
-      '4 AttachVolume',
-      '4 AttachPort',
-      '4 DestroyDomain',
-      '4 ReleasePlacement',
-      '5 RecordVirtualMachineMigrated',
+      '1 PrepareVolumeHandover / CancelVolumeHandover',
+      '2 ReceiveDomain / DestroyDomain',
+      '3 MigrateDomain',
+      '4 SettleMigration',
+      '5 AttachVolume',
+      '5 AttachPort',
+      '5 DestroyDomain',
+      '5 ReleasePlacement',
+      '6 RecordVirtualMachineMigrated',
     ]);
     expect(steps[0]).toMatchObject({ data: { request: { host: 'host-2', exceptHost: 'host-1' } }, waitOn: [] });
-    expect(steps[1]).toMatchObject({ data: { incarnation: 2, from: 'host-1', fromIncarnation: 1 } });
-    expect(steps[2]).toMatchObject({
+    expect(steps[2]).toMatchObject({ data: { incarnation: 2, from: 'host-1', fromIncarnation: 1 } });
+    expect(steps[3]).toMatchObject({
       to: { agentOfHost: 'host-1' },
       data: { incarnation: 1, toIncarnation: 2, operation: 'op', policy: 'post-copy' },
       untilAnswered: true,
       cancel: { type: 'CancelMigration', data: { incarnation: 1 } },
     });
-    expect(steps.filter(({ stage }) => stage > 2 && stage < 5).every(({ mustSucceed }) => mustSucceed)).toBe(true);
+    expect(steps.filter(({ stage }) => stage > 3 && stage < 6).every(({ mustSucceed }) => mustSucceed)).toBe(true);
   });
 
   it('change of a running machine: provide, plug, unplug, and only then let go', () => {
@@ -293,6 +296,7 @@ describe('plans', () => {
     const answers = new Map<string, JsonObject>([
       ['place', { host: 'host-1', hostUid: 'uid-1' }],
       ['disk-root', { name: 'web-root', uid: 'v', sizeBytes: 1, fencingToken: 1 }],
+      ['handover-root', { fencingToken: 2 }],
       ['nic-eth0', { name: 'web-eth0', uid: 'p', mac: '00:16:3e:00:00:01', ips: [], bridge: 'xenbr0' }],
       ['start-domain', startDomainAnswer.parse({ domid: 1, state: 'running' }) as JsonObject],
     ]);
@@ -305,6 +309,8 @@ describe('plans', () => {
       DeprovisionVolume: deprovisionVolumeData,
       AttachVolume: attachVolumeData,
       DetachVolume: detachVolumeData,
+      PrepareVolumeHandover: prepareVolumeHandoverData,
+      CancelVolumeHandover: cancelVolumeHandoverData,
       ProvisionPort: provisionPortData,
       AttachPort: attachPortData,
       DeprovisionPort: deprovisionPortData,

@@ -59,9 +59,20 @@ export class NetworkIndex implements Index {
   private readonly ports = new Map<Uuid, KnownPort>();
   private readonly portsOf = new Map<Uuid, Set<Uuid>>();
   private readonly macs = new Map<string, Uuid>();
+  private readonly machines = new Map<Uuid, Uuid>();
+  private readonly portsUsedBy = new Map<Uuid, Set<Uuid>>();
 
   load(documents: readonly StoredDocument[]): void {
-    for (const known of [this.networks, this.uids, this.ports, this.portsOf, this.macs]) known.clear();
+    for (const known of [
+      this.networks,
+      this.uids,
+      this.ports,
+      this.portsOf,
+      this.macs,
+      this.machines,
+      this.portsUsedBy,
+    ])
+      known.clear();
     // Networks first: their ports take addresses of them.
     for (const category of this.categories)
       for (const stored of documents)
@@ -99,6 +110,11 @@ export class NetworkIndex implements Index {
       names.push(this.labelOf(uid));
     }
     return { count: uids.size, names };
+  }
+
+  /** Ports that a machine is attached to. */
+  usedBy(machine: Uuid): readonly Uuid[] {
+    return [...(this.portsUsedBy.get(machine) ?? [])];
   }
 
   /** Namespace and name of a port, or its uid when it is unknown here. */
@@ -165,7 +181,22 @@ export class NetworkIndex implements Index {
     return pool;
   }
 
+  private putUser(port: Uuid, machine: Uuid | undefined): void {
+    const before = this.machines.get(port);
+    if (before === machine) return;
+    const ports = before === undefined ? undefined : this.portsUsedBy.get(before);
+    ports?.delete(port);
+    if (before !== undefined && ports?.size === 0) this.portsUsedBy.delete(before);
+    if (machine === undefined) {
+      this.machines.delete(port);
+      return;
+    }
+    this.machines.set(port, machine);
+    this.portsUsedBy.set(machine, (this.portsUsedBy.get(machine) ?? new Set()).add(port));
+  }
+
   private putPort(uid: Uuid, raw: JsonObject | null): void {
+    this.putUser(uid, (raw as { status?: { attachedToUid?: Uuid } } | null)?.status?.attachedToUid);
     const before = this.ports.get(uid);
     if (raw === null) {
       if (before) this.removePort(uid, before);

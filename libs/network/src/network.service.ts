@@ -32,6 +32,8 @@ import { portAggregate } from './port.decide.js';
 
 /** Retiring a network is one local decision; longer means that the service is not there. */
 const RETIRE_TIMEOUT_MS = 10_000;
+/** So is letting a port go. */
+const DETACH_TIMEOUT_MS = 10_000;
 
 const attachAnswer = (state: unknown, streamId: Uuid): Reply => {
   const port = state as PortState;
@@ -126,6 +128,22 @@ const retireNetworks = (index: NetworkIndex): Reaction => ({
   },
 });
 
+/** Ports are let go of with their machine, should its teardown have left one behind: nobody else could, and a port that is used is not deleted. */
+const freePortsOfTheDead = (index: NetworkIndex): Reaction => ({
+  name: 'free-ports-of-deleted-machines',
+  on: ['VirtualMachineDeleted'],
+  react: ({ eventId, streamId: machine }) =>
+    index.usedBy(machine).map((port) => ({
+      key: port,
+      commandId: uuidFrom(eventId, 'DetachPort', port),
+      subject: commandSubject('network', 'DetachPort'),
+      type: 'DetachPort',
+      streamId: port,
+      data: { virtualMachine: { uid: machine } },
+      timeoutMs: DETACH_TIMEOUT_MS,
+    })),
+});
+
 /** The network service: networks and ports. */
 export const networkService = (): ServiceDefinition => {
   const index = new NetworkIndex();
@@ -136,7 +154,7 @@ export const networkService = (): ServiceDefinition => {
     routes: routes(index),
     indexes: [index],
     processes: [],
-    reactions: [retireNetworks(index)],
+    reactions: [retireNetworks(index), freePortsOfTheDead(index)],
     eventSchemas: { ...networkEvents, ...portEvents },
   };
 };

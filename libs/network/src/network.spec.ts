@@ -148,6 +148,14 @@ describe('ports', () => {
     expect(verdict(await move(2))).toBe('ok');
     expect(host()).toBeUndefined();
   });
+
+  it('are free once their machine is gone: one that a teardown had left behind could never be deleted', async () => {
+    const service = await started();
+    await service.send('ProvisionPort', 'eth0', provision(1));
+    expect(verdict(await service.send('DeletePort', 'eth0', {}))).toBe('port_in_use');
+    await service.logged('virtualmachine', machine('web').uid, 'VirtualMachineDeleted');
+    expect(verdict(await service.send('DeletePort', 'eth0', {}))).toBe('ok');
+  });
 });
 
 const step = fc.record({ port: fc.nat(9), do: fc.constantFrom('make', 'make', 'delete'), wait: fc.nat(8) });

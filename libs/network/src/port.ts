@@ -83,6 +83,7 @@ export const portRules: ObjectRules<PortSpec, PortOwn> = {
     networkUid: own.addresses.networkUid,
     host: own.attachment?.host,
     attachedTo: own.attachment?.virtualMachine.name,
+    attachedToUid: own.attachment?.virtualMachine.uid,
     conditions: [
       { type: 'Ready', status: 'True', reason: 'Addressed', message: '', lastTransitionTime: meta.creationTimestamp },
       {

@@ -17,6 +17,8 @@ interface KnownVolume {
   readonly label: string;
   readonly storageDomain: string;
   readonly image: string | null;
+  /** UID of the machine that holds the lease. */
+  readonly machine: Uuid | null;
 }
 
 /** Objects of one kind by uid, and their uids by name. Names are unique: their claims see to that. */
@@ -58,7 +60,7 @@ class Named<Item extends { readonly name: string }> {
   }
 }
 
-/** Which volumes use a thing, by its name. */
+/** Which volumes use a thing, or whose they are, by its name or UID. */
 class Uses {
   private readonly users = new Map<string, Set<Uuid>>();
 
@@ -92,9 +94,11 @@ export class StorageIndex implements Index {
   private readonly volumes = new Map<Uuid, KnownVolume>();
   private readonly domainUses = new Uses();
   private readonly imageUses = new Uses();
+  private readonly leases = new Uses();
 
   load(documents: readonly StoredDocument[]): void {
-    for (const known of [this.domains, this.images, this.volumes, this.domainUses, this.imageUses]) known.clear();
+    for (const known of [this.domains, this.images, this.volumes, this.domainUses, this.imageUses, this.leases])
+      known.clear();
     for (const { category, streamId, document } of documents) this.put(category, streamId, document);
   }
 
@@ -140,6 +144,11 @@ export class StorageIndex implements Index {
     return this.usersOf(this.imageUses, this.images.get(uid)?.name);
   }
 
+  /** Volumes whose lease a machine holds. */
+  leasedBy(machine: Uuid): readonly Uuid[] {
+    return [...this.leases.of(machine)];
+  }
+
   private usersOf(uses: Uses, name: string | undefined): Users {
     const users = name === undefined ? new Set<Uuid>() : uses.of(name);
     const names: string[] = [];
@@ -171,17 +180,21 @@ export class StorageIndex implements Index {
     if (before) {
       this.domainUses.remove(before.storageDomain, uid);
       if (before.image !== null) this.imageUses.remove(before.image, uid);
+      if (before.machine !== null) this.leases.remove(before.machine, uid);
       this.volumes.delete(uid);
     }
     if (!document) return;
     const { source } = document.spec as unknown as VolumeSpec;
+    const status = document.status as unknown as { storageDomain: string; attachedToUid?: Uuid };
     const volume: KnownVolume = {
       label: `${document.metadata.namespace ?? ''}/${document.metadata.name}`,
-      storageDomain: (document.status as { storageDomain: string }).storageDomain,
+      storageDomain: status.storageDomain,
       image: source?.image ?? null,
+      machine: status.attachedToUid ?? null,
     };
     this.volumes.set(uid, volume);
     this.domainUses.add(volume.storageDomain, uid);
     if (volume.image !== null) this.imageUses.add(volume.image, uid);
+    if (volume.machine !== null) this.leases.add(volume.machine, uid);
   }
 }

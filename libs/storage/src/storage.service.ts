@@ -1,12 +1,15 @@
 import {
   attachVolumeAnswer,
   attachVolumeData,
+  cancelVolumeHandoverData,
   changeData,
+  commandSubject,
   deleteData,
   deprovisionVolumeData,
   detachVolumeData,
   imageEvents,
   imageKind,
+  prepareVolumeHandoverData,
   provisionVolumeData,
   storageDomainEvents,
   storageDomainKind,
@@ -14,8 +17,8 @@ import {
   volumeKind,
   type VolumeSpec,
 } from '@xenolith/contracts';
-import type { CommandRoute, ServiceDefinition } from '@xenolith/engine';
-import { ok, reject, type JsonObject, type Reply, type Uuid } from '@xenolith/kernel';
+import type { CommandRoute, Reaction, ServiceDefinition } from '@xenolith/engine';
+import { ok, reject, uuidFrom, type JsonObject, type Reply, type Uuid } from '@xenolith/kernel';
 import { IMAGE_CATEGORY, imageAggregate } from './image.js';
 import { STORAGE_DOMAIN_CATEGORY, storageDomainAggregate } from './storage-domain.js';
 import { StorageIndex } from './storage.index.js';
@@ -23,20 +26,26 @@ import { volumeAggregate } from './volume.aggregate.js';
 import { VOLUME_CATEGORY } from './volume.js';
 import type { VolumeState } from './volume.state.js';
 
-/** Answer to whoever got a lease: the token that its host must show to the storage. */
-const attachAnswer = (state: unknown, streamId: Uuid): Reply => {
-  const volume = state as VolumeState;
-  if (volume.phase !== 'present' || volume.own.lease === null)
-    return reject('volume_not_available', `volume ${streamId} has no lease`);
-  return ok(
-    attachVolumeAnswer.parse({
-      fencingToken: volume.own.lease.fencingToken,
-      sizeBytes: volume.own.allocation.sizeBytes,
-      name: volume.meta.name,
-      uid: streamId,
-    }) as JsonObject,
-  );
-};
+/** Ending leases of a machine that is gone is one local decision each; longer means that the service is not there. */
+const DETACH_TIMEOUT_MS = 10_000;
+
+/** Answer to whoever got a lease, or is to have it next: the token that its host must show to the storage. */
+const leaseAnswer =
+  (which: 'lease' | 'heir') =>
+  (state: unknown, streamId: Uuid): Reply => {
+    const volume = state as VolumeState;
+    const lease = volume.phase === 'present' ? volume.own[which] : null;
+    if (volume.phase !== 'present' || lease === null)
+      return reject('volume_not_available', `volume ${streamId} has no lease`);
+    return ok(
+      attachVolumeAnswer.parse({
+        fencingToken: lease.fencingToken,
+        sizeBytes: volume.own.allocation.sizeBytes,
+        name: volume.meta.name,
+        uid: streamId,
+      }) as JsonObject,
+    );
+  };
 
 const volumeRoutes = (index: StorageIndex): readonly CommandRoute[] => {
   const withResolved = (data: JsonObject): JsonObject => ({
@@ -52,10 +61,12 @@ const volumeRoutes = (index: StorageIndex): readonly CommandRoute[] => {
       category,
       schema: provisionVolumeData,
       prepare: (message) => ok(withResolved(message.data)),
-      answer: attachAnswer,
+      answer: leaseAnswer('lease'),
     },
     { type: 'DeprovisionVolume', category, schema: deprovisionVolumeData },
-    { type: 'AttachVolume', category, schema: attachVolumeData, answer: attachAnswer },
+    { type: 'AttachVolume', category, schema: attachVolumeData, answer: leaseAnswer('lease') },
+    { type: 'PrepareVolumeHandover', category, schema: prepareVolumeHandoverData, answer: leaseAnswer('heir') },
+    { type: 'CancelVolumeHandover', category, schema: cancelVolumeHandoverData },
     { type: 'DetachVolume', category, schema: detachVolumeData },
   ];
 };
@@ -77,6 +88,25 @@ const baseRoutes = (index: StorageIndex): readonly CommandRoute[] => [
   },
 ];
 
+/**
+ * Leases end with their machine, should its teardown have left them behind: an operator may abandon what does not succeed. Nobody else could end them, and a volume
+ * that is held is not deleted.
+ */
+const endLeasesOfTheDead = (index: StorageIndex): Reaction => ({
+  name: 'end-leases-of-deleted-machines',
+  on: ['VirtualMachineDeleted'],
+  react: ({ eventId, streamId: machine }) =>
+    index.leasedBy(machine).map((volume) => ({
+      key: volume,
+      commandId: uuidFrom(eventId, 'DetachVolume', volume),
+      subject: commandSubject('storage', 'DetachVolume'),
+      type: 'DetachVolume',
+      streamId: volume,
+      data: { virtualMachine: { uid: machine }, incarnation: Number.MAX_SAFE_INTEGER },
+      timeoutMs: DETACH_TIMEOUT_MS,
+    })),
+});
+
 /** The storage service: storage domains, images and volumes. */
 export const storageService = (): ServiceDefinition => {
   const index = new StorageIndex();
@@ -87,7 +117,7 @@ export const storageService = (): ServiceDefinition => {
     routes: [...volumeRoutes(index), ...baseRoutes(index)],
     indexes: [index],
     processes: [],
-    reactions: [],
+    reactions: [endLeasesOfTheDead(index)],
     eventSchemas: { ...storageDomainEvents, ...imageEvents, ...volumeEvents },
   };
 };

@@ -144,6 +144,54 @@ describe('volumes', () => {
   });
 });
 
+describe('a lease', () => {
+  const run = (incarnation: number) => ({ virtualMachine: machine('web'), incarnation });
+  const ended = (incarnation: number) => ({ virtualMachine: { uid: machine('web').uid }, incarnation });
+
+  it('is promised to the next run with its token before that takes it over', async () => {
+    const service = await started();
+    await service.send('ProvisionVolume', 'root', provision('web-root'));
+    expect(await service.send('PrepareVolumeHandover', 'root', run(2))).toMatchObject({ value: { fencingToken: 2 } });
+    expect(await service.send('PrepareVolumeHandover', 'root', run(2))).toMatchObject({ value: { fencingToken: 2 } });
+    expect(await service.send('AttachVolume', 'root', run(1))).toMatchObject({ value: { fencingToken: 1 } });
+    await service.send('CancelVolumeHandover', 'root', ended(2));
+    expect(await service.send('PrepareVolumeHandover', 'root', run(3))).toMatchObject({ value: { fencingToken: 3 } });
+    expect(verdict(await service.send('PrepareVolumeHandover', 'root', run(2)))).toBe(
+      'virtual_machine_stale_incarnation',
+    );
+    // What is deleted stays the machine's until that lets go.
+    await service.send('DeleteVolume', 'root', {}, { actor: 'process:collector' });
+    expect(await service.send('AttachVolume', 'root', run(3))).toMatchObject({ value: { fencingToken: 3 } });
+    expect(verdict(await service.send('AttachVolume', 'root', run(1)))).toBe('virtual_machine_stale_incarnation');
+    await service.send('DetachVolume', 'root', ended(3));
+    expect(service.documents('volume').size).toBe(0);
+  });
+
+  it('is promised by the machine that holds it only, and nobody else gets it meanwhile', async () => {
+    const service = await started();
+    await service.create('Volume', 'a', sparse('1Gi'));
+    expect(verdict(await service.send('PrepareVolumeHandover', 'a', run(2)))).toBe('volume_in_use');
+    await service.send('AttachVolume', 'a', run(1));
+    await service.send('PrepareVolumeHandover', 'a', run(2));
+    await service.send('DetachVolume', 'a', ended(1));
+    const other = { virtualMachine: machine('db'), incarnation: 1 };
+    expect(verdict(await service.send('AttachVolume', 'a', other))).toBe('volume_in_use');
+    await service.send('DetachVolume', 'a', ended(1));
+    await service.send('CancelVolumeHandover', 'a', ended(2));
+    expect(verdict(await service.send('AttachVolume', 'a', other))).toBe('ok');
+  });
+
+  it('ends with its machine: a volume that a teardown had left behind could never be deleted', async () => {
+    const service = await started();
+    await service.send('ProvisionVolume', 'root', provision('web-root'));
+    await service.send('ProvisionVolume', 'data', provision('db-root', 1, 'db'));
+    expect(verdict(await service.send('DeleteVolume', 'root', {}))).toBe('volume_in_use');
+    await service.logged('virtualmachine', machine('web').uid, 'VirtualMachineDeleted');
+    expect(verdict(await service.send('DeleteVolume', 'root', {}))).toBe('ok');
+    expect(verdict(await service.send('DeleteVolume', 'data', {}))).toBe('volume_in_use');
+  });
+});
+
 describe('what volumes stand on', () => {
   it('is not deleted under them, and the refusal names them', async () => {
     const service = await started();

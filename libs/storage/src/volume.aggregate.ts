@@ -15,5 +15,5 @@ export const volumeAggregate: Aggregate<VolumeState> = {
   evolve: evolveVolume,
   toResource: (state) => objectResource(volumeRules, state),
   consequences: volumeConsequences,
-  stateVersion: 1,
+  stateVersion: 2,
 };

@@ -1,5 +1,6 @@
 import {
   attachVolumeData,
+  cancelVolumeHandoverData,
   changeData,
   decideObject,
   deleteData,
@@ -9,6 +10,7 @@ import {
   eventOf,
   finalizerRemoved,
   notFound,
+  prepareVolumeHandoverData,
   provisionVolumeData,
   volumeKind,
   type DesiredMetadata,
@@ -61,6 +63,12 @@ export const decideVolume = (command: Command, state: VolumeState): Events => {
       return state.phase === 'present'
         ? attach(state, attachVolumeData.parse(command.data))
         : notFound(volumeKind, command.streamId);
+    case 'PrepareVolumeHandover':
+      return state.phase === 'present'
+        ? prepareHandover(state, prepareVolumeHandoverData.parse(command.data))
+        : notFound(volumeKind, command.streamId);
+    case 'CancelVolumeHandover':
+      return ok(cancelHandover(state, cancelVolumeHandoverData.parse(command.data)));
     case 'DetachVolume': {
       const data = detachVolumeData.parse(command.data);
       return ok(state.phase === 'present' ? detach(state, data.virtualMachine.uid, data.incarnation) : []);
@@ -152,21 +160,49 @@ const stale = (volume: Volume, run: Run, newer: number): { ok: false; rejection:
   );
 
 const attach = (volume: Volume, run: Run): Events => {
-  const { lease, lastRun, fencingToken } = volume.own;
+  const { lease, heir, lastRun, fencingToken } = volume.own;
   const { uid } = run.virtualMachine;
-  if (volume.meta.deletionTimestamp !== undefined)
+  const user = (lease ?? heir)?.virtualMachine;
+  // A machine that has it may go on with it, as another run too, until it lets go.
+  if (volume.meta.deletionTimestamp !== undefined && user?.uid !== uid)
     return reject('volume_not_available', `volume "${volume.meta.name}" is being deleted`);
-  if (lease && lease.virtualMachine.uid !== uid)
+  if (user && user.uid !== uid)
     return reject(
       'volume_in_use',
-      `volume "${volume.meta.name}" is attached to virtual machine "${lease.virtualMachine.name}"; detach it there first`,
-      { details: { attachedTo: lease.virtualMachine } },
+      `volume "${volume.meta.name}" is attached to virtual machine "${user.name}"; detach it there first`,
+      { details: { attachedTo: user } },
     );
   if (lease && lease.incarnation > run.incarnation) return stale(volume, run, lease.incarnation);
   if (lastRun && lastRun.virtualMachine === uid && lastRun.incarnation > run.incarnation)
     return stale(volume, run, lastRun.incarnation);
   if (lease?.incarnation === run.incarnation) return ok([]);
-  return ok([eventOf('VolumeAttached', { lease: leaseOf(run, fencingToken) })]);
+  const prepared = heir?.incarnation === run.incarnation ? heir : leaseOf(run, fencingToken);
+  return ok([eventOf('VolumeAttached', { lease: prepared })]);
+};
+
+const prepareHandover = (volume: Volume, run: Run): Events => {
+  const { lease, heir, fencingToken } = volume.own;
+  if (lease?.virtualMachine.uid !== run.virtualMachine.uid)
+    return reject(
+      'volume_in_use',
+      `virtual machine "${run.virtualMachine.name}" does not hold the lease of volume "${volume.meta.name}", so that it can't be handed over`,
+    );
+  if (heir?.incarnation === run.incarnation) return ok([]);
+  const youngest = Math.max(lease.incarnation, heir?.incarnation ?? 0);
+  if (youngest >= run.incarnation) return stale(volume, run, youngest);
+  return ok([eventOf('VolumeHandoverPrepared', { lease: leaseOf(run, fencingToken) })]);
+};
+
+const cancelHandover = (
+  state: VolumeState,
+  {
+    virtualMachine: { uid },
+    incarnation,
+  }: { readonly virtualMachine: { readonly uid: string }; readonly incarnation: number },
+): readonly NewEvent[] => {
+  const heir = state.phase === 'present' ? state.own.heir : null;
+  const prepared = heir?.virtualMachine.uid === uid && heir.incarnation === incarnation;
+  return prepared ? [eventOf('VolumeHandoverCancelled', { virtualMachine: uid, incarnation })] : [];
 };
 
 /** Ends the lease of that run or an older one, and the volume with it when only the lease kept it. */

@@ -3,6 +3,8 @@ import type { ObjectState, PresentObject, VolumeAllocation, VolumeLease, VolumeS
 export interface VolumeOwn {
   readonly allocation: VolumeAllocation;
   readonly lease: VolumeLease | null;
+  /** The lease that the next run of the machine gets when it takes the volume over. */
+  readonly heir: VolumeLease | null;
   /** The newest token that was granted; the next is one more, for ever. */
   readonly fencingToken: number;
   /** The run whose lease ended last: older runs of that machine get none any more. */

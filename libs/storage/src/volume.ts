@@ -35,13 +35,21 @@ const NO_ALLOCATION: VolumeAllocation = {
 export const volumeRules: ObjectRules<VolumeSpec, VolumeOwn> = {
   kind: volumeKind,
   // The creation's event carries the allocation; `evolve` sets it from there.
-  initialOwn: () => ({ allocation: NO_ALLOCATION, lease: null, fencingToken: 0, lastRun: null, leaseChangedAt: '' }),
+  initialOwn: () => ({
+    allocation: NO_ALLOCATION,
+    lease: null,
+    heir: null,
+    fencingToken: 0,
+    lastRun: null,
+    leaseChangedAt: '',
+  }),
   onSpecChange: onVolumeSpecChange,
   status: ({ meta, own }) => ({
     phase: meta.deletionTimestamp !== undefined ? 'Deleting' : own.lease ? 'InUse' : 'Available',
     size: formatBytes(own.allocation.sizeBytes),
     storageDomain: own.allocation.storageDomain,
     attachedTo: own.lease?.virtualMachine.name,
+    attachedToUid: own.lease?.virtualMachine.uid,
     fencingToken: own.fencingToken,
     conditions: [
       { type: 'Ready', status: 'True', reason: 'Allocated', message: '', lastTransitionTime: meta.creationTimestamp },
@@ -59,7 +67,9 @@ export const volumeRules: ObjectRules<VolumeSpec, VolumeOwn> = {
 const withLease = (own: VolumeOwn, lease: VolumeLease, at: number): VolumeOwn => ({
   ...own,
   lease,
-  fencingToken: lease.fencingToken,
+  heir: null,
+  // One that was prepared has its token from before.
+  fencingToken: Math.max(own.fencingToken, lease.fencingToken),
   leaseChangedAt: timestamp(at),
 });
 
@@ -77,9 +87,14 @@ const evolveOwn = (own: VolumeOwn, event: VolumeOwnEvent, at: number): VolumeOwn
       return {
         ...own,
         lease: null,
+        heir: own.heir !== null && own.heir.incarnation > event.data.incarnation ? own.heir : null,
         lastRun: { virtualMachine: event.data.virtualMachine, incarnation: event.data.incarnation },
         leaseChangedAt: timestamp(at),
       };
+    case 'VolumeHandoverPrepared':
+      return { ...own, heir: event.data.lease, fencingToken: event.data.lease.fencingToken };
+    case 'VolumeHandoverCancelled':
+      return { ...own, heir: null };
   }
 };
 

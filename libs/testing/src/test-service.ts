@@ -27,6 +27,9 @@ interface Ports {
   readonly clock: Clock;
 }
 
+/** Long enough for reactions to an event. */
+const REACTED_MS = 1_000;
+
 /** A service at work on a log in memory, with the namespace `default`: `new TestService((ports) => new ServiceEngine(storageService(), ports))`. */
 export class TestService {
   readonly clock = new VirtualClock();
@@ -80,6 +83,31 @@ export class TestService {
       at: this.clock.now(),
       ...more,
     });
+  }
+
+  /** An event of another service's stream. */
+  async logged(category: string, streamId: Uuid, type: string): Promise<void> {
+    const commandId = uuidFrom('logged', streamId, type);
+    this.log.append({
+      commandId,
+      requestHash: '',
+      writes: [
+        {
+          streamId,
+          category,
+          expected: 'any',
+          events: [{ type, schemaVersion: 1, data: {} }],
+          document: null,
+          ends: false,
+        },
+      ],
+      claims: [],
+      timers: [],
+      cancels: [],
+      metadata: { commandId, correlationId: commandId, causationId: commandId, actor: 'user:test', at: 0 },
+      result: {},
+    });
+    await this.clock.advance(REACTED_MS);
   }
 
   create(kind: string, name: string, spec: object, namespaced = true): Promise<Reply> {

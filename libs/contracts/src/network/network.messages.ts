@@ -73,6 +73,7 @@ export const portKind = defineKind({
     ips: z.array(z.string()).describe('Its IP addresses.'),
     host: z.string().optional().describe('The host that its machine is on.'),
     attachedTo: z.string().optional().describe('Name of the virtual machine that uses it.'),
+    attachedToUid: z.string().optional().describe('UID of that virtual machine.'),
     conditions,
   }),
   fieldSelectors: ['spec.network'],

@@ -112,6 +112,7 @@ export const volumeKind = defineKind({
     size: z.string().describe('Its size.'),
     storageDomain: z.string().describe('Where it lives.'),
     attachedTo: z.string().optional().describe('Name of the virtual machine that holds the lease.'),
+    attachedToUid: z.string().optional().describe('UID of that virtual machine.'),
     conditions,
   }),
   fieldSelectors: ['status.phase', 'spec.storageDomain'],
@@ -145,6 +146,17 @@ export const attachVolumeAnswer = z.looseObject({
   sizeBytes: z.number().int(),
   name: z.string(),
   uid: z.string(),
+});
+
+/**
+ * `PrepareVolumeHandover` (stream: the volume), before a machine's next run goes on elsewhere: says which token that run will have, once `AttachVolume` gives it the lease; until
+ * then the run that has the lease keeps it. Answer: `attachVolumeAnswer`. Refusals: `volume_in_use` (the machine does not hold the lease),
+ * `virtual_machine_stale_incarnation`, `not_found`. `CancelVolumeHandover` takes it back; none is prepared for that run: nothing to do.
+ */
+export const prepareVolumeHandoverData = attachVolumeData;
+export const cancelVolumeHandoverData = z.strictObject({
+  virtualMachine: z.strictObject({ uid: z.string() }),
+  incarnation: z.number().int(),
 });
 
 /** `DetachVolume` (stream: the volume) ends the lease of that incarnation and older ones; none is left: nothing to do. */
@@ -204,6 +216,9 @@ export const volumeOwnEvents = {
   VolumeGrown: z.object({ fromBytes: z.number().int(), toBytes: z.number().int() }),
   VolumeAttached: z.object({ lease: volumeLease }),
   VolumeDetached: z.object({ virtualMachine: z.string(), incarnation: z.number().int() }),
+  /** The lease that the machine's next run will have. */
+  VolumeHandoverPrepared: z.object({ lease: volumeLease }),
+  VolumeHandoverCancelled: z.object({ virtualMachine: z.string(), incarnation: z.number().int() }),
 } as const;
 export type VolumeOwnEvent = EventOf<typeof volumeOwnEvents>;
 export const volumeEvents = { ...objectEvents('Volume'), ...volumeOwnEvents };
