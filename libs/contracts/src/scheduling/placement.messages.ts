@@ -31,7 +31,9 @@ export const placementRequest = z.strictObject({
   networks: z.array(z.string()).optional().describe('Networks that the host must reach.'),
   ha: z
     .strictObject({
-      restart: z.enum(['always', 'best-effort']).describe('Whether it must be, or is to be if it can, restarted elsewhere.'),
+      restart: z
+        .enum(['always', 'best-effort'])
+        .describe('Whether it must be, or is to be if it can, restarted elsewhere.'),
       priority: z.number().int().describe('Higher ones are restarted first.'),
       order: z.number().int().describe('Among machines of one priority: lower ones are restarted first.'),
     })

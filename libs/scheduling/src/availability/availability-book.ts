@@ -1,0 +1,158 @@
+import type { PlacementRequest } from '@xenolith/contracts';
+import type { Uuid } from '@xenolith/kernel';
+import type { Fleet } from '../filters.js';
+import type { ClassBook } from '../request-class.js';
+import { ADMISSION_STEPS, FailoverPlanner, type Guarantee, type Refused } from './failover-planner.js';
+import { residentOf, type Resident } from './resident.js';
+
+/** A machine that was promised a host and has not come after so long won't: its command came to nothing. */
+const PROMISE_MS = 30_000;
+
+/** A placement with the host that it has. */
+export interface Occupied {
+  readonly placement: Uuid;
+  readonly request: PlacementRequest;
+  readonly slot: number;
+  readonly cell: number | undefined;
+}
+
+/** What the planners of all clusters look at. */
+export interface AvailabilityGround extends Fleet {
+  readonly classes: ClassBook;
+}
+
+/** Whether a machine would break what its cluster promises of failures, host by host. */
+export interface AvailabilityCheck {
+  /** Null: it would not. */
+  refusal(slot: number): Refused | null;
+}
+
+/** Planners of failovers, for the clusters that promise to survive any. */
+export class AvailabilityBook {
+  private readonly planners = new Map<string, FailoverPlanner>();
+  private readonly promises = new Map<Uuid, { readonly planner: FailoverPlanner; readonly atMs: number }>();
+
+  constructor(
+    private readonly ground: AvailabilityGround,
+    /** All placements that have a host. */
+    private readonly occupied: () => Iterable<Occupied>,
+  ) {}
+
+  get idle(): boolean {
+    return this.planners.size === 0;
+  }
+
+  plannerOf(cluster: string): FailoverPlanner | undefined {
+    return this.planners.get(cluster);
+  }
+
+  /** What a cluster promises from now on; null: nothing. */
+  promiseOf(cluster: string, guarantee: Guarantee | null): void {
+    const before = this.planners.get(cluster);
+    const same =
+      before?.guarantee.hostFailures === guarantee?.hostFailures && before?.guarantee.eviction === guarantee?.eviction;
+    if (!same) this.rebuild(cluster, guarantee);
+  }
+
+  /** A host has come, says something else, has gone, or has changed its cluster. */
+  hostChanged(slot: number, before: string): void {
+    const { table } = this.ground;
+    const now = table.present[slot] === 1 ? table.clusterOf(slot) : '';
+    if (before !== now) this.planners.get(before)?.removeHost(slot);
+    const planner = this.planners.get(now);
+    if (!planner) return;
+    // What runs on a host that comes anew may be known already.
+    if (before !== now && (table.usedMemory[slot] ?? 0) > 0) this.rebuild(now, planner.guarantee);
+    else planner.putHost(slot);
+  }
+
+  relabelled(): void {
+    for (const planner of this.planners.values()) planner.relabelled();
+  }
+
+  placed(occupied: Occupied): void {
+    if (this.idle) return;
+    const machine = residentOf(this.ground.classes, occupied);
+    const own = this.planners.get(this.ground.table.clusterOf(occupied.slot));
+    this.promises.delete(occupied.placement);
+    for (const planner of this.planners.values())
+      if (planner !== own) {
+        planner.breakPromise(occupied.placement);
+        planner.rulesChanged(machine);
+      }
+    own?.add(machine);
+  }
+
+  released(occupied: Occupied): void {
+    if (this.idle) return;
+    const machine = residentOf(this.ground.classes, occupied);
+    for (const planner of this.planners.values()) {
+      planner.remove(occupied.placement);
+      planner.rulesChanged(machine);
+    }
+  }
+
+  /** Undefined: nothing that a cluster promises can be broken. A machine that only leaves its host, or has a host, is not admitted anew. */
+  checkOf(placement: Uuid, request: PlacementRequest): AvailabilityCheck | undefined {
+    if (this.idle || request.exceptHost !== undefined) return undefined;
+    const { table, classes } = this.ground;
+    const known = new Map<number, Refused | null>();
+    let spent = 0;
+    return {
+      refusal: (slot) => {
+        const planner = this.planners.get(table.clusterOf(slot));
+        if (!planner) return null;
+        const seen = known.get(slot);
+        if (seen !== undefined) return seen;
+        if (spent > ADMISSION_STEPS) return GIVEN_UP;
+        const before = planner.steps;
+        const refused = planner.refusalOf(residentOf(classes, { placement, request, slot, cell: undefined }));
+        spent += planner.steps - before;
+        known.set(slot, refused);
+        return refused;
+      },
+    };
+  }
+
+  /** A host was proposed for a machine: others are admitted as if it were there. */
+  promise(occupied: Occupied, atMs: number): void {
+    this.forgetOld(atMs);
+    const planner = this.planners.get(this.ground.table.clusterOf(occupied.slot));
+    if (!planner || occupied.request.exceptHost !== undefined) return;
+    this.breakPromise(occupied.placement);
+    planner.promise(residentOf(this.ground.classes, occupied));
+    this.promises.set(occupied.placement, { planner, atMs });
+  }
+
+  breakPromise(placement: Uuid): void {
+    this.promises.get(placement)?.planner.breakPromise(placement);
+    this.promises.delete(placement);
+  }
+
+  private forgetOld(nowMs: number): void {
+    for (const [placement, { atMs }] of this.promises) {
+      if (nowMs - atMs < PROMISE_MS) return;
+      this.breakPromise(placement);
+    }
+  }
+
+  private rebuild(cluster: string, guarantee: Guarantee | null): void {
+    this.planners.delete(cluster);
+    if (!guarantee) return;
+    const planner = new FailoverPlanner(this.ground, guarantee);
+    this.planners.set(cluster, planner);
+    const { table, classes } = this.ground;
+    for (let slot = 0; slot < table.length; slot += 1)
+      if (table.present[slot] === 1 && table.clusterOf(slot) === cluster) planner.putHost(slot);
+    for (const occupied of this.occupied())
+      if (table.clusterOf(occupied.slot) === cluster) planner.add(residentOf(classes, occupied));
+  }
+}
+
+const GIVEN_UP: Refused = {
+  lost: [],
+  verdict: 'unknown',
+  shortage: { message: 'too many plans were tried for other hosts to try this one' },
+};
+
+export type { Resident };

@@ -1,0 +1,227 @@
+import { isOpen, type Fleet } from '../filters.js';
+import type { Term } from '../machine-affinity.js';
+import { PASSES } from '../request-class.js';
+import { selects } from '../selectors.js';
+import { Claims } from './claims.js';
+import { farTerms, nearTerms, NO_BOND, type Bond, type Resident } from './resident.js';
+
+/** A machine where it would be restarted. */
+export interface Seat {
+  readonly machine: Resident;
+  readonly slot: number;
+  /** The NUMA node that is kept for it, where it must be on one as a whole. */
+  readonly cell: number | undefined;
+}
+
+/** One loss of hosts, played through: what is lost is gone, and machines are seated on what is left by the filters of placement. */
+export class Board {
+  readonly claims: Claims;
+  /** How often a host was asked: what a plan costs. */
+  steps = 0;
+  private lost: readonly number[] = [];
+  private dead: readonly Resident[] = [];
+  private arriving: Resident | undefined;
+  private at = 0;
+  private readonly seats = new Map<Resident, Seat>();
+  private readonly bySlot = new Map<number, Set<Seat>>();
+  private readonly evicted = new Set<Resident>();
+
+  constructor(private readonly fleet: Fleet) {
+    this.claims = new Claims(fleet.table, fleet.affinity);
+  }
+
+  /**
+   * Begins with hosts lost, and all machines that were on them. `rules`: whether rules between machines can matter. `arriving`: one that is about
+   * to come, and whose rules count already.
+   */
+  begin(loss: {
+    readonly lost: readonly number[];
+    readonly dead: readonly Resident[];
+    readonly rules: boolean;
+    readonly arriving?: Resident | undefined;
+  }): void {
+    const { lost, dead, rules, arriving } = loss;
+    this.at += 1;
+    this.lost = lost;
+    this.dead = rules ? dead.filter((machine) => machine.social) : [];
+    this.arriving = rules && arriving?.social === true && !this.isLost(arriving.slot) ? arriving : undefined;
+    this.nameRules();
+    this.shiftRules(1);
+  }
+
+  /** Takes back all that was thought since `begin`, and answers it. */
+  end(): { readonly seats: readonly Seat[]; readonly evicted: readonly Resident[] } {
+    const thought = { seats: [...this.seats.values()], evicted: [...this.evicted] };
+    this.clear();
+    this.shiftRules(-1);
+    this.dead = [];
+    this.lost = [];
+    this.arriving = undefined;
+    return thought;
+  }
+
+  /** Rules count whom they mean only once they are known: all of them, before anybody is asked who means it. */
+  private nameRules(): void {
+    for (const { request } of this.arriving ? [...this.dead, this.arriving] : this.dead)
+      for (const term of [...nearTerms(request), ...farTerms(request)])
+        this.fleet.affinity.term(request.virtualMachine.namespace, term);
+  }
+
+  private shiftRules(sign: 1 | -1): void {
+    for (const machine of this.dead) this.claims.shiftBond(this.bondOf(machine), machine.slot, sign === 1 ? -1 : 1);
+    if (this.arriving) this.claims.shiftBond(this.bondOf(this.arriving), this.arriving.slot, sign);
+  }
+
+  clear(): void {
+    for (const seat of [...this.seats.values()]) this.take(seat);
+    for (const machine of [...this.evicted]) this.admitAgain(machine);
+  }
+
+  isLost(slot: number): boolean {
+    for (const lost of this.lost) if (lost === slot) return true;
+    return false;
+  }
+
+  /** Whether a machine could be restarted on a host, beside those that are seated there. */
+  canHold(machine: Resident, slot: number): boolean {
+    this.steps += 1;
+    const { table } = this.fleet;
+    const { memoryBytes, vcpus } = machine.request;
+    if (this.claims.freeMemory(slot) < memoryBytes || this.claims.freeVcpus(slot) < vcpus) return false;
+    if (!this.mayTake(machine, slot)) return false;
+    return machine.plain || (this.hasThings(machine, slot) && this.agreesWith(machine, slot, table.names[slot] ?? ''));
+  }
+
+  /** Whether a host would do but for what is on it. */
+  mayTake(machine: Resident, slot: number): boolean {
+    const { table } = this.fleet;
+    return !this.isLost(slot) && isOpen(table, slot) && machine.class.verdict(table, slot) === PASSES;
+  }
+
+  put(machine: Resident, slot: number): Seat {
+    const { claims } = this;
+    const cell = machine.request.numa === 'single-numa-node' ? claims.cellFor(slot, machine.request) : undefined;
+    const seat: Seat = { machine, slot, cell };
+    this.shift(seat, 1);
+    this.seats.set(machine, seat);
+    const there = this.bySlot.get(slot);
+    if (there) there.add(seat);
+    else this.bySlot.set(slot, new Set([seat]));
+    return seat;
+  }
+
+  take(seat: Seat): void {
+    this.seats.delete(seat.machine);
+    const there = this.bySlot.get(seat.slot);
+    there?.delete(seat);
+    if (there?.size === 0) this.bySlot.delete(seat.slot);
+    this.shift(seat, -1);
+  }
+
+  /** Puts a seat back as it was. */
+  putBack(seat: Seat): void {
+    this.seats.set(seat.machine, seat);
+    const there = this.bySlot.get(seat.slot);
+    if (there) there.add(seat);
+    else this.bySlot.set(seat.slot, new Set([seat]));
+    this.shift(seat, 1);
+  }
+
+  isUsed(slot: number): boolean {
+    return this.bySlot.has(slot);
+  }
+
+  /** Slots where somebody is seated. */
+  usedSlots(): readonly number[] {
+    return [...this.bySlot.keys()];
+  }
+
+  seatsAt(slot: number): readonly Seat[] {
+    return [...(this.bySlot.get(slot) ?? [])];
+  }
+
+  /** A machine that goes on running elsewhere ends, to make room. */
+  evict(machine: Resident): void {
+    this.evicted.add(machine);
+    this.claims.shift(machine, { slot: machine.slot, cell: machine.cell, bond: this.bondIfSocial(machine) }, -1);
+  }
+
+  admitAgain(machine: Resident): void {
+    if (!this.evicted.delete(machine)) return;
+    this.claims.shift(machine, { slot: machine.slot, cell: machine.cell, bond: this.bondIfSocial(machine) }, 1);
+  }
+
+  isEvicted(machine: Resident): boolean {
+    return this.evicted.has(machine);
+  }
+
+  private bondIfSocial(machine: Resident): Bond | null {
+    return machine.social ? this.bondOf(machine) : null;
+  }
+
+  /** Looked up once in each plan. */
+  bondOf(machine: Resident): Bond {
+    const { bond } = machine;
+    if (bond.at === this.at) return bond.terms;
+    bond.at = this.at;
+    bond.terms = this.lookUp(machine);
+    return bond.terms;
+  }
+
+  private lookUp({ request, social }: Resident): Bond {
+    if (!social) return NO_BOND;
+    const { affinity } = this.fleet;
+    const { namespace, uid } = request.virtualMachine;
+    return {
+      near: nearTerms(request).map((term) => affinity.term(namespace, term)),
+      far: farTerms(request).map((term) => affinity.term(namespace, term)),
+      meant: request.labels ? affinity.selecting(namespace, request.labels) : [],
+      own: affinity.slotsOf(uid).filter((slot) => !this.isLost(slot)),
+    };
+  }
+
+  private shift({ machine, slot, cell }: Seat, sign: 1 | -1): void {
+    this.claims.shift(machine, { slot, cell, bond: this.bondIfSocial(machine) }, sign);
+  }
+
+  private hasThings(machine: Resident, slot: number): boolean {
+    const { claims } = this;
+    const { request } = machine;
+    for (const [name, count] of machine.class.resources) if (claims.freeOf(slot, name) < count) return false;
+    return request.numa !== 'single-numa-node' || claims.cellFor(slot, request) !== undefined;
+  }
+
+  private agreesWith(machine: Resident, slot: number, name: string): boolean {
+    const { request, word } = machine;
+    if (request.host !== undefined && request.host !== name) return false;
+    if (word !== null && this.claims.hasWord(word, slot)) return false;
+    return !machine.social || (this.hasCompany(machine, slot) && !this.hasRepellent(machine, slot));
+  }
+
+  private hasCompany(machine: Resident, slot: number): boolean {
+    const bond = this.bondOf(machine);
+    if (bond.near.length === 0) return true;
+    const { labels = {} } = machine.request;
+    if (bond.near.every((term) => this.claims.meantNear(term, slot) > this.own(bond, bond.meant, term, slot)))
+      return true;
+    // As placement does: the first of a group that wants to be together may be anywhere.
+    return bond.near.every((term) => selects(term.selector, labels) && this.claims.meansNobody(term));
+  }
+
+  private hasRepellent(machine: Resident, slot: number): boolean {
+    const bond = this.bondOf(machine);
+    const { claims } = this;
+    return (
+      bond.far.some((term) => claims.meantNear(term, slot) > this.own(bond, bond.meant, term, slot)) ||
+      bond.meant.some((term) => claims.holdersNear(term, slot) > this.own(bond, bond.far, term, slot))
+    );
+  }
+
+  /** The same machine's other placements that count for a term in a slot's place: it is neither near to nor far from itself. */
+  private own({ own }: Bond, counting: readonly Term[], term: Term, slot: number): number {
+    if (own.length === 0 || !counting.includes(term)) return 0;
+    const { affinity } = this.fleet;
+    const place = affinity.domain(term, slot);
+    return own.filter((other) => affinity.domain(term, other) === place).length;
+  }
+}

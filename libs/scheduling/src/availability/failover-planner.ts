@@ -1,0 +1,359 @@
+import { HOSTNAME_LABEL } from '@xenolith/contracts';
+import type { Uuid } from '@xenolith/kernel';
+import type { Fleet } from '../filters.js';
+import { Board } from './board.js';
+import { planLoss, type Loss, type LossPlan } from './loss.js';
+import { farTerms, nearTerms, type Resident } from './resident.js';
+import { Roster } from './roster.js';
+import type { Shortage } from './shortage.js';
+
+/** Pairs of hosts are planned for in clusters of up to so many: 2,016 plans of two hosts' machines each. */
+export const PAIRED_HOSTS_MAX = 64;
+
+/**
+ * Hosts asked for the plans that one change calls for: some tenths of a second. What is left over then has no verdict but `unknown`, and is gone on with
+ * at the next change.
+ */
+const SETTLE_STEPS = 4_000_000;
+
+/** Hosts asked to find out whether one machine may be admitted somewhere. */
+export const ADMISSION_STEPS = 1_000_000;
+
+/** What a cluster promises of the loss of hosts. */
+export interface Guarantee {
+  readonly hostFailures: 1 | 2;
+  /** Whether machines that are not to be restarted always may end to make room for those that are. */
+  readonly eviction: 'Never' | 'LowerTiers';
+}
+
+/** A loss of hosts with the plan that there is for it. */
+export interface Scenario {
+  readonly lost: readonly number[];
+  readonly plan: LossPlan;
+}
+
+interface Kept extends Scenario {
+  plan: LossPlan;
+  /** The latest plan that there was: the next one keeps of it what it can. */
+  before: Loss['before'];
+  /** What rules between machines its plan has to heed. */
+  heeds: 'none' | 'distance' | 'company';
+}
+
+const NO_PLAN: LossPlan = { verdict: 'unknown', shortage: { message: 'it has not been planned yet' } };
+const NOTHING: Loss['before'] = { seats: [], evicted: [] };
+
+/** Why a machine is not let in: the loss that could not be covered then. */
+export interface Refused {
+  readonly lost: readonly number[];
+  readonly verdict: 'impossible' | 'unknown';
+  readonly shortage: Shortage;
+}
+
+/** The scenario of hosts by their slots; a slot is below 2^20. */
+const keyOf = (one: number, other = -1): number =>
+  other < 0 ? one : (Math.min(one, other) + 1) * 2 ** 20 + Math.max(one, other);
+
+const heeded = ({ seats }: Loss['before']): Kept['heeds'] => {
+  if (seats.some(({ machine }) => nearTerms(machine.request).length > 0)) return 'company';
+  return seats.some(({ machine }) => machine.social) ? 'distance' : 'none';
+};
+
+/**
+ * A plan for each loss of hosts of one cluster that it promises to survive, kept while machines and hosts come and go: a change is planned anew only for
+ * losses whose plan it touches. A plan is exact (each of its machines passes placement's own filters), and where there is none that is proved, or said to be unknown.
+ */
+export class FailoverPlanner {
+  private readonly board: Board;
+  private readonly roster: Roster;
+  private readonly members = new Set<number>();
+  private readonly residents = new Map<Uuid, Resident>();
+  private readonly bySlot = new Map<number, Map<Uuid, Resident>>();
+  private readonly scenarios = new Map<number, Kept>();
+  /** Scenarios whose plan leans on a host. */
+  private readonly leaning = new Map<number, Set<Kept>>();
+  private readonly dirty = new Set<Kept>();
+  private readonly promised = new Map<Uuid, Resident>();
+  /** Hosts on which there is more or less free than when plans were looked at last. */
+  private readonly touched = new Set<number>();
+  private membersChanged = true;
+  /** Something has become free somewhere: what had no plan may have one. */
+  private relieved = false;
+
+  constructor(
+    private readonly fleet: Fleet,
+    readonly guarantee: Guarantee,
+  ) {
+    this.board = new Board(fleet);
+    this.roster = new Roster(fleet.table, this.board);
+  }
+
+  /** Whether any two hosts are planned for. */
+  get pairs(): boolean {
+    return this.guarantee.hostFailures === 2 && this.members.size <= PAIRED_HOSTS_MAX;
+  }
+
+  get hosts(): number {
+    return this.members.size;
+  }
+
+  /** A host has come, or says something else of itself. */
+  putHost(slot: number): void {
+    this.members.add(slot);
+    this.changedHost(slot);
+  }
+
+  removeHost(slot: number): void {
+    this.members.delete(slot);
+    this.changedHost(slot);
+  }
+
+  /** Hosts have other labels: what places are is different. */
+  relabelled(): void {
+    for (const scenario of this.scenarios.values()) this.spoil(scenario);
+  }
+
+  /** A machine is on a host, as the table of hosts knows already. */
+  add(machine: Resident): void {
+    const promised = this.promised.get(machine.placement);
+    if (promised) this.withdraw(machine.placement, promised);
+    // Plans that were made for the promised one hold for the same machine where it was promised.
+    const kept = promised?.slot === machine.slot && promised.cell === machine.cell ? promised : machine;
+    this.enter(kept);
+  }
+
+  remove(placement: Uuid): void {
+    const machine = this.residents.get(placement);
+    if (!machine) return;
+    this.leave(machine);
+    this.relieved = true;
+  }
+
+  /** A machine is on its way to a host, and the table of hosts does not know yet. */
+  promise(machine: Resident): void {
+    this.breakPromise(machine.placement);
+    this.promised.set(machine.placement, machine);
+    const { slot, cell } = machine;
+    this.board.claims.shift(machine, { slot, cell, bond: null }, 1);
+    this.enter(machine);
+  }
+
+  breakPromise(placement: Uuid): void {
+    const machine = this.promised.get(placement);
+    if (!machine) return;
+    this.withdraw(placement, machine);
+    this.leave(machine);
+    this.relieved = true;
+  }
+
+  /** All losses with their plans, which hold now. */
+  all(): Iterable<Scenario> {
+    this.settle();
+    return this.scenarios.values();
+  }
+
+  /** What there is for the loss of a host, or of two. */
+  scenarioOf(lost: readonly number[]): Scenario | undefined {
+    this.settle();
+    return this.scenarios.get(keyOf(...(lost as [number])));
+  }
+
+  /** Why a machine is not to be placed on the slot that it names; null: every loss that is covered stays so, and that of its own host is, if it is to be restarted. */
+  refusalOf(machine: Resident): Refused | null {
+    this.settle();
+    const { slot, cell } = machine;
+    if (!this.members.has(slot)) return null;
+    const { claims } = this.board;
+    claims.shift(machine, { slot, cell, bond: null }, 1);
+    const refused = this.tryWith(machine);
+    claims.shift(machine, { slot, cell, bond: null }, -1);
+    return refused;
+  }
+
+  /** What has been asked of hosts so far, to bound what is asked for one purpose. */
+  get steps(): number {
+    return this.board.steps;
+  }
+
+  private tryWith(arriving: Resident): Refused | null {
+    const { slot, social, restart } = arriving;
+    const own = restart === 'always' ? [...this.losing(slot)] : [];
+    const others = [...(this.leaning.get(slot) ?? [])].filter(({ plan }) => social || !this.holds(plan, slot));
+    const byRule = this.heeding(arriving);
+    for (const scenario of new Set([...own, ...others, ...byRule])) {
+      if (scenario.plan.verdict !== 'covered') {
+        // What is not covered can't be broken; but a machine that is to be restarted is not put where that is not sure.
+        if (own.includes(scenario)) return { lost: scenario.lost, ...scenario.plan };
+        continue;
+      }
+      const plan = this.planFor(scenario, arriving);
+      if (plan.verdict !== 'covered') return { lost: scenario.lost, ...plan };
+    }
+    return null;
+  }
+
+  private settle(): void {
+    if (this.membersChanged) this.recast();
+    else this.roster.moved(this.touched);
+    this.membersChanged = false;
+    for (const slot of this.touched)
+      for (const scenario of this.leaning.get(slot) ?? []) if (!this.holds(scenario.plan, slot)) this.spoil(scenario);
+    this.touched.clear();
+    if (this.relieved)
+      for (const scenario of this.scenarios.values())
+        if (scenario.plan.verdict !== 'covered' || scenario.plan.evicted.length > 0) this.spoil(scenario);
+    this.relieved = false;
+    const until = this.board.steps + SETTLE_STEPS;
+    for (const scenario of this.dirty) {
+      if (this.board.steps > until) return;
+      this.setPlan(scenario, this.planFor(scenario));
+      this.dirty.delete(scenario);
+    }
+  }
+
+  /** What may no longer hold has no verdict until it is planned anew. */
+  private spoil(scenario: Kept): void {
+    this.dirty.add(scenario);
+    scenario.plan = NO_PLAN;
+  }
+
+  private planFor(scenario: Kept, arriving?: Resident): LossPlan {
+    const { lost, before } = scenario;
+    const there = lost.flatMap((slot) => [...(this.bySlot.get(slot)?.values() ?? [])]);
+    const dead = arriving && lost.includes(arriving.slot) ? [...there, arriving] : there;
+    const evictable = this.guarantee.eviction === 'LowerTiers' ? this.evictableOn : undefined;
+    // A plan that ends machines is made from nothing each time: perhaps it need not.
+    const kept = before.evicted.length > 0 ? NOTHING : before;
+    const machines = dead.filter(({ restart }) => restart === 'always');
+    return planLoss(this.board, { lost, dead, machines, before: kept, evictable, arriving }, this.roster);
+  }
+
+  private readonly evictableOn = (slot: number): readonly Resident[] => {
+    const lower = [...(this.bySlot.get(slot)?.values() ?? [])].filter(
+      ({ restart, placement }) => restart !== 'always' && !this.promised.has(placement),
+    );
+    return lower.sort(
+      (left, right) =>
+        Number(left.restart === 'best-effort') - Number(right.restart === 'best-effort') ||
+        left.priority - right.priority ||
+        right.request.memoryBytes - left.request.memoryBytes ||
+        (left.placement < right.placement ? -1 : 1),
+    );
+  };
+
+  private setPlan(scenario: Kept, plan: LossPlan): void {
+    const leant = ({ seats, evicted }: Loss['before']): Set<number> =>
+      new Set([...seats, ...evicted].map(({ slot }) => slot));
+    for (const slot of leant(scenario.before)) this.leaning.get(slot)?.delete(scenario);
+    scenario.plan = plan;
+    scenario.before = plan.verdict === 'covered' ? plan : NOTHING;
+    scenario.heeds = heeded(scenario.before);
+    for (const slot of leant(scenario.before)) {
+      const there = this.leaning.get(slot);
+      if (there) there.add(scenario);
+      else this.leaning.set(slot, new Set([scenario]));
+    }
+  }
+
+  /** Whether what a plan wants of a host is free there, where that is a matter of memory and vCPUs alone. */
+  private holds(plan: LossPlan, slot: number): boolean {
+    if (plan.verdict !== 'covered' || plan.evicted.length > 0) return false;
+    let [memoryBytes, vcpus] = [0, 0];
+    for (const seat of plan.seats) {
+      if (seat.slot !== slot) continue;
+      if (!seat.machine.plain) return false;
+      memoryBytes += seat.machine.request.memoryBytes;
+      vcpus += seat.machine.request.vcpus;
+    }
+    const { claims } = this.board;
+    return memoryBytes <= claims.freeMemory(slot) && vcpus <= claims.freeVcpus(slot);
+  }
+
+  private enter(machine: Resident): void {
+    const { placement, slot } = machine;
+    this.residents.set(placement, machine);
+    const there = this.bySlot.get(slot);
+    if (there) there.set(placement, machine);
+    else this.bySlot.set(slot, new Map([[placement, machine]]));
+    this.board.claims.shiftWord(machine, slot, 1);
+    this.changedMachine(machine);
+  }
+
+  private leave(machine: Resident): void {
+    const { placement, slot } = machine;
+    this.residents.delete(placement);
+    this.bySlot.get(slot)?.delete(placement);
+    this.board.claims.shiftWord(machine, slot, -1);
+    this.changedMachine(machine);
+  }
+
+  private withdraw(placement: Uuid, machine: Resident): void {
+    const { slot, cell } = machine;
+    this.promised.delete(placement);
+    this.board.claims.shift(machine, { slot, cell, bond: null }, -1);
+  }
+
+  private changedMachine(machine: Resident): void {
+    const { slot, restart, social } = machine;
+    this.touched.add(slot);
+    if (restart === 'always' || social) for (const scenario of this.losing(slot)) this.spoil(scenario);
+    this.rulesChanged(machine);
+  }
+
+  /** A machine has come or gone, in whichever cluster: others' rules may be about it. */
+  rulesChanged(machine: Resident): void {
+    if (!machine.social) return;
+    this.relieved = true;
+    for (const scenario of this.heeding(machine)) this.spoil(scenario);
+  }
+
+  /** Scenarios in which a machine counts wherever it is: it may be company, or be in a place larger than a host. */
+  private heeding({ request, social }: Resident): readonly Kept[] {
+    if (!social) return [];
+    const { labels, virtualMachine } = request;
+    const meant = labels ? this.fleet.affinity.selecting(virtualMachine.namespace, labels) : [];
+    const wide = [...meant, ...farTerms(request)].some(({ topologyKey }) => topologyKey !== HOSTNAME_LABEL);
+    return [...this.scenarios.values()].filter(({ heeds }) => heeds === 'company' || (wide && heeds === 'distance'));
+  }
+
+  private changedHost(slot: number): void {
+    this.membersChanged = true;
+    this.relieved = true;
+    this.touched.add(slot);
+    for (const scenario of this.leaning.get(slot) ?? []) this.spoil(scenario);
+  }
+
+  /** Scenarios in which a host is lost. */
+  private *losing(slot: number): Iterable<Kept> {
+    const alone = this.scenarios.get(keyOf(slot));
+    if (alone) yield alone;
+    if (!this.pairs) return;
+    for (const other of this.members) {
+      const pair = other === slot ? undefined : this.scenarios.get(keyOf(slot, other));
+      if (pair) yield pair;
+    }
+  }
+
+  /** Hosts have come or gone: so have the losses that are planned for. */
+  private recast(): void {
+    this.roster.reset(this.members);
+    const wanted = new Map<number, readonly number[]>();
+    const members = [...this.members].sort((left, right) => left - right);
+    for (const [place, slot] of members.entries()) {
+      wanted.set(keyOf(slot), [slot]);
+      if (this.pairs) for (const other of members.slice(place + 1)) wanted.set(keyOf(slot, other), [slot, other]);
+    }
+    for (const [key, scenario] of this.scenarios)
+      if (!wanted.has(key)) {
+        this.setPlan(scenario, NO_PLAN);
+        this.dirty.delete(scenario);
+        this.scenarios.delete(key);
+      }
+    for (const [key, lost] of wanted) {
+      if (this.scenarios.has(key)) continue;
+      const scenario: Kept = { lost, plan: NO_PLAN, before: NOTHING, heeds: 'none' };
+      this.scenarios.set(key, scenario);
+      this.dirty.add(scenario);
+    }
+  }
+}
