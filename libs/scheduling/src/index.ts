@@ -11,6 +11,8 @@ export * from './machine-affinity.js';
 export * from './placement.js';
 export * from './placement-keys.js';
 export * from './placement.decide.js';
+export * from './planning/balance.js';
+export * from './planning/consolidate.js';
 export * from './planning/evacuate.js';
 export * from './planning/figures.js';
 export * from './planning/movement.js';

@@ -7,7 +7,7 @@ import { inWaves } from './waves.js';
 import type { WhatIf } from './what-if.js';
 
 /** Moves of one plan: a fleet's figures have changed before more are done. */
-const MOVES_MAX = 1_000;
+export const MOVES_MAX = 1_000;
 
 /** A plan of steps that are possible one after the other, cut at the bound; its figures are of the hosts at these slots. */
 export const planOf = (

@@ -1,0 +1,93 @@
+import { isOpen } from '../filters.js';
+import type { MovePlan } from './movement.js';
+import { MOVES_MAX, planOf } from './plan.js';
+import type { PlannedMachine } from './planned-machine.js';
+import { Trial } from './trial.js';
+import type { WhatIf } from './what-if.js';
+
+/** CPU and memory of the hosts that stay in use are filled up to here: peaks and new machines need some room at once. */
+const CEILING = 0.8;
+
+export interface ConsolidationAsked {
+  readonly cluster: string;
+  readonly maxMoves?: number | undefined;
+  /** Share of CPU and of memory, 0 to 1. */
+  readonly ceiling?: number | undefined;
+}
+
+const memoryOn = (whatIf: WhatIf, slot: number): number =>
+  whatIf.on(slot).reduce((sum, { request }) => sum + request.memoryBytes, 0);
+
+/** Empties hosts one by one into others that are in use. */
+class Consolidation {
+  readonly trial: Trial;
+  private readonly received = new Set<number>();
+  private readonly parked = new Set<number>();
+
+  constructor(
+    private readonly whatIf: WhatIf,
+    private readonly asked: { readonly slots: readonly number[]; readonly ceiling: number; readonly maxMoves: number },
+  ) {
+    this.trial = new Trial(whatIf);
+    for (const slot of asked.slots) if (whatIf.on(slot).length === 0) this.parked.add(slot);
+  }
+
+  /** The hosts with least to move first. */
+  run(): readonly number[] {
+    const { slots } = this.asked;
+    const memory = new Map(slots.map((slot) => [slot, memoryOn(this.whatIf, slot)]));
+    const order = [...slots].sort((left, right) => (memory.get(left) ?? 0) - (memory.get(right) ?? 0) || left - right);
+    for (const slot of order) if (!this.parked.has(slot) && !this.received.has(slot)) this.empty(slot);
+    return slots.filter((slot) => this.parked.has(slot));
+  }
+
+  private empty(slot: number): void {
+    const begun = this.trial.steps.length;
+    const machines = [...this.whatIf.on(slot)].sort(
+      (left, right) => right.request.memoryBytes - left.request.memoryBytes || right.load.cpu - left.load.cpu,
+    );
+    const fixed = machines.some((machine) => machine.fixed !== undefined);
+    if (fixed || begun + machines.length > this.asked.maxMoves) return;
+    if (!machines.every((machine) => this.leaves(machine, slot))) {
+      this.trial.backTo(begun);
+      return;
+    }
+    for (const { to } of this.trial.steps.slice(begun)) this.received.add(to);
+    this.parked.add(slot);
+  }
+
+  private leaves(machine: PlannedMachine, from: number): boolean {
+    let [best, fullest] = [undefined as number | undefined, -1];
+    for (const slot of this.asked.slots) {
+      if (slot === from || this.parked.has(slot)) continue;
+      const after = this.shareAfter(machine, slot);
+      if (after > this.asked.ceiling || after <= fullest || !this.whatIf.fits(machine, slot)) continue;
+      [best, fullest] = [slot, after];
+    }
+    if (best === undefined) return false;
+    const reason = `empties host ${this.whatIf.nameOf(from)}: host ${this.whatIf.nameOf(best)} is ${Math.round(fullest * 100)} % in use with it`;
+    this.trial.move(machine, best, { reason });
+    return true;
+  }
+
+  /** The fuller of CPU and memory. */
+  private shareAfter({ load, request }: PlannedMachine, slot: number): number {
+    const { whatIf } = this;
+    const cpu = whatIf.cpuShare(slot) + load.cpu / Math.max(1, whatIf.threadsOf(slot));
+    const memory = whatIf.memoryShare(slot) + request.memoryBytes / (whatIf.outlook.table.memory[slot] ?? 1);
+    return Math.max(cpu, memory);
+  }
+}
+
+/** Empties as many hosts of a cluster as the others can take in under the ceiling; `parked` names those that are empty then. */
+export const planConsolidation = (
+  whatIf: WhatIf,
+  { cluster, maxMoves = MOVES_MAX, ceiling = CEILING }: ConsolidationAsked,
+): MovePlan & { readonly parked: readonly string[] } => {
+  const slots = whatIf.slots(cluster).filter((slot) => isOpen(whatIf.outlook.table, slot));
+  const consolidation = new Consolidation(whatIf, { slots, ceiling, maxMoves });
+  const parked = consolidation.run().map((slot) => whatIf.nameOf(slot));
+  const steps = [...consolidation.trial.steps];
+  consolidation.trial.backTo(0);
+  return { ...planOf(whatIf, { steps, slots, maxMoves }), parked };
+};
