@@ -162,6 +162,14 @@ export const describeLiveDomains = (name: string, makeAgent: MakeAgent, traits: 
       const end = { ...ON_RUN, mode: 'hard', timeoutMs: 10_000 };
       const resumeFrom = (image: unknown) => ({ incarnation: 2, paused: false, config: configOf('web'), image });
 
+      it('leaves the guest paused where that is asked for, so that its disks can be copied at that moment', async () => {
+        await compute.start(VM, configOf('web'));
+        expect(codeOf(await compute.ask('CheckpointDomain', VM, { ...checkpoint, paused: true }))).toBe('ok');
+        expect(await compute.domain(VM)).toMatchObject({ state: 'paused' });
+        expect(codeOf(await compute.ask('UnpauseDomain', VM, ON_RUN))).toBe('ok');
+        expect(await compute.domain(VM)).toMatchObject({ state: 'running' });
+      });
+
       it('saves a guest, which goes on in its domain', async () => {
         const { domid } = startedOf(await compute.start(VM, configOf('web')));
         const taken = compute.send(compute.message('CheckpointDomain', VM, checkpoint));

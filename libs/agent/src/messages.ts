@@ -161,7 +161,7 @@ export const inputOf = (command: Accepted): HostInput => {
     case 'SuspendDomain':
       return { do: 'suspend', ...on, timeoutMs };
     case 'CheckpointDomain':
-      return { do: 'checkpoint', ...on, timeoutMs };
+      return { do: 'checkpoint', ...on, timeoutMs, paused };
     case 'ResumeDomain':
       return { do: 'resume', ...on, settings: settingsOf(config), image, paused };
     case 'ReceiveDomain':

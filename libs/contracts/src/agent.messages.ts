@@ -108,11 +108,15 @@ export const agentCommands = {
    */
   SuspendDomain: z.strictObject({ ...onRun, timeoutMs: z.number().int().positive() }),
   /**
-   * Saves the guest as SuspendDomain does, but the domain stays: when the image is written, the guest goes on in it. Answer: `savedImage`, from which ResumeDomain wakes a later run.
+   * Saves the guest as SuspendDomain does, but the domain stays: when the image is written, the guest goes on in it, or stands still until UnpauseDomain, with `paused`. Answer: `savedImage`, from which ResumeDomain wakes a later run.
    * Who asks for it or for SuspendDomain meanwhile gets the same image. Refusals as of SuspendDomain; also `host_domain_unsupported` (it is being migrated) and
    * `command_cancelled` (it was ended or rebooted before it was saved).
    */
-  CheckpointDomain: z.strictObject({ ...onRun, timeoutMs: z.number().int().positive() }),
+  CheckpointDomain: z.strictObject({
+    ...onRun,
+    timeoutMs: z.number().int().positive(),
+    paused: z.boolean().default(false),
+  }),
   /** As StartDomain, from a saved guest: it goes on where it was. Refusals and answer as of StartDomain. */
   ResumeDomain: z.strictObject({ ...onRun, config: domainConfig, image: savedImage, paused: z.boolean() }),
   /**

@@ -93,8 +93,8 @@ export type HostInput =
   | ({ readonly do: 'destroy' } & OnDomain)
   /** Saves the guest and ends the domain: the answer is its image. */
   | ({ readonly do: 'suspend'; readonly timeoutMs: number } & OnDomain)
-  /** Saves the guest, which then goes on in its domain: the answer is its image. */
-  | ({ readonly do: 'checkpoint'; readonly timeoutMs: number } & OnDomain)
+  /** Saves the guest, which then goes on in its domain, or is paused there: the answer is its image. */
+  | ({ readonly do: 'checkpoint'; readonly timeoutMs: number; readonly paused?: boolean } & OnDomain)
   /** As `start`, from an image: the guest goes on where it was. */
   | ({
       readonly do: 'resume';

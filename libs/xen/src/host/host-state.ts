@@ -140,7 +140,9 @@ export type DriverEnd = keyof MachineDevice['retries'];
 
 /** Somebody waits for the machine to be up (`start`, `reboot`) or gone (`end`), for its image (`suspend`: and the end of its domain; `checkpoint`), or for a device to be there or gone. */
 export type Waiting =
-  | { readonly ticket: Ticket; readonly for: 'start' | 'reboot' | 'end' | 'suspend' | 'checkpoint' }
+  | { readonly ticket: Ticket; readonly for: 'start' | 'reboot' | 'end' | 'suspend' }
+  /** `paused`: the guest is not to go on by itself after it. */
+  | { readonly ticket: Ticket; readonly for: 'checkpoint'; readonly paused: boolean }
   | { readonly ticket: Ticket; readonly for: 'plug' | 'unplug'; readonly device: string };
 
 /** Somebody wants the guest's image. */

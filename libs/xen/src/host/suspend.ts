@@ -74,7 +74,9 @@ export const save = (host: Host, input: SaveInput): void => {
     return;
   }
   const patienceUs = Math.min(timeoutMs * US_PER_MS, SUSPEND_ACK_TIMEOUT_US);
-  machine.waiting.push({ ticket, for: input.do });
+  machine.waiting.push(
+    input.do === 'suspend' ? { ticket, for: 'suspend' } : { ticket, for: 'checkpoint', paused: input.paused === true },
+  );
   plan(host.state.agenda, host.state.nowUs + patienceUs, {
     do: 'suspendTimer',
     uid,
@@ -127,10 +129,11 @@ export const beginSave = (host: Host, machine: Machine): void => {
   plan(host.state.agenda, dueUs, { do: 'saved', uid, domid, sizeBytes: bytes });
 };
 
-/** The image is written. The guest goes on, unless somebody wants its domain to end, who gets the image when it is gone. */
+/** The image is written. The guest goes on or is paused, unless somebody wants its domain to end, who gets the image when it is gone. */
 export const imageWritten = (host: Host, machine: Machine, sizeBytes: number): void => {
   if (machine.phase !== 'suspended' || !machine.waiting.some(wantsImage)) return;
   const image: SavedGuestImage = { sizeBytes, content: contentOf(machine) };
+  if (machine.waiting.some((waiting) => waiting.for === 'checkpoint' && waiting.paused)) machine.paused = true;
   answerAll(
     machine,
     ({ for: what }) => what === 'checkpoint',

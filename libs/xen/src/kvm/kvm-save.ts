@@ -40,7 +40,10 @@ export const beginSave = (
     refuse(host, input.ticket, reject('host_domain_unsupported', message));
     return;
   }
-  machine.waiting.push({ ticket: input.ticket, for: input.do });
+  const { ticket } = input;
+  machine.waiting.push(
+    input.do === 'suspend' ? { ticket, for: 'suspend' } : { ticket, for: 'checkpoint', paused: input.paused === true },
+  );
   // Who asks while the image is written gets the same: the guest stands still.
   if (machine.phase === 'saving') return;
   machine.phase = 'saving';
@@ -59,6 +62,7 @@ export const saved = (host: KvmHost, machine: KvmMachine, sizeBytes: number): vo
     sizeBytes,
     content: JSON.stringify({ content: CONTENT, guest: machine.guest }),
   };
+  if (machine.waiting.some((waiting) => waiting.for === 'checkpoint' && waiting.paused)) machine.paused = true;
   for (const { ticket } of waitingFor(machine, ({ for: what }) => what === 'checkpoint'))
     answer(host, ticket, { ...image });
   if (endsSaved(machine)) {

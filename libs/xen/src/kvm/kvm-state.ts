@@ -65,7 +65,9 @@ export interface KvmGuest {
 }
 
 export type KvmWaiting =
-  | { readonly ticket: Ticket; readonly for: 'start' | 'reboot' | 'end' | 'suspend' | 'checkpoint' }
+  | { readonly ticket: Ticket; readonly for: 'start' | 'reboot' | 'end' | 'suspend' }
+  /** `paused`: the guest is not to go on by itself after it. */
+  | { readonly ticket: Ticket; readonly for: 'checkpoint'; readonly paused: boolean }
   | { readonly ticket: Ticket; readonly for: 'unplug'; readonly kind: 'disk' | 'nic'; readonly name: string };
 
 export type KvmTask =
