@@ -363,5 +363,5 @@ export const describeAgent = (name: string, makeAgent: MakeAgent, traits: HostTr
     });
   });
   describeLiveDomains(name, makeAgent, traits);
-  if (traits.migrates) describeMigration(name, makeAgent);
+  describeMigration(name, makeAgent, traits);
 };

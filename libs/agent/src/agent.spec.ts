@@ -59,7 +59,7 @@ const emulated =
   };
 
 describeAgent('emulated Xen', emulated());
-describeAgent('emulated KVM', emulated(OPTIONS.hosts), KVM_TRAITS);
+describeAgent('emulated KVM', emulated(hostNames(2)), KVM_TRAITS);
 
 describe('a fleet of agents', () => {
   it('sends heartbeats of every host in each interval, spread over it', async () => {

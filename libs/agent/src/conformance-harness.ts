@@ -54,8 +54,6 @@ export interface HostTraits {
   readonly countsDomains: boolean;
   /** Suspending needs the guest's help. */
   readonly asksToSuspend: boolean;
-  /** Live migration between its hosts. */
-  readonly migrates: boolean;
   readonly overheadBytes: (domain: { vcpus: number; staticMaxBytes: number }) => number;
 }
 
@@ -64,7 +62,6 @@ export const XEN_TRAITS: HostTraits = {
   controlDomain: true,
   countsDomains: true,
   asksToSuspend: true,
-  migrates: true,
   overheadBytes: (domain) => memoryOverheadBytes({ guestType: 'pvh', ...domain }),
 };
 
@@ -73,7 +70,6 @@ export const KVM_TRAITS: HostTraits = {
   controlDomain: false,
   countsDomains: false,
   asksToSuspend: false,
-  migrates: false,
   overheadBytes: qemuOverheadBytes,
 };
 

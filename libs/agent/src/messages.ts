@@ -108,7 +108,7 @@ interface MigrationOrder {
   readonly to: string;
   readonly toIncarnation: number;
   readonly operation: Uuid;
-  readonly policy: MigrationPolicyName;
+  readonly policy?: MigrationPolicyName;
   readonly seq: number;
   /** Parsed by `isPeerMessage` when it was accepted. */
   readonly message: PeerMessage;
@@ -167,7 +167,7 @@ export const inputOf = (command: Accepted): HostInput => {
     case 'ReceiveDomain':
       return { do: 'receive', ...on, settings: settingsOf(config), from, fromIncarnation };
     case 'MigrateDomain':
-      return { do: 'migrate', ...on, to, toIncarnation, operation, policy };
+      return { do: 'migrate', ...on, to, toIncarnation, operation, ...(policy && { policy }) };
     case 'CancelMigration':
       return { do: 'cancelMigration', ...on };
     case 'SettleMigration':

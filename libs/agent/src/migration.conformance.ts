@@ -4,11 +4,12 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   codeOf,
   Commander,
-  configOf,
+  configsFor,
   Services,
   startedOf,
   valueOf,
   type AgentUnderTest,
+  type HostTraits,
   type MakeAgent,
 } from './conformance-harness.js';
 
@@ -18,7 +19,9 @@ const HERE = { incarnation: 1 };
 const THERE = { incarnation: 2 };
 
 /** What the contract says of live migration, between two hosts of one agent. */
-export const describeMigration = (name: string, makeAgent: MakeAgent): void => {
+export const describeMigration = (name: string, makeAgent: MakeAgent, traits: HostTraits): void => {
+  const configOf = configsFor(traits);
+
   describe(`agent contract, live migration: ${name}`, () => {
     let agent: AgentUnderTest;
     let services: Services;
@@ -41,7 +44,6 @@ export const describeMigration = (name: string, makeAgent: MakeAgent): void => {
         to: agent.others[0],
         toIncarnation: 2,
         operation: OPERATION,
-        policy: 'xen-v2',
       });
     const ready = async (): Promise<void> => {
       await source.start(VM, configOf('web'));
@@ -106,6 +108,14 @@ export const describeMigration = (name: string, makeAgent: MakeAgent): void => {
       expect(codeOf(await agent.settled(source.send(order())))).toBe('migration_failed');
       expect(await source.domain(VM)).toMatchObject({ state: 'running' });
       expect(codeOf(await receive())).toBe('host_stale_incarnation');
+    });
+
+    it('refuses a policy of another hypervisor', async () => {
+      await ready();
+      const foreign = { ...HERE, to: agent.others[0], toIncarnation: 2, operation: OPERATION };
+      const policy = traits.asksToSuspend ? 'qemu' : 'xen-v2';
+      expect(codeOf(await source.ask('MigrateDomain', VM, { ...foreign, policy }))).toBe('migration_failed');
+      expect(codeOf(await agent.settled(source.send(order())))).toBe('ok');
     });
 
     it('refuses what it can’t do', async () => {

@@ -18,8 +18,6 @@ import {
 import { hardwareOf } from './virtual-machine.changes.js';
 import { placedRun, type PlacedRun, type PresentMachine } from './virtual-machine.state.js';
 
-const DEFAULT_POLICY: MigrationPolicyName = 'xen-v2';
-
 /** After these the machine runs on where it was. All else that the sending host may say leaves it to the other one to know. */
 const STAYED = [
   'migration_failed',
@@ -99,7 +97,7 @@ const receiveDomain = (machine: PresentMachine, run: PlacedRun, incarnation: num
 const migrateDomain = (
   machine: PresentMachine,
   run: PlacedRun,
-  asked: { readonly operation: Uuid; readonly incarnation: number; readonly policy: MigrationPolicyName },
+  asked: { readonly operation: Uuid; readonly incarnation: number; readonly policy: MigrationPolicyName | null },
 ): PlanStep => {
   const { operation, incarnation, policy } = asked;
   const data = { incarnation: run.incarnation };
@@ -108,7 +106,13 @@ const migrateDomain = (
     to: { agentOfHost: run.host },
     type: 'MigrateDomain',
     streamId: machine.meta.uid,
-    data: { ...data, to: from('place', 'host'), toIncarnation: incarnation, operation, policy },
+    data: {
+      ...data,
+      to: from('place', 'host'),
+      toIncarnation: incarnation,
+      operation,
+      ...(policy !== null && { policy }),
+    },
     timeoutMs: START_DOMAIN_MS,
     untilAnswered: true,
     doneUnless: STAYED,
@@ -177,7 +181,7 @@ export const migratePlan = (
   const sent = migrateDomain(machine, run, {
     operation,
     incarnation,
-    policy: isPolicy(policy) ? policy : DEFAULT_POLICY,
+    policy: isPolicy(policy) ? policy : null,
   });
   return inStages(
     // A machine that runs is not held up until a host has room for it.

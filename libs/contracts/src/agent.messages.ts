@@ -56,10 +56,11 @@ const onRun = { incarnation: z.number().int().positive() };
 export const savedImage = z.strictObject({ sizeBytes: z.number().int().nonnegative(), content: z.string() });
 export type SavedImage = z.infer<typeof savedImage>;
 
-/** Who decides when a live migration stops copying: Xen 4.6 and newer, 4.5 and older, or one of oVirt's schedules. */
+/** Who decides when a live migration stops copying: Xen 4.6 and newer, 4.5 and older, QEMU as libvirt leaves it, or one of oVirt's schedules. */
 export const MIGRATION_POLICIES = [
   'xen-v2',
   'xen-legacy',
+  'qemu',
   'minimal-downtime',
   'suspend-workload-if-needed',
   'post-copy',
@@ -130,7 +131,7 @@ export const agentCommands = {
     fromIncarnation: z.number().int().positive(),
   }),
   /**
-   * To the host that runs it: live migration to host `to`, where it becomes run `toIncarnation`. Ended rounds are reported to `operation` by ReportMigrationRound. Answer:
+   * To the host that runs it: live migration to host `to`, where it becomes run `toIncarnation`. Without a policy the hypervisor's own decides. Ended rounds are reported to `operation` by ReportMigrationRound. Answer:
    * `migrateDomainAnswer`, when the other host has the machine and none is left here. Refusals: `migration_failed`, `migration_cancelled` (it runs on here),
    * `host_unknown_domain`, `host_crashed` (only the other host knows).
    */
@@ -139,7 +140,7 @@ export const agentCommands = {
     to: z.string(),
     toIncarnation: z.number().int().positive(),
     operation: z.string(),
-    policy: z.enum(MIGRATION_POLICIES),
+    policy: z.enum(MIGRATION_POLICIES).optional(),
   }),
   /** Asks a migration under way to give up; it is answered at once, and MigrateDomain then tells how it ended. Refusal: `migration_switched`: too late. None under way: nothing to do. */
   CancelMigration: z.strictObject(onRun),

@@ -119,7 +119,8 @@ export type HostInput =
       readonly to: string;
       readonly toIncarnation: number;
       readonly operation: Uuid;
-      readonly policy: MigrationPolicyName;
+      /** Absent: the hypervisor's own. */
+      readonly policy?: MigrationPolicyName;
     } & OnDomain)
   | ({ readonly do: 'cancelMigration' } & OnDomain)
   /** Is the machine here for good? If not, it never will be by this migration. */
@@ -158,8 +159,8 @@ export interface MigrationFigures {
   readonly downtimeMs: number;
 }
 
-/** Who decides when a migration stops copying: one of Xen's policies, or of the schedules of migration/policies.ts. */
-export type MigrationPolicyName = Exclude<PrecopyPolicy['name'], 'convergence'> | ConvergenceScheduleName;
+/** Who decides when a migration stops copying: one of Xen's policies, QEMU as libvirt leaves it, or one of oVirt's schedules (migration/policies.ts). */
+export type MigrationPolicyName = Exclude<PrecopyPolicy['name'], 'convergence'> | 'qemu' | ConvergenceScheduleName;
 
 /** What two hosts say to each other: their toolstacks' words, with the guest itself and when it ran, and signs of life. */
 export type PeerMessage =

@@ -27,7 +27,7 @@ const demandOf = (host: Host, machine: Machine, vcpu: number): number => {
     case 'probing':
       return vcpu === 0 ? BOOTING_DEMAND : 0;
     case 'up':
-      return workloadOf(host, machine).cpuPermille / PERMILLE;
+      return workloadOf(host.state, machine).cpuPermille / PERMILLE;
   }
 };
 

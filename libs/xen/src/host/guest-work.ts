@@ -1,4 +1,4 @@
-import { randomFrom } from '@xenolith/kernel';
+import { randomFrom, type Uuid } from '@xenolith/kernel';
 import {
   changeFlow,
   createFlow,
@@ -18,6 +18,7 @@ import {
   WORKLOADS,
   type WorkloadProfile,
 } from '../guest/index.js';
+import type { DomainSettings } from '../host-model.js';
 import { struckBy } from './faults.js';
 import type { Host, Machine, MachineDevice } from './host-state.js';
 import { hasFrontends } from './machine-devices.js';
@@ -29,18 +30,23 @@ const NIC = { capacity: 800_000, latencyUs: 40 } as const;
 const EMULATED_ENTRIES = { disk: 1, nic: 256 } as const;
 
 /** Share of each vCPU that a guest without a named workload wants, drawn for each machine; assumption, skewed to idle as the Azure traces are. */
-const levelOf = (host: Host, machine: Machine): number =>
-  0.005 + 0.995 * randomFrom(`${host.state.seed}/${machine.uid}/level`).next() ** 3;
+const levelOf = (seed: string, uid: Uuid): number => 0.005 + 0.995 * randomFrom(`${seed}/${uid}/level`).next() ** 3;
+
+/** A machine of a host of either kind. */
+interface WorkingMachine {
+  readonly uid: Uuid;
+  readonly settings: DomainSettings;
+}
 
 /** Found once for a machine, as it is asked for whenever the host changes; it follows from the machine's settings alone. */
-const known = new WeakMap<Machine, WorkloadProfile>();
+const known = new WeakMap<WorkingMachine, WorkloadProfile>();
 
 /** How the machine's guest uses its host while it is up. */
-export const workloadOf = (host: Host, machine: Machine): WorkloadProfile => {
+export const workloadOf = ({ seed }: { readonly seed: string }, machine: WorkingMachine): WorkloadProfile => {
   const found = known.get(machine);
   if (found) return found;
   const { workload } = machine.settings;
-  const profile = workload === undefined ? profileAtLevel(levelOf(host, machine)) : WORKLOADS[workload];
+  const profile = workload === undefined ? profileAtLevel(levelOf(seed, machine.uid)) : WORKLOADS[workload];
   known.set(machine, profile);
   return profile;
 };
@@ -86,7 +92,7 @@ const isStalled = (host: Host, machine: Machine, device: MachineDevice): boolean
 
 const ratesOf = (host: Host, machine: Machine, device: MachineDevice): FlowRates => {
   const overRings = hasFrontends(machine);
-  const { offered, requestBytes } = offeredTo(machine, device, workloadOf(host, machine));
+  const { offered, requestBytes } = offeredTo(machine, device, workloadOf(host.state, machine));
   const { capacity, latencyUs } = device.kind === 'disk' ? DISK : NIC;
   return {
     offered: works(machine) && (!overRings || isConnected(device)) ? offered : 0,
@@ -150,7 +156,9 @@ export const dirtyingOf = (
   machine: Machine,
   memoryBytes: number,
 ): { readonly pagesPerSecond: number; readonly workingSetPages: number } =>
-  works(machine) ? memoryWriting(workloadOf(host, machine), memoryBytes) : { pagesPerSecond: 0, workingSetPages: 0 };
+  works(machine)
+    ? memoryWriting(workloadOf(host.state, machine), memoryBytes)
+    : { pagesPerSecond: 0, workingSetPages: 0 };
 
 /** Requests that wait for their answers in all rings of a device. */
 export const inFlightOf = ({ flows }: MachineDevice, nowUs: number): number =>
@@ -172,7 +180,7 @@ export const transfersOf = (
   const none: Transfers = { requests: 0, bytes: 0 };
   const [first, second] = device.flows.map((flow): Transfers => flowFigures(flow, nowUs));
   if (device.kind === 'nic') return [first ?? none, second ?? none];
-  const share = readShareOf(machine, device, workloadOf(host, machine));
+  const share = readShareOf(machine, device, workloadOf(host.state, machine));
   const { requests, bytes } = first ?? none;
   const [reads, readBytes] = [Math.floor(requests * share), Math.floor(bytes * share)];
   return [

@@ -6,7 +6,7 @@ import {
   type HostInput,
   type HostModel,
   type HostState,
-  type ToolName,
+  type HostToolName,
   type ToolOutput,
   type XenSetup,
 } from '../index.js';
@@ -49,17 +49,19 @@ export type Asked = Ticketed<HostInput>;
 export type Told = { readonly code: string; readonly value: unknown } | null;
 
 /** One host and its clock, for specs: commands are tickets by their order. */
-export class HostRig {
-  readonly model: HostModel;
-  readonly state: HostState;
+export class ModelRig<State> {
+  readonly state: State;
   readonly events: HostEvent[] = [];
   at = START;
   private tickets = 0;
 
-  constructor(bootMs = 1_000, name = 'host-0001', setup: Partial<XenSetup> = {}) {
-    this.model = xenHostModel(timingFor(bootMs));
+  constructor(
+    readonly model: HostModel<State>,
+    name: string,
+    setup: Partial<XenSetup> = {},
+  ) {
     const made = { name, seed: 'spec', profile: '1x4-16', at: START } as const;
-    this.state = this.model.create(
+    this.state = model.create(
       Object.keys(setup).length === 0 ? made : { ...made, setup: { ...DEFAULT_XEN_SETUP, ...setup } },
     );
   }
@@ -102,15 +104,22 @@ export class HostRig {
   }
 
   /** What `tool` prints. */
-  tool(tool: ToolName, ...args: string[]): string {
+  tool(tool: HostToolName, ...args: string[]): string {
     return this.output(tool, ...args).stdout;
   }
 
-  output(tool: ToolName, ...args: string[]): ToolOutput {
+  output(tool: HostToolName, ...args: string[]): ToolOutput {
     return this.model.tool(this.state, { tool, args, at: this.at });
   }
 
   get freeBytes(): number {
     return this.model.figures(this.state).freeMemoryBytes;
+  }
+}
+
+/** A Xen host. */
+export class HostRig extends ModelRig<HostState> {
+  constructor(bootMs = 1_000, name = 'host-0001', setup: Partial<XenSetup> = {}) {
+    super(xenHostModel(timingFor(bootMs)), name, setup);
   }
 }

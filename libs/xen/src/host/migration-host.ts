@@ -1,7 +1,8 @@
 import type { Uuid } from '@xenolith/kernel';
 import type { ProfileName } from '../hardware-profile.js';
-import type { HostAnswer, HostEvent, HostInput } from '../host-model.js';
+import type { HostAnswer, HostEvent, HostInput, MigrationPolicyName } from '../host-model.js';
 import type { HostTiming } from '../host-timing.js';
+import type { PrecopyPolicy } from '../migration/policies.js';
 import type { MigrationEffect } from '../migration/protocol.js';
 import type { DirtyRate } from '../migration/rounds.js';
 import type { Carried, MigrationSession, MigrationTask, SourceSession, TargetSession } from './migration-session.js';
@@ -26,6 +27,8 @@ export interface MovingDomain {
 
 /** What sending a machine needs of its host. */
 export interface Sending {
+  /** When it is to stop copying; null: the hypervisor knows no such policy. Without a name its own. */
+  policy(name?: MigrationPolicyName): PrecopyPolicy | null;
   /** Why the machine, which is here, can't be migrated; null: it can. */
   obstacleTo(uid: Uuid): string | null;
   /** Pages of 4 KiB that the guest has now. */
@@ -42,6 +45,8 @@ export interface Sending {
 
 /** What receiving a machine needs of its host. */
 export interface Receiving {
+  /** The guest is one that this host could let go on. */
+  understands(content: string): boolean;
   /** Makes the domain to which the guest will come, with its memory. False: the command is answered with a refusal. */
   admit(input: HostInput & { readonly do: 'receive' }): boolean;
   carryOut(session: TargetSession, effect: ReceivingEffect): Carried;

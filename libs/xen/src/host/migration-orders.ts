@@ -12,7 +12,7 @@ const obstacleTo = (host: MigrationHost, { uid, to }: HostInput & { do: 'migrate
 };
 
 export const migrate = (host: MigrationHost, input: HostInput & { do: 'migrate' }): void => {
-  const { uid, incarnation, toIncarnation, to, operation, policy, ticket } = input;
+  const { uid, incarnation, toIncarnation, to, operation, ticket } = input;
   const known = host.state.migrations[sessionKey(uid, toIncarnation)];
   if (known?.role === 'source' && known.incarnation === incarnation && known.peer === to) {
     known.tickets.push(ticket);
@@ -23,6 +23,12 @@ export const migrate = (host: MigrationHost, input: HostInput & { do: 'migrate' 
   const obstacle = obstacleTo(host, input);
   if (obstacle !== null) {
     const message = `${domain.name} can't be migrated from ${host.state.name} to ${to}: ${obstacle}`;
+    refuse(host, ticket, reject('migration_failed', message));
+    return;
+  }
+  const policy = host.sending.policy(input.policy);
+  if (policy === null) {
+    const message = `${domain.name} can't be migrated from ${host.state.name} to ${to}: its hypervisor knows no policy ${input.policy}`;
     refuse(host, ticket, reject('migration_failed', message));
     return;
   }

@@ -1,5 +1,6 @@
 import type { Uuid } from '@xenolith/kernel';
-import type { MigrationPolicyName, PeerMessage, Ticket } from '../host-model.js';
+import type { PeerMessage, Ticket } from '../host-model.js';
+import type { PrecopyPolicy } from '../migration/policies.js';
 import type { EndStep, MigrationEffect, MigrationMessage } from '../migration/protocol.js';
 import type { Transfer } from '../migration/rounds.js';
 import type { SourceState } from '../migration/source-end.js';
@@ -40,7 +41,7 @@ export interface SourceSession extends Session {
   readonly incarnation: number;
   /** To which the rounds are reported. */
   readonly operation: Uuid;
-  readonly policy: MigrationPolicyName;
+  readonly policy: PrecopyPolicy;
   /** Who wants to hear how it ends. */
   tickets: Ticket[];
   /** Null: it waits until another has ended. */
@@ -65,7 +66,7 @@ export interface TargetSession extends Session {
   end: TargetState;
   /** The source's first message, while others are being received. */
   held: MigrationMessage | null;
-  /** The guest, as the source's last words say. */
+  /** The guest, as the source has said last. */
   content: string | null;
   /** Who wants to know whether the machine is here for good. */
   tickets: Ticket[];

@@ -1,6 +1,5 @@
 import { reject, type Rejection } from '@xenolith/kernel';
-import type { MigrationPolicyName, PeerMessage } from '../host-model.js';
-import { CONVERGENCE_SCHEDULES, type PrecopyPolicy } from '../migration/policies.js';
+import type { PeerMessage } from '../host-model.js';
 import type { EndStep, MigrationEffect, MigrationMessage } from '../migration/protocol.js';
 import { beginSource, stepSource, type SourceInput, type SourceState } from '../migration/source-end.js';
 import { answer, nowMs, refuse, US_PER_MS } from './answers.js';
@@ -22,11 +21,6 @@ import {
 } from './migration-session.js';
 
 const US_PER_SECOND = 1_000_000;
-
-const policyOf = (name: MigrationPolicyName): PrecopyPolicy =>
-  name === 'xen-v2' || name === 'xen-legacy'
-    ? { name }
-    : { name: 'convergence', schedule: CONVERGENCE_SCHEDULES[name] };
 
 const domainOf = (host: MigrationHost, { uid, incarnation }: SourceSession): MovingDomain | null =>
   host.domain(uid, incarnation);
@@ -87,9 +81,10 @@ const interrupt = (host: MigrationHost, session: SourceSession): void => {
 
 // Steps.
 
-/** The guest goes with the last message of the stream. */
+/** The guest goes with the last message of the stream, and as it is now with the first: so the other host can tell whether it understands it. */
 const dressed = (host: MigrationHost, session: SourceSession, message: MigrationMessage): PeerMessage => {
-  const content = message.type === 'endOfStream' ? host.sending.content(session) : null;
+  const tells = message.type === 'importMetadata' || message.type === 'endOfStream';
+  const content = tells ? host.sending.content(session) : null;
   return content === null ? message : { ...message, content };
 };
 
@@ -161,10 +156,10 @@ const begin = (host: MigrationHost, session: SourceSession): void => {
   const first = beginSource({
     machine: session.uid,
     memoryPages: host.sending.pages(session),
-    policy: policyOf(session.policy),
+    policy: session.policy,
   });
   session.end = first.state;
-  for (const message of first.messages) say(host, session, message);
+  for (const message of first.messages) say(host, session, dressed(host, session, message));
   planKeepalive(host, session);
 };
 

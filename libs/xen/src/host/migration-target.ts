@@ -42,6 +42,7 @@ const carryOut = (host: MigrationHost, session: TargetSession, effect: Migration
     case 'destroyDomain':
       return host.receiving.carryOut(session, effect);
     case 'importMetadata':
+      return session.content === null || host.receiving.understands(session.content) ? 'done' : 'failed';
     case 'removeMetadata':
       return 'done';
     case 'squashMemory':
@@ -183,7 +184,7 @@ const hearMessage = (
   // What was said before over the old connection does not matter any more.
   if (message.type === 'inquire') reconnect(session);
   if (message.type === 'importMetadata') planKeepalive(host, session);
-  session.content ??= message.content ?? null;
+  session.content = message.content ?? session.content;
   if (message.type === 'importMetadata' && receiving(host) >= MIGRATIONS_AT_ONCE) session.held = message;
   else step(host, session, { type: 'message', message });
 };

@@ -1,11 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { HostEvent } from '../index.js';
-import { GIBIBYTE, settingsOf, type Asked } from './host.spec-fixture.js';
-import { Pair, UID } from './migration.spec-fixture.js';
-
-const SOURCE = 'host-0001';
-const TARGET = 'host-0002';
+import { GIBIBYTE, settingsOf } from './host.spec-fixture.js';
+import { anyAct, checkSchedule, Pair, SOURCE, TARGET, UID } from './migration.spec-fixture.js';
 
 const rounds = (pair: Pair): readonly (HostEvent & { type: 'migrationRound' })[] =>
   pair.hosts[SOURCE].events.filter((event) => event.type === 'migrationRound');
@@ -215,95 +212,11 @@ describe('a live migration between two hosts', () => {
   });
 });
 
-type Act =
-  | { readonly do: 'deliver'; readonly which: number; readonly keep: boolean }
-  | { readonly do: 'pass'; readonly ms: number }
-  | { readonly do: 'crash'; readonly host: typeof SOURCE | typeof TARGET }
-  | { readonly do: 'tell'; readonly host: typeof SOURCE | typeof TARGET; readonly input: Asked };
-
-const anyAct: fc.Arbitrary<Act> = fc.oneof(
-  {
-    weight: 12,
-    arbitrary: fc.record({ do: fc.constant('deliver' as const), which: fc.nat(1), keep: fc.boolean() }),
-  },
-  {
-    weight: 8,
-    arbitrary: fc.record({
-      do: fc.constant('pass' as const),
-      ms: fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 300, max: 20_000 })),
-    }),
-  },
-  {
-    weight: 1,
-    arbitrary: fc.record({ do: fc.constant('crash' as const), host: fc.constantFrom(SOURCE, TARGET) }),
-  },
-  {
-    weight: 2,
-    arbitrary: fc
-      .constantFrom<readonly [typeof SOURCE | typeof TARGET, Asked]>(
-        [SOURCE, { do: 'cancelMigration' }],
-        [SOURCE, { do: 'pause' }],
-        [SOURCE, { do: 'unpause' }],
-        [SOURCE, { do: 'reboot', mode: 'hard', timeoutMs: 1_000 }],
-        [SOURCE, { do: 'change', change: { dynamicMinBytes: GIBIBYTE / 2, vcpus: 3 } }],
-        [TARGET, { do: 'settleMigration', incarnation: 2 }],
-        [TARGET, { do: 'pause', incarnation: 2 }],
-      )
-      .map(([host, input]) => ({ do: 'tell' as const, host, input })),
-  },
-);
-
 describe('two hosts and whatever may happen between them', () => {
   it('never let two copies run, and lose none that a host which lives still has', () => {
     fc.assert(
       fc.property(fc.array(anyAct, { maxLength: 60 }), fc.nat(2_000), (acts, late) => {
-        const pair = started();
-        const ticket = pair.begin();
-        pair.pass(0);
-        const seen = { ranThere: false, goneThere: false };
-        const crashed = new Set<string>();
-        const look = (): void => {
-          const [here, there] = [pair.runs(SOURCE), pair.runs(TARGET)];
-          expect(here && there, 'one copy runs').toBe(false);
-          expect(here && seen.ranThere, 'an old copy does not run again').toBe(false);
-          seen.ranThere ||= there;
-        };
-        pair.pass(late, look);
-        for (const act of acts) {
-          if (act.do === 'deliver') {
-            const heads = pair.heads();
-            const head = heads[act.which % Math.max(1, heads.length)];
-            if (head) pair.deliver(head, act.keep);
-          } else if (act.do === 'crash') {
-            // Whose the machine is changes a moment before the guest takes its first step there.
-            seen.goneThere ||= act.host === TARGET && pair.handle(TARGET) === 'final';
-            pair.crash(act.host);
-            crashed.add(act.host);
-          } else if (act.do === 'tell') pair.hosts[act.host].tell({ uid: UID, ...act.input } as Asked);
-          else {
-            // What is said meanwhile waits: somebody else decides what arrives.
-            pair.parted = true;
-            pair.pass(act.ms, look);
-            pair.parted = false;
-          }
-          look();
-        }
-        // A guest that was paused before it stood still is waited for as long as xenopsd waits, 1230 s.
-        pair.pass(1_300_000, look);
-        expect(pair.hosts[SOURCE].told(ticket)).not.toBeNull();
-        pair.ask(TARGET, { do: 'settleMigration', incarnation: 2 }, look);
-        pair.pass(400_000, look);
-        for (const [host, incarnation] of [
-          [SOURCE, 1],
-          [TARGET, 2],
-        ] as const)
-          pair.ask(host, { do: 'unpause', incarnation }, look);
-        pair.pass(10_000, look);
-        const copies = Number(pair.runs(SOURCE)) + Number(pair.runs(TARGET));
-        if (crashed.size === 0) expect(copies).toBe(1);
-        if (!crashed.has(SOURCE) && !seen.ranThere && !seen.goneThere) expect(pair.runs(SOURCE)).toBe(true);
-        if (!crashed.has(TARGET) && seen.ranThere) expect(pair.runs(TARGET)).toBe(true);
-        if (!pair.runs(TARGET)) expect(pair.has(TARGET)).toBe(false);
+        checkSchedule(new Pair(), acts, late);
       }),
       { numRuns: 300 },
     );

@@ -32,9 +32,10 @@ export const isPeerMessage = (value: unknown): value is PeerMessage => {
   const { type } = value;
   if (typeof type !== 'string' || !Object.hasOwn(MEMBERS, type)) return false;
   const members = Object.entries(MEMBERS[type as PeerMessage['type']]);
-  const runsUs = 'runsUs' in value ? value.runsUs : undefined;
+  const { runsUs, content } = value as { readonly runsUs?: unknown; readonly content?: unknown };
   return (
     members.every(([name, is]) => is((value as Record<string, unknown>)[name])) &&
-    (runsUs === undefined || isNumber(runsUs))
+    (runsUs === undefined || isNumber(runsUs)) &&
+    (content === undefined || isString(content))
   );
 };

@@ -66,6 +66,10 @@ export class XenReceiving implements Receiving {
     private readonly planner: Planner,
   ) {}
 
+  understands(content: string): boolean {
+    return guestIn(content) !== null;
+  }
+
   admit(input: HostInput & { do: 'receive' }): boolean {
     const { host } = this;
     const { uid, incarnation, settings, ticket } = input;

@@ -1,5 +1,7 @@
 import type { Uuid } from '@xenolith/kernel';
+import type { MigrationPolicyName } from '../host-model.js';
 import { DEFAULT_BALLOON_RATE, PAGE_BYTES } from '../hypervisor/index.js';
+import { CONVERGENCE_SCHEDULES, type PrecopyPolicy } from '../migration/policies.js';
 import type { MigrationEffect } from '../migration/protocol.js';
 import { SUSPEND_ACK_TIMEOUT_US, SUSPEND_TIMEOUT_US } from '../migration/save.js';
 import type { DirtyRate } from '../migration/rounds.js';
@@ -39,6 +41,13 @@ export class XenSending implements Sending {
     private readonly host: Host,
     private readonly planner: Planner,
   ) {}
+
+  policy(name: MigrationPolicyName = 'xen-v2'): PrecopyPolicy | null {
+    if (name === 'qemu') return null;
+    return name === 'xen-v2' || name === 'xen-legacy'
+      ? { name }
+      : { name: 'convergence', schedule: CONVERGENCE_SCHEDULES[name] };
+  }
 
   obstacleTo(uid: Uuid): string | null {
     const machine = this.host.state.machines[uid];

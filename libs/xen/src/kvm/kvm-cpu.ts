@@ -1,7 +1,7 @@
-import { randomFrom } from '@xenolith/kernel';
 import { cpusOf, parseCpuSet, type CpuNumbers, type CpuSet } from '../hypervisor/index.js';
 import { cpuShares, type DemandingDomain } from '../scheduler/index.js';
 import { numaNodesOf } from '../hardware-profile.js';
+import { workloadOf } from '../host/guest-work.js';
 import { profileOf, runs, threadsOfHost, type KvmHost, type KvmMachine } from './kvm-state.js';
 
 const NS_PER_US = 1_000;
@@ -9,6 +9,7 @@ const US_PER_SECOND = 1_000_000;
 const NS_PER_SECOND = 1_000 * US_PER_SECOND;
 /** A guest that boots keeps a CPU busy. */
 const BOOTING_DEMAND = 1;
+const PERMILLE = 1000;
 
 /** Numbers of the host's threads, as lists of CPUs speak of them. */
 export const cpuNumbers = (host: KvmHost): CpuNumbers => {
@@ -28,10 +29,6 @@ export const affinityOf = (host: KvmHost, pin: string): CpuSet | null => {
   return set.ok && set.value.length > 0 ? set.value : null;
 };
 
-/** Share that a guest wants of each vCPU, drawn for each machine; assumption, skewed to idle as on the emulated Xen hosts. */
-const levelOf = (host: KvmHost, { uid }: KvmMachine): number =>
-  0.005 + 0.995 * randomFrom(`${host.state.seed}/${uid}/level`).next() ** 3;
-
 const demandOf = (host: KvmHost, machine: KvmMachine, vcpu: number): number => {
   if (!runs(machine)) return 0;
   switch (machine.guest.phase) {
@@ -41,7 +38,7 @@ const demandOf = (host: KvmHost, machine: KvmMachine, vcpu: number): number => {
     case 'booting':
       return vcpu === 0 ? BOOTING_DEMAND : 0;
     case 'up':
-      return levelOf(host, machine);
+      return workloadOf(host.state, machine).cpuPermille / PERMILLE;
   }
 };
 

@@ -2,23 +2,17 @@ import { reject, type Rejection } from '@xenolith/kernel';
 import type { GuestEnd, OnGuestEnd } from '../host-model.js';
 import { jittered } from '../host-timing.js';
 import { plan } from '../host/agenda.js';
+import { answer, nowMs, refuse, rememberEnded, US_PER_MS } from '../host/answers.js';
 import { withoutDevice } from '../host/machine-devices.js';
 import {
-  answer,
-  nowMs,
   planIn,
-  refuse,
   runningAnswer,
   runs,
-  US_PER_MS,
   waitingFor,
   type KvmHost,
   type KvmMachine,
   type KvmWaiting,
 } from './kvm-state.js';
-
-/** Ended runs that a host remembers. */
-const ENDED_REMEMBERED = 1_000;
 
 const forUp = (waiting: KvmWaiting): boolean => waiting.for === 'start' || waiting.for === 'reboot';
 
@@ -131,16 +125,6 @@ export const quit = (host: KvmHost, machine: KvmMachine): void => {
   machine.guest.next = null;
   const ms = jittered(host.timing.destroyMs, host.state.seed, label(machine, 'quit'));
   planIn(host, ms, { do: 'exited', uid: machine.uid, pid: machine.pid });
-};
-
-export const rememberEnded = ({ state: { ended } }: KvmHost, uid: string, incarnation: number): void => {
-  const known = ended[uid] ?? 0;
-  // The youngest end comes last, so that the oldest is forgotten first.
-  Reflect.deleteProperty(ended, uid);
-  ended[uid] = Math.max(known, incarnation);
-  const uids = Object.keys(ended);
-  for (const oldest of uids.slice(0, Math.max(0, uids.length - ENDED_REMEMBERED)))
-    Reflect.deleteProperty(ended, oldest);
 };
 
 /** The process is gone. */

@@ -2,16 +2,18 @@ import { reject } from '@xenolith/kernel';
 import type { DomainView, HostEvent, HostFigures, HostInput, HostModel } from '../host-model.js';
 import { jittered, type HostTiming } from '../host-timing.js';
 import { emptyAgenda, nextDueUs, takeDue } from '../host/agenda.js';
+import { nowMs, refuse, rememberEnded, US_PER_MS } from '../host/answers.js';
 import { bootIdOf } from '../host/host-state.js';
-import { applyCommand, freeBytes, giveUp, guestEnds, neededBytes, started } from './kvm-commands.js';
+import { crashMigrations, effectEnds, followMigrations, keepAlive } from '../host/migration.js';
+import { isArriving, underWay } from '../host/migration-session.js';
+import { freeBytes, neededBytes } from './kvm-admission.js';
+import { applyCommand, giveUp, started } from './kvm-commands.js';
 import { cpuFigures, settleCpu } from './kvm-cpu.js';
-import { exited, guestStep, rememberEnded } from './kvm-guest.js';
+import { exited, guestStep } from './kvm-guest.js';
+import { kvmMigrations } from './kvm-migrations.js';
 import {
   machineOf,
-  nowMs,
-  refuse,
   threadsOfHost,
-  US_PER_MS,
   type KvmHost,
   type KvmHostState,
   type KvmMachine,
@@ -28,10 +30,26 @@ const FIRST_PID = 1_800;
 // What happens at its time.
 
 const perform = (host: KvmHost, task: KvmTask): void => {
-  if (task.do === 'giveUp') {
-    giveUp(host, task.uid, task.ticket, task.timeoutMs);
-    return;
+  switch (task.do) {
+    case 'giveUp':
+      giveUp(host, task.uid, task.ticket, task.timeoutMs);
+      return;
+    case 'migrationEffect':
+      effectEnds(kvmMigrations(host), task);
+      return;
+    case 'keepalive':
+      keepAlive(kvmMigrations(host), task);
+      return;
+    case 'started':
+    case 'guest':
+    case 'saved':
+    case 'exited':
+      performOnMachine(host, task);
+      return;
   }
+};
+
+const performOnMachine = (host: KvmHost, task: KvmTask & { do: 'started' | 'guest' | 'saved' | 'exited' }): void => {
   const machine = machineOf(host, task.uid, task.pid);
   if (!machine) return;
   switch (task.do) {
@@ -62,6 +80,10 @@ const stillApplies = (host: KvmHost, task: KvmTask): boolean => {
     case 'started':
     case 'exited':
       return machineOf(host, task.uid, task.pid) !== null;
+    case 'migrationEffect':
+      return host.state.migrations[task.key]?.effectDueUs === task.dueUs;
+    case 'keepalive':
+      return host.state.migrations[task.key]?.keepaliveUs === task.dueUs;
   }
 };
 
@@ -98,6 +120,7 @@ const passTime = (host: KvmHost, untilUs: number): void => {
       if (next && stillApplies(host, next.task)) perform(host, next.task);
       else continue;
     }
+    followMigrations(kvmMigrations(host));
     settleCpu(host);
   }
   moveTo(host, untilUs);
@@ -112,6 +135,8 @@ const crash = (host: KvmHost): void => {
   host.events.push({ type: 'crashed', at: nowMs(host) });
   for (const { ticket } of lost.flatMap((machine) => machine.waiting))
     refuse(host, ticket, reject('host_crashed', `${state.name} crashed while it worked on the command`));
+  for (const ticket of crashMigrations(kvmMigrations(host)))
+    refuse(host, ticket, reject('host_crashed', `${state.name} crashed in the middle of a migration`));
   for (const machine of lost) rememberEnded(host, machine.uid, machine.incarnation);
   state.boots += 1;
   state.bootId = bootIdOf(state, state.boots);
@@ -124,19 +149,16 @@ const crash = (host: KvmHost): void => {
 };
 
 const applyInput = (host: KvmHost, input: HostInput): void => {
-  const { state } = host;
   if (input.do === 'crash') crash(host);
-  else if (input.do === 'guestEnds') {
-    if (state.upAtUs === null) guestEnds(host, input);
-  }
-  // Faults and what else nobody waits for are of split drivers and their scripts, which there are none of here.
-  else if ('ticket' in input) take(host, input);
+  // Faults are of split drivers and their scripts, which there are none of here.
+  else if (input.do === 'setFaults') return;
+  else if (host.state.upAtUs === null) applyCommand(host, input);
+  else if ('ticket' in input) keepForLater(host, input);
 };
 
-const take = (host: KvmHost, input: HostInput & { readonly ticket: string }): void => {
-  const { upAtUs, waiting, name } = host.state;
-  if (upAtUs === null) applyCommand(host, input);
-  else if (waiting.length < WAITING_WHILE_DOWN) waiting.push(input);
+const keepForLater = (host: KvmHost, input: HostInput & { readonly ticket: string }): void => {
+  const { waiting, name } = host.state;
+  if (waiting.length < WAITING_WHILE_DOWN) waiting.push(input);
   else {
     const message = `${name} boots again; ${waiting.length} commands wait for it already`;
     refuse(host, input.ticket, reject('host_crashed', message));
@@ -148,7 +170,7 @@ const viewOf = (machine: KvmMachine): DomainView => ({
   incarnation: machine.incarnation,
   domid: machine.pid,
   state: machine.phase === 'shutdown' ? 'shutdown' : machine.paused ? 'paused' : 'running',
-  ...(machine.phase === 'saving' ? { standsStill: true as const } : {}),
+  ...(machine.phase === 'saving' || machine.phase === 'finishing' ? { standsStill: true as const } : {}),
 });
 
 const figuresOf = (host: KvmHost): HostFigures => {
@@ -158,6 +180,7 @@ const figuresOf = (host: KvmHost): HostFigures => {
     domains: machines.length,
     freeMemoryBytes: freeBytes(host),
     cpuLoad: Math.min(1, Math.round((1000 * busy) / threadsOfHost(host)) / 1000),
+    migrations: underWay(host.state),
   };
 };
 
@@ -173,6 +196,7 @@ export const kvmHostModel = (timing: HostTiming): HostModel<KvmHostState> => {
     passTime(host, nowUs);
     if (input) {
       applyInput(host, input);
+      followMigrations(kvmMigrations(host));
       settleCpu(host);
       // What takes no time is done at once.
       passTime(host, nowUs);
@@ -195,6 +219,7 @@ export const kvmHostModel = (timing: HostTiming): HostModel<KvmHostState> => {
       agenda: emptyAgenda(),
       machines: {},
       ended: {},
+      migrations: {},
       lastPid: FIRST_PID,
       lastNumber: 0,
       cpuSinceUs: at * US_PER_MS,
@@ -210,7 +235,7 @@ export const kvmHostModel = (timing: HostTiming): HostModel<KvmHostState> => {
     bootId: (state) => state.bootId,
     inventory: (state) =>
       Object.values(state.machines)
-        .filter(({ phase }) => phase !== 'ending')
+        .filter((machine) => machine.phase !== 'ending' && !isArriving(state, machine))
         .map(viewOf),
     figures: (state) => figuresOf(hostOf(state)),
     domainFigures: (state, at) => {

@@ -2,8 +2,9 @@ import { reject } from '@xenolith/kernel';
 import { imageBytesPerSecondOf } from '../hardware-profile.js';
 import type { HostInput, SavedGuestImage } from '../host-model.js';
 import { plan } from '../host/agenda.js';
+import { answer, refuse, US_PER_MS } from '../host/answers.js';
 import { goOn, holdClock, quit } from './kvm-guest.js';
-import { answer, refuse, US_PER_MS, waitingFor, type KvmGuest, type KvmHost, type KvmMachine } from './kvm-state.js';
+import { waitingFor, type KvmGuest, type KvmHost, type KvmMachine } from './kvm-state.js';
 
 const MEBIBYTE = 2 ** 20;
 const MS_PER_SECOND = 1_000;
@@ -14,11 +15,15 @@ const DEVICE_STATE_BYTES = 2 * MEBIBYTE;
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
 
-/** The guest in an image; null: it is none that this host could wake. */
-export const guestIn = (image: SavedGuestImage): KvmGuest | null => {
+/** All that a guest is when it does not run, and whether it was stopped by `virsh suspend`, as QEMU's stream says too. */
+export const contentOf = ({ guest, paused }: KvmMachine): string => JSON.stringify({ content: CONTENT, guest, paused });
+
+/** The guest in such a text; null: it is none that this host could wake. */
+export const guestIn = (content: string): { readonly guest: KvmGuest; readonly paused: boolean } | null => {
   try {
-    const read: unknown = JSON.parse(image.content);
-    return isRecord(read) && read['content'] === CONTENT ? (read['guest'] as KvmGuest) : null;
+    const read: unknown = JSON.parse(content);
+    if (!isRecord(read) || read['content'] !== CONTENT) return null;
+    return { guest: read['guest'] as KvmGuest, paused: read['paused'] === true };
   } catch {
     return null;
   }
@@ -58,10 +63,7 @@ export const beginSave = (
 export const saved = (host: KvmHost, machine: KvmMachine, sizeBytes: number): void => {
   if (machine.phase !== 'saving') return;
   machine.savedUs = null;
-  const image: SavedGuestImage = {
-    sizeBytes,
-    content: JSON.stringify({ content: CONTENT, guest: machine.guest }),
-  };
+  const image: SavedGuestImage = { sizeBytes, content: contentOf(machine) };
   if (machine.waiting.some((waiting) => waiting.for === 'checkpoint' && waiting.paused)) machine.paused = true;
   for (const { ticket } of waitingFor(machine, ({ for: what }) => what === 'checkpoint'))
     answer(host, ticket, { ...image });

@@ -1,9 +1,11 @@
-import { ok, type Rejection, type Uuid } from '@xenolith/kernel';
+import type { Uuid } from '@xenolith/kernel';
 import type { HardwareProfile, ProfileName } from '../hardware-profile.js';
 import { HARDWARE_PROFILES, threadsOf } from '../hardware-profile.js';
 import type { DomainSettings, HostAnswer, HostEvent, HostInput, SavedGuestImage, Ticket } from '../host-model.js';
 import type { HostTiming } from '../host-timing.js';
 import { plan, type AgendaState } from '../host/agenda.js';
+import { US_PER_MS } from '../host/answers.js';
+import type { MigrationSession, MigrationTask } from '../host/migration-session.js';
 
 /** A KVM host as JSON: QEMU processes side by side, and no control domain. It belongs to the model, which changes it in place. */
 export interface KvmHostState {
@@ -27,6 +29,8 @@ export interface KvmHostState {
   machines: Record<Uuid, KvmMachine>;
   /** The youngest run of each machine that ended here. */
   ended: Record<Uuid, number>;
+  /** Live migrations from here and to here, by machine and the run that it has at its target. */
+  migrations: Record<string, MigrationSession>;
   lastPid: number;
   lastNumber: number;
   /** CPU time is booked up to here; later it grows by the machines' shares. */
@@ -41,8 +45,11 @@ export interface KvmMachine {
   /** libvirt counts the domains that it starts. */
   readonly number: number;
   readonly startedUs: number;
-  /** `starting`: its monitor does not answer yet. `saving`: its guest is written to an image. `ending`: the process was told to quit. `shutdown`: its guest ended and it is preserved. */
-  phase: 'starting' | 'up' | 'saving' | 'ending' | 'shutdown';
+  /**
+   * `starting`: its monitor does not answer yet. `arriving`: it waits for a guest from another host (QEMU's `inmigrate`). `saving`: its guest is written to an image. `finishing`: its guest
+   * stands still to go on elsewhere (`finish-migrate`, `postmigrate`). `ending`: the process was told to quit. `shutdown`: its guest ended and it is preserved.
+   */
+  phase: 'starting' | 'arriving' | 'up' | 'saving' | 'finishing' | 'ending' | 'shutdown';
   paused: boolean;
   /** What the guest is to be asked by the power button, once it listens. */
   asked: 'poweroff' | 'reboot' | null;
@@ -81,7 +88,8 @@ export type KvmTask =
       readonly dueUs: number;
       readonly sizeBytes: number;
     }
-  | { readonly do: 'exited'; readonly uid: Uuid; readonly pid: number };
+  | { readonly do: 'exited'; readonly uid: Uuid; readonly pid: number }
+  | MigrationTask;
 
 /** A host at work: its state, and what has come of the present step. */
 export interface KvmHost {
@@ -90,9 +98,6 @@ export interface KvmHost {
   readonly events: HostEvent[];
 }
 
-export const US_PER_MS = 1_000;
-
-export const nowMs = ({ state }: KvmHost): number => Math.floor(state.nowUs / US_PER_MS);
 export const profileOf = ({ state }: KvmHost): HardwareProfile => HARDWARE_PROFILES[state.profile];
 export const threadsOfHost = (host: KvmHost): number => threadsOf(profileOf(host));
 
@@ -109,14 +114,6 @@ export const machineOf = (host: KvmHost, uid: Uuid, pid: number): KvmMachine | n
 export const runs = (machine: KvmMachine): boolean => machine.phase === 'up' && !machine.paused;
 
 export const isOver = ({ phase }: KvmMachine): boolean => phase === 'ending' || phase === 'shutdown';
-
-export const answer = (host: KvmHost, ticket: Ticket, value: HostAnswer): void => {
-  host.events.push({ type: 'answered', ticket, at: nowMs(host), result: ok(value) });
-};
-
-export const refuse = (host: KvmHost, ticket: Ticket, refusal: { readonly rejection: Rejection }): void => {
-  host.events.push({ type: 'answered', ticket, at: nowMs(host), result: { ok: false, ...refusal } });
-};
 
 /** A process id stands where Xen has a domain id. */
 export const runningAnswer = (host: KvmHost, machine: KvmMachine): HostAnswer => ({

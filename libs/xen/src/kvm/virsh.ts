@@ -4,7 +4,7 @@ import type { KvmHost, KvmMachine } from './kvm-state.js';
 /** libvirt's words for a domain's state (tools/virsh-domain-monitor.c, `virDomainState`). */
 const stateOf = ({ phase, paused, guest }: KvmMachine): string => {
   if (phase === 'ending') return 'in shutdown';
-  if (phase === 'saving') return 'paused';
+  if (phase === 'saving' || phase === 'arriving' || phase === 'finishing') return 'paused';
   if (phase === 'shutdown') return guest.phase === 'ended' ? 'crashed' : 'shut off';
   return paused ? 'paused' : 'running';
 };

@@ -100,6 +100,18 @@ export const CONVERGENCE_SCHEDULES = {
 } as const satisfies Readonly<Record<string, ConvergenceSchedule>>;
 export type ConvergenceScheduleName = keyof typeof CONVERGENCE_SCHEDULES;
 
+/** Rounds after which a guest that never comes to fit is let be. Assumption: QEMU itself goes on until somebody cancels. */
+const QEMU_MAX_ROUNDS = 60;
+
+/** QEMU by itself, as libvirt leaves it: 300 ms (migration/options.c, `DEFAULT_MIGRATE_SET_DOWNTIME`), and guests are not slowed down. */
+export const QEMU_SCHEDULE: ConvergenceSchedule = {
+  name: 'QEMU',
+  maxMigrations: 2,
+  autoConverge: false,
+  initialDowntimeMs: 300,
+  stalling: [{ stallingLimit: QEMU_MAX_ROUNDS, step: { action: 'abort' } }],
+};
+
 export type PrecopyPolicy =
   | { readonly name: 'xen-v2' }
   | { readonly name: 'xen-legacy' }
