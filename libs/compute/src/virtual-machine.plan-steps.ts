@@ -66,7 +66,8 @@ export const placementRequest = (machine: PresentMachine): PlacementRequest => {
     // All that the machine may come to have while it runs, of CPU as of memory.
     vcpus: maxVcpus,
     memoryBytes: staticMaxBytes + overheadBytes(spec, { vcpus: maxVcpus, staticMaxBytes }),
-    hypervisor: (own.run.phase === 'suspended' ? own.hypervisor : null) ?? spec.hypervisor,
+    // A guest that is saved or runs can go on under its own hypervisor only.
+    hypervisor: (own.run.phase === 'halted' ? null : own.hypervisor) ?? spec.hypervisor,
     guestType: spec.guestType,
     ...(spec.placement.cluster === undefined ? {} : { cluster: spec.placement.cluster }),
     ...(spec.placement.host === undefined ? {} : { host: spec.placement.host }),

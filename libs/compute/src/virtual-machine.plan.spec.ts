@@ -169,6 +169,15 @@ describe('plans', () => {
     expect(hypervisorOf({ hypervisor: 'kvm', run })).toBe('any');
   });
 
+  it('migration: to a host of the same hypervisor, though any will do for the machine', () => {
+    const machine = running();
+    const spec = { ...machine.spec, guestType: 'hvm' as const, hypervisor: 'any' as const };
+    const [placed] = plan({ ...machine, spec, own: { ...machine.own, hypervisor: 'kvm' } }, 'pool_migrate', {
+      incarnation: 2,
+    });
+    expect(placed?.data['request']).toMatchObject({ hypervisor: 'kvm' });
+  });
+
   it('ends of a suspended machine discard its image', () => {
     expect(outline(plan(suspended(), 'hard_shutdown'))).toEqual([
       '0 DeprovisionVolume',
