@@ -1,5 +1,5 @@
 import { runService, serviceConfig } from '@xenolith/runtime';
-import { schedulingService } from '@xenolith/scheduling';
+import { Rebalancer, schedulingService, type SchedulingService } from '@xenolith/scheduling';
 import { z } from 'zod';
 
 const config = serviceConfig.extend({
@@ -11,9 +11,17 @@ const config = serviceConfig.extend({
     ),
 });
 
-/** The scheduler: placements of virtual machines, and the ledgers of hosts. */
+const isScheduling = (definition: object): definition is SchedulingService => 'rebalancing' in definition;
+
+/** The scheduler: placements of virtual machines, the ledgers of hosts, and plans that move what runs. */
 await runService({
   name: 'scheduler',
   config,
   define: (context) => schedulingService({ policy: context.config.SCHEDULING_POLICY }),
+  start: async ({ engine, bus, clock, lifecycle }) => {
+    if (!isScheduling(engine.definition)) return;
+    const rebalancer = new Rebalancer(engine.definition.rebalancing, { bus, clock });
+    await rebalancer.start();
+    lifecycle.onStop('rebalancer', () => rebalancer.stop());
+  },
 });

@@ -18,6 +18,7 @@ export * from './rejections.js';
 export * from './resource.js';
 export * from './scheduling/affinity.js';
 export * from './scheduling/placement.messages.js';
+export * from './scheduling/rebalance.messages.js';
 export * from './storage/storage.messages.js';
 export * from './subjects.js';
 export * from './tenancy/namespace.messages.js';

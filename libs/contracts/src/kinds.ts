@@ -6,6 +6,7 @@ import { virtualMachineKind } from './compute/virtual-machine.kind.js';
 import { networkKind, portKind } from './network/network.messages.js';
 import type { KindDefinition } from './resource.js';
 import { placementKind } from './scheduling/placement.messages.js';
+import { rebalancePlanKind } from './scheduling/rebalance.messages.js';
 import { imageKind, storageDomainKind, volumeKind } from './storage/storage.messages.js';
 import { namespaceKind } from './tenancy/namespace.messages.js';
 
@@ -22,5 +23,6 @@ export const KINDS: readonly KindDefinition[] = [
   networkKind,
   portKind,
   placementKind,
+  rebalancePlanKind,
   faultRuleKind,
 ];

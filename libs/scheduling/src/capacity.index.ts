@@ -228,6 +228,21 @@ export class CapacityIndex implements Index {
     return found;
   }
 
+  /** Whether one host would take any of the machines that are to leave another. */
+  hasRoomForAny(
+    hostUid: Uuid,
+    leaving: { readonly from: string; readonly requests: Iterable<PlacementRequest> },
+  ): boolean {
+    const { table, outlook } = this.fleet;
+    const slot = table.slotOf(hostUid);
+    if (slot === undefined || table.names[slot] === leaving.from) return false;
+    for (const { host: _there, ...request } of leaving.requests) {
+      if (table.freeMemory(slot) < request.memoryBytes) continue;
+      if (fitsOn(outlook, slot, this.wish({ ...request, exceptHost: leaving.from }))) return true;
+    }
+    return false;
+  }
+
   /** What is placed where at this moment, for a copy on which moves are tried. */
   standing(): Standing {
     const { table, lifetimes, mix } = this.fleet;

@@ -2,6 +2,7 @@ import type { PlacementRequest } from '@xenolith/contracts';
 import { ServiceEngine } from '@xenolith/engine';
 import { uuidFrom, type CommandMessage, type JsonObject, type Reply, type Uuid } from '@xenolith/kernel';
 import { MemoryBus, MemoryEventLog, VirtualClock, type MemoryLatency } from '@xenolith/testing';
+import { Rebalancer } from './rebalancer.js';
 import type { SchedulingPolicy } from './scores.js';
 import { schedulingService } from './scheduling.service.js';
 
@@ -66,7 +67,7 @@ export const requestFor = (name: string, more: Partial<PlacementRequest> = {}): 
 export class TestScheduler {
   readonly clock = new VirtualClock();
   readonly log: MemoryEventLog;
-  private readonly bus: MemoryBus;
+  readonly bus: MemoryBus;
   private readonly engines: ServiceEngine[] = [];
   private readonly versions = new Map<Uuid, number>();
   private commands = 0;
@@ -95,16 +96,29 @@ export class TestScheduler {
       const engine = new ServiceEngine(definition, ports);
       this.engines.push(engine);
       let started = false;
-      void engine.start().then(() => (started = true));
+      const rebalancer = new Rebalancer(definition.rebalancing, ports);
+      void engine
+        .start()
+        .then(() => rebalancer.start())
+        .then(() => (started = true));
       await this.clock.advanceUntil(() => started, 60_000);
     }
   }
 
   putHost(host: TestHost): void {
-    const streamId = hostUid(host.name);
+    this.logged('host', hostUid(host.name), 'HostRegistered', { document: hostDocument(host) });
+  }
+
+  /** An event of another service, with the document that it leaves. */
+  logged(
+    category: string,
+    streamId: Uuid,
+    type: string,
+    left: { readonly data?: JsonObject; readonly document?: JsonObject } = {},
+  ): void {
     const version = this.versions.get(streamId) ?? 0;
     this.versions.set(streamId, version + 1);
-    const commandId = uuidFrom('put', host.name, version);
+    const commandId = uuidFrom('logged', streamId, version);
     this.log.append({
       commandId,
       requestHash: '',
@@ -122,24 +136,24 @@ export class TestScheduler {
       writes: [
         {
           streamId,
-          category: 'host',
+          category,
           expected: 'any',
-          events: [{ type: 'HostRegistered', schemaVersion: 1, data: {} }],
-          document: hostDocument(host),
+          events: [{ type, schemaVersion: 1, data: left.data ?? {} }],
+          document: left.document ?? {},
           ends: false,
         },
       ],
     });
   }
 
-  /** Sends a command to one of the schedulers in turn; the reply comes as virtual time moves. */
-  async send(type: string, placement: string, data: JsonObject, commandId?: Uuid): Promise<Reply> {
+  /** Sends a command about a placement, or a plan, to one of the schedulers in turn; the reply comes as virtual time moves. */
+  async send(type: string, name: string, data: JsonObject, commandId?: Uuid): Promise<Reply> {
     this.commands += 1;
     const id = commandId ?? uuidFrom('command', this.commands);
     const message: CommandMessage = {
       commandId: id,
       type,
-      streamId: uuidFrom('placement', placement),
+      streamId: type.includes('RebalancePlan') ? uuidFrom('plan', name) : uuidFrom('placement', name),
       data,
       actor: 'user:test',
       correlationId: id,

@@ -1,4 +1,4 @@
-import type { HostLedgerEvent, PlacementEvent } from '@xenolith/contracts';
+import type { HostLedgerEvent, PlacementEvent, RebalancePlanEvent } from '@xenolith/contracts';
 import type { NewEvent } from '@xenolith/kernel';
 
 /** An event in the words of Kubernetes' Events. */
@@ -10,7 +10,7 @@ export interface EventDescription {
 
 /** What people read of a scheduling event; null for those that tell them nothing. */
 export const describeSchedulingEvent = (stored: NewEvent): EventDescription | null => {
-  const event = stored as unknown as PlacementEvent | HostLedgerEvent;
+  const event = stored as unknown as PlacementEvent | HostLedgerEvent | RebalancePlanEvent;
   switch (event.type) {
     case 'PlacementDeferred':
       return { reason: 'FailedScheduling', message: event.data.message, type: 'Warning' };
@@ -28,6 +28,33 @@ export const describeSchedulingEvent = (stored: NewEvent): EventDescription | nu
         message: `capacity given back${event.data.reason === '' ? '' : `: ${event.data.reason}`}`,
         type: 'Normal',
       };
+    case 'RebalancePlanProposed': {
+      const { moves, blocked } = event.data;
+      const message = `${moves.length} moves are proposed, ${blocked.length} machines can't move`;
+      return { reason: 'Proposed', message, type: 'Normal' };
+    }
+    case 'RebalancePlanApproved':
+      return { reason: 'Approved', message: `approved by ${event.data.by}`, type: 'Normal' };
+    case 'RebalancePlanCancelRequested':
+      return { reason: 'Cancelling', message: `${event.data.because}; what has begun ends first`, type: 'Normal' };
+    case 'RebalancePlanCompleted':
+      return { reason: 'Completed', message: event.data.message, type: 'Normal' };
+    case 'RebalancePlanFailed':
+      return { reason: 'Failed', message: event.data.message, type: 'Warning' };
+    case 'RebalancePlanCancelled':
+      return { reason: 'Cancelled', message: event.data.message, type: 'Normal' };
+    case 'RebalanceMoveEnded': {
+      const { move, outcome, message } = event.data;
+      if (outcome === 'Succeeded') return null;
+      return { reason: `Move${outcome}`, message: `move ${move + 1}: ${message}`, type: 'Warning' };
+    }
+    case 'RebalanceMoveStarted':
+    case 'RebalancePauseEnded':
+    case 'RebalancePlanCreated':
+    case 'RebalancePlanMetadataChanged':
+    case 'RebalancePlanSpecChanged':
+    case 'RebalancePlanDeletionRequested':
+    case 'RebalancePlanDeleted':
     case 'PlacementRequested':
     case 'HostCapacityDeclared':
     case 'HostCapacityReserved':

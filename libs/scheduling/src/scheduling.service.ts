@@ -5,6 +5,8 @@ import {
   placementEvents,
   placementKind,
   placeVirtualMachineData,
+  rebalancePlanEvents,
+  rebalancePlanKind,
   reconsiderPlacementData,
   releasePlacementData,
   type PlacementRequest,
@@ -26,6 +28,9 @@ import { hostLedgerAggregate } from './host-ledger.js';
 import { PLACEMENT_CATEGORY, type PlacementState } from './placement.js';
 import { placementAggregate } from './placement.decide.js';
 import { ANTI_AFFINITY_SCOPE } from './placement-keys.js';
+import { rebalancePlanAggregate } from './rebalance-plan.decide.js';
+import { rebalanceProcess } from './rebalance-plan.process.js';
+import { rebalancing, type Rebalancing } from './rebalance.service.js';
 import type { SchedulingPolicy } from './scores.js';
 
 /** Pending placements tried again for one change; each that finds a host is a change itself, which goes on with the next ones. */
@@ -165,19 +170,26 @@ const reconsiderPending = (index: CapacityIndex): Reaction => ({
   },
 });
 
-/** The scheduler: placements and the ledgers of hosts. */
+/** The scheduler with what it keeps in memory, for its companion. */
+export interface SchedulingService extends ServiceDefinition {
+  readonly rebalancing: Rebalancing;
+}
+
+/** The scheduler: placements, the ledgers of hosts, and plans that move running machines. */
 export const schedulingService = (
   options: { readonly policy: SchedulingPolicy } = { policy: 'balance' },
-): ServiceDefinition => {
+): SchedulingService => {
   const index = new CapacityIndex(options.policy);
+  const moving = rebalancing(index);
   return {
     name: 'scheduler',
-    kinds: [placementKind],
-    aggregates: [placementAggregate, hostLedgerAggregate],
-    routes: routes(index),
-    indexes: [index],
-    processes: [],
-    reactions: [reconsiderPending(index)],
-    eventSchemas: { ...placementEvents, ...hostLedgerEvents },
+    kinds: [placementKind, rebalancePlanKind],
+    aggregates: [rebalancePlanAggregate, placementAggregate, hostLedgerAggregate],
+    routes: [...routes(index), ...moving.routes],
+    indexes: [index, moving.index],
+    processes: [rebalanceProcess],
+    reactions: [reconsiderPending(index), ...moving.reactions],
+    eventSchemas: { ...placementEvents, ...hostLedgerEvents, ...rebalancePlanEvents },
+    rebalancing: moving,
   };
 };

@@ -1,4 +1,5 @@
 import { computeCompanions, type ComputeService } from '@xenolith/compute';
+import { Rebalancer, type SchedulingService } from '@xenolith/scheduling';
 import { ServiceEngine, type EngineObserver, type ServiceDefinition } from '@xenolith/engine';
 import type { MemoryBus, MemoryBusConnection, MemoryConnection, MemoryEventLog, VirtualClock } from '@xenolith/testing';
 import { faultyLog, LogFault, type LogLuck } from './faulty-log.js';
@@ -10,6 +11,8 @@ interface Life {
   readonly bus: MemoryBusConnection;
   readonly definition: ServiceDefinition;
 }
+
+const isScheduling = (definition: ServiceDefinition): definition is SchedulingService => 'rebalancing' in definition;
 
 /** What its supervisor leaves a process that could not start before it starts it again. */
 const RESTART_MS = 1_000;
@@ -83,5 +86,6 @@ export class SimulatedService {
     });
     await engine.start();
     if (isCompute(definition)) await computeCompanions(definition, { bus, clock }).start();
+    if (isScheduling(definition)) await new Rebalancer(definition.rebalancing, { bus, clock }).start();
   }
 }

@@ -2,6 +2,29 @@ import { z } from 'zod';
 import type { EventOf } from '../messages.js';
 import { defineKind } from '../resource.js';
 
+/** Plans are looked for no more often than a fleet settles after a migration, and at least once a day. */
+const INTERVAL_SECONDS = { least: 30, usual: 300, most: 86_400 } as const;
+
+const rebalancing = z.strictObject({
+  mode: z
+    .enum(['off', 'balance', 'consolidate'])
+    .default('off')
+    .describe('Whether running machines are spread over the hosts, or gathered so that hosts become empty.'),
+  execution: z
+    .enum(['manual', 'automatic'])
+    .default('manual')
+    .describe('Whether a plan waits for somebody’s approval or is carried out at once.'),
+  intervalSeconds: z
+    .number()
+    .int()
+    .min(INTERVAL_SECONDS.least)
+    .max(INTERVAL_SECONDS.most)
+    .default(INTERVAL_SECONDS.usual)
+    .describe('How often a plan is looked for; none is made unless it gains more than it costs.'),
+  maxMoves: z.number().int().min(1).max(64).default(16).describe('Migrations of one plan at most.'),
+});
+export type RebalancingPolicy = z.infer<typeof rebalancing>;
+
 export const clusterSpec = z.strictObject({
   description: z.string().max(1024).default('').describe('Free text for people.'),
   cpuOvercommit: z
@@ -17,6 +40,7 @@ export const clusterSpec = z.strictObject({
     .describe(
       'Whether new machines go where most is free, or where they leave other hosts empty. Default: the scheduler’s.',
     ),
+  rebalancing: rebalancing.optional().describe('Whether running machines are moved, and when. Default: never.'),
 });
 export type ClusterSpec = z.infer<typeof clusterSpec>;
 

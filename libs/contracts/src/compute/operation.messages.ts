@@ -21,7 +21,7 @@ export const operationSpec = z.strictObject({
     .record(z.string(), z.unknown())
     .default({})
     .describe(
-      'What the action takes: paused for start and resume, timeoutSeconds for clean actions and suspend, to (a host) and policy for migrate.',
+      'What the action takes: paused for start and resume, timeoutSeconds for clean actions and suspend, to (a host), from (the host that it must be on) and policy for migrate.',
     ),
 });
 export type OperationSpec = z.infer<typeof operationSpec>;

@@ -1,0 +1,93 @@
+import { invalid, rebalancePlanKind, type RebalancePlanSpec, type RebalanceProposal } from '@xenolith/contracts';
+import { ok, type FieldCause, type Result } from '@xenolith/kernel';
+import type { CapacityIndex } from './capacity.index.js';
+import type { LoadBook } from './load-book.js';
+import { planBalance } from './planning/balance.js';
+import { planConsolidation } from './planning/consolidate.js';
+import { planEvacuation } from './planning/evacuate.js';
+import type { FleetFigures, MovePlan } from './planning/movement.js';
+import type { Spread } from './planning/figures.js';
+import { WhatIf } from './planning/what-if.js';
+import type { RebalanceIndex } from './rebalance.index.js';
+
+/** Figures in documents are for people, and for comparing: four digits tell all that a plan's worth can. */
+const DIGITS = 10_000;
+const rounded = (value: number): number => Math.round(value * DIGITS) / DIGITS;
+
+const spreadOf = ({ lowest, mean, highest }: Spread): Spread => ({
+  lowest: rounded(lowest),
+  mean: rounded(mean),
+  highest: rounded(highest),
+});
+
+const figuresOf = (figures: FleetFigures): RebalanceProposal['before'] => ({
+  ...figures,
+  cpu: spreadOf(figures.cpu),
+  memory: spreadOf(figures.memory),
+  imbalance: rounded(figures.imbalance),
+});
+
+/** What was planned, in the words of a plan's events. */
+const proposalOf = (plan: MovePlan, emptied: readonly string[]): RebalanceProposal => ({
+  moves: plan.moves.map(({ placement: _placed, gain, cost, ...move }) => ({
+    ...move,
+    gain: rounded(gain),
+    cost: { seconds: rounded(cost.seconds), bytes: Math.round(cost.bytes) },
+  })),
+  blocked: plan.blocked.map(({ virtualMachine, host, message }) => ({ virtualMachine, host, message })),
+  emptied: [...emptied],
+  before: figuresOf(plan.before),
+  after: figuresOf(plan.after),
+});
+
+/** Makes plans from what the indexes and the heartbeats say at this moment. */
+export class Proposals {
+  constructor(
+    private readonly capacity: CapacityIndex,
+    private readonly rebalancing: RebalanceIndex,
+    private readonly loads: LoadBook,
+  ) {}
+
+  /** What is wrong with what is asked for, or the plan, which may be empty. */
+  asked(name: string, spec: RebalancePlanSpec, atMs: number): Result<RebalanceProposal> {
+    const whatIf = this.whatIf(atMs);
+    const there = new Set(whatIf.slots(spec.cluster).map((slot) => whatIf.nameOf(slot)));
+    const field = (at: string, message: string): FieldCause => ({
+      field: at,
+      reason: 'FieldValueNotFound',
+      message,
+    });
+    const causes =
+      there.size === 0
+        ? [field('spec.cluster', `no host belongs to cluster "${spec.cluster}"`)]
+        : (spec.hosts ?? []).flatMap((host, index) =>
+            there.has(host) ? [] : [field(`spec.hosts[${index}]`, `cluster "${spec.cluster}" has no host "${host}"`)],
+          );
+    if (causes.length > 0) return invalid(rebalancePlanKind, { name }, causes);
+    return ok(this.plan(whatIf, spec));
+  }
+
+  private plan(whatIf: WhatIf, { mode, cluster, maxMoves, hosts = [] }: RebalancePlanSpec): RebalanceProposal {
+    switch (mode) {
+      case 'balance':
+        return proposalOf(planBalance(whatIf, { cluster, maxMoves }), []);
+      case 'consolidate': {
+        const plan = planConsolidation(whatIf, { cluster, maxMoves });
+        return proposalOf(plan, plan.parked);
+      }
+      case 'evacuate': {
+        const plan = planEvacuation(whatIf, { hosts, maxMoves });
+        const kept = new Set(plan.blocked.map(({ host }) => host));
+        return proposalOf(plan, plan.moves.length < maxMoves ? hosts.filter((host) => !kept.has(host)) : []);
+      }
+    }
+  }
+
+  private whatIf(atMs: number): WhatIf {
+    return WhatIf.of(this.capacity, {
+      atMs,
+      load: (_placement, { virtualMachine }) => this.loads.load(virtualMachine.uid, atMs),
+      fixed: (_placement, { virtualMachine }) => this.rebalancing.fixed(virtualMachine.uid),
+    });
+  }
+}
