@@ -30,6 +30,14 @@ export const describeStorageEvent = (event: NewEvent): EventDescription | null =
       const { lease } = data as { lease: VolumeLease };
       return normal('Attached', `virtual machine "${lease.virtualMachine.name}" holds the lease`);
     }
+    case 'VolumeSnapshotted': {
+      const { name } = data as { name: string };
+      return normal('Snapshotted', `volume "${name}" holds what it held`);
+    }
+    case 'VolumeReverted': {
+      const { to } = data as { to: { name: string } };
+      return normal('Reverted', `to what volume "${to.name}" holds`);
+    }
     case 'VolumeDetached':
       return normal('Detached', 'the lease has ended');
     case 'VolumeDeletionRequested':

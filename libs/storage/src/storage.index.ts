@@ -5,7 +5,7 @@ import { IMAGE_CATEGORY } from './image.js';
 import { STORAGE_DOMAIN_CATEGORY } from './storage-domain.js';
 import { SHOWN_USERS, type Users } from './users.js';
 import { VOLUME_CATEGORY } from './volume.js';
-import type { ResolvedVolume } from './volume.decide.js';
+import type { HeldContent, ResolvedVolume } from './volume.decide.js';
 
 interface Document {
   readonly metadata: { readonly name: string; readonly namespace?: string };
@@ -15,6 +15,9 @@ interface Document {
 
 interface KnownVolume {
   readonly label: string;
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly sealed: boolean;
   readonly storageDomain: string;
   readonly image: string | null;
   /** UID of the machine that holds the lease. */
@@ -144,6 +147,16 @@ export class StorageIndex implements Index {
     return this.usersOf(this.imageUses, this.images.get(uid)?.name);
   }
 
+  /** What a volume is put back to. */
+  heldIn(uid: Uuid): HeldContent {
+    const volume = this.volumes.get(uid);
+    if (volume === undefined) return reject('not_found', `there is no volume ${uid} to put it back to`);
+    const { name, sizeBytes } = volume;
+    return volume.sealed
+      ? ok({ name, sizeBytes })
+      : reject('volume_not_available', `volume "${name}" is no part of a snapshot`);
+  }
+
   /** Volumes whose lease a machine holds. */
   leasedBy(machine: Uuid): readonly Uuid[] {
     return [...this.leases.of(machine)];
@@ -185,9 +198,17 @@ export class StorageIndex implements Index {
     }
     if (!document) return;
     const { source } = document.spec as unknown as VolumeSpec;
-    const status = document.status as unknown as { storageDomain: string; attachedToUid?: Uuid };
+    const status = document.status as unknown as {
+      storageDomain: string;
+      size: string;
+      sealed?: boolean;
+      attachedToUid?: Uuid;
+    };
     const volume: KnownVolume = {
       label: `${document.metadata.namespace ?? ''}/${document.metadata.name}`,
+      name: document.metadata.name,
+      sizeBytes: bytesOf(status.size),
+      sealed: status.sealed === true,
       storageDomain: status.storageDomain,
       image: source?.image ?? null,
       machine: status.attachedToUid ?? null,

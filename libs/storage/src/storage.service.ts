@@ -7,10 +7,14 @@ import {
   deleteData,
   deprovisionVolumeData,
   detachVolumeData,
+  discardSealedVolumeData,
   imageEvents,
   imageKind,
   prepareVolumeHandoverData,
   provisionVolumeData,
+  revertVolumeData,
+  snapshotVolumeAnswer,
+  snapshotVolumeData,
   storageDomainEvents,
   storageDomainKind,
   volumeEvents,
@@ -47,6 +51,14 @@ const leaseAnswer =
     );
   };
 
+/** Of the volume that a snapshot was taken of: what it has is what the snapshot holds. */
+const snapshotAnswer = (state: unknown, streamId: Uuid): Reply => {
+  const volume = state as VolumeState;
+  return volume.phase === 'present'
+    ? ok(snapshotVolumeAnswer.parse({ sizeBytes: volume.own.allocation.sizeBytes }) as JsonObject)
+    : reject('not_found', `volume ${streamId} is gone`);
+};
+
 const volumeRoutes = (index: StorageIndex): readonly CommandRoute[] => {
   const withResolved = (data: JsonObject): JsonObject => ({
     ...data,
@@ -68,6 +80,14 @@ const volumeRoutes = (index: StorageIndex): readonly CommandRoute[] => {
     { type: 'PrepareVolumeHandover', category, schema: prepareVolumeHandoverData, answer: leaseAnswer('heir') },
     { type: 'CancelVolumeHandover', category, schema: cancelVolumeHandoverData },
     { type: 'DetachVolume', category, schema: detachVolumeData },
+    { type: 'SnapshotVolume', category, schema: snapshotVolumeData, answer: snapshotAnswer },
+    { type: 'DiscardSealedVolume', category, schema: discardSealedVolumeData },
+    {
+      type: 'RevertVolume',
+      category,
+      schema: revertVolumeData,
+      prepare: ({ data }) => ok({ ...data, held: index.heldIn(data['to'] as Uuid) as unknown as JsonObject }),
+    },
   ];
 };
 

@@ -1,5 +1,6 @@
 import { ServiceEngine } from '@xenolith/engine';
 import { machine, owner, TestService, verdict } from '@xenolith/testing';
+import { uuidFrom } from '@xenolith/kernel';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { describeStorageEvent } from './storage.descriptions.js';
@@ -189,6 +190,78 @@ describe('a lease', () => {
     await service.logged('virtualmachine', machine('web').uid, 'VirtualMachineDeleted');
     expect(verdict(await service.send('DeleteVolume', 'root', {}))).toBe('ok');
     expect(verdict(await service.send('DeleteVolume', 'data', {}))).toBe('volume_in_use');
+  });
+});
+
+describe('a snapshot of a volume', () => {
+  const snap = { snapshot: uuidFrom('held'), name: 'before-root', owner: owner('before') };
+  const run = { virtualMachine: machine('web'), incarnation: 1 };
+  const revert = (incarnation = 1) =>
+    ({ to: uuidFrom('held'), virtualMachine: { uid: machine('web').uid }, incarnation }) as const;
+  const taken = async (): Promise<TestService> => {
+    const service = await started();
+    await service.send('ProvisionVolume', 'root', provision('web-root'));
+    expect(await service.send('SnapshotVolume', 'root', snap)).toMatchObject({ value: { sizeBytes: 2 * GIB } });
+    return service;
+  };
+  const volume = (service: TestService, name: string) => service.documents('volume').get(name);
+
+  it('is another volume, made in the same append and never written', async () => {
+    const service = await taken();
+    expect(service.log.log.slice(-3).map(({ type }) => type)).toEqual([
+      'VolumeSnapshotted',
+      'VolumeCreated',
+      'StorageReserved',
+    ]);
+    expect(volume(service, 'before-root')?.status).toMatchObject({ size: '2Gi', sealed: true, snapshotOf: 'web-root' });
+    expect(service.documents('storagedomain').get('san')?.status).toMatchObject({ allocated: '4Gi', volumes: 2 });
+    expect(verdict(await service.send('AttachVolume', 'held', run))).toBe('volume_not_available');
+    expect(verdict(await service.send('AttachVolume', 'held', { ...run, readOnly: true }))).toBe('ok');
+    const spec = { format: 'cow', provisioning: 'sparse', storageDomain: 'san', size: '3Gi' };
+    const grow = { intent: 'update', metadata: { name: 'before-root', namespace: 'default' }, spec };
+    expect(verdict(await service.send('ChangeVolume', 'held', grow))).toBe('object_invalid');
+    const names = { ...snap, snapshot: uuidFrom('other') };
+    expect(verdict(await service.send('SnapshotVolume', 'root', names))).toBe('already_exists');
+  });
+
+  it('outlives what it was taken of, and goes with its owner or by the undo', async () => {
+    const service = await taken();
+    await service.send('DetachVolume', 'root', { virtualMachine: { uid: machine('web').uid }, incarnation: 1 });
+    expect(verdict(await service.send('DeleteVolume', 'root', {}))).toBe('ok');
+    expect(verdict(await service.send('DeleteVolume', 'held', {}))).toBe('volume_in_use');
+    expect(volume(service, 'before-root')).toBeDefined();
+    await service.send('DiscardSealedVolume', 'held', {});
+    await service.send('DiscardSealedVolume', 'held', {});
+    expect(service.documents('volume').size).toBe(0);
+    expect(service.documents('storagedomain').get('san')?.status).toMatchObject({ allocated: '0', volumes: 0 });
+  });
+
+  it('is what a volume is put back to by the run that holds the lease, size and all', async () => {
+    const service = await taken();
+    const spec = { format: 'cow', provisioning: 'sparse', source: { image: 'debian-13' }, size: '3Gi' };
+    const grow = { intent: 'update', metadata: { name: 'web-root', namespace: 'default' }, spec };
+    expect(verdict(await service.send('ChangeVolume', 'root', grow))).toBe('ok');
+    expect(verdict(await service.send('RevertVolume', 'root', revert(2)))).toBe('volume_in_use');
+    expect(verdict(await service.send('RevertVolume', 'root', { ...revert(), to: uuidFrom('root') }))).toBe(
+      'volume_not_available',
+    );
+    expect(verdict(await service.send('RevertVolume', 'root', { ...revert(), to: uuidFrom('no') }))).toBe('not_found');
+    expect(verdict(await service.send('RevertVolume', 'root', revert()))).toBe('ok');
+    expect(volume(service, 'web-root')?.status).toMatchObject({ size: '2Gi', revertedTo: 'before-root' });
+    const specs = service.log.documents(['volume']).documents.map(({ document }) => document['spec']);
+    expect(specs).toMatchObject([{ size: '2Gi' }, { size: '2Gi' }]);
+    expect(service.documents('storagedomain').get('san')?.status).toMatchObject({ allocated: '4Gi', volumes: 2 });
+  });
+
+  it('of memory is written under its first lease only', async () => {
+    const service = await started();
+    const image = { ...provision('before-memory'), owner: owner('before'), sealed: true };
+    expect(verdict(await service.send('ProvisionVolume', 'held', image))).toBe('ok');
+    expect(verdict(await service.send('ProvisionVolume', 'held', image))).toBe('ok');
+    await service.send('DetachVolume', 'held', { virtualMachine: { uid: machine('web').uid }, incarnation: 1 });
+    expect(verdict(await service.send('AttachVolume', 'held', { ...run, incarnation: 2 }))).toBe(
+      'volume_not_available',
+    );
   });
 });
 

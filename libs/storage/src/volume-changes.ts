@@ -29,6 +29,8 @@ export const onVolumeSpecChange = (volume: Volume, wished: VolumeSpec): Result<r
     reason: 'FieldValueForbidden',
     message: 'is fixed when the volume is made',
   }));
+  if (volume.own.sealed && wished.size !== volume.spec.size)
+    causes.push({ field: 'spec.size', reason: 'FieldValueForbidden', message: 'a part of a snapshot keeps its size' });
   if (causes.length > 0) return invalid(volumeKind, volume.meta, causes);
   const [fromBytes, toBytes] = [volume.own.allocation.sizeBytes, bytesOf(wished.size ?? '')];
   if (toBytes < fromBytes)

@@ -1,6 +1,7 @@
 import {
   attachVolumeData,
   cancelVolumeHandoverData,
+  createVolumeSnapshotData,
   changeData,
   decideObject,
   deleteData,
@@ -12,6 +13,8 @@ import {
   notFound,
   prepareVolumeHandoverData,
   provisionVolumeData,
+  revertVolumeData,
+  snapshotVolumeData,
   volumeKind,
   type DesiredMetadata,
   type ProvisionVolumeData,
@@ -67,6 +70,16 @@ export const decideVolume = (command: Command, state: VolumeState): Events => {
       return state.phase === 'present'
         ? prepareHandover(state, prepareVolumeHandoverData.parse(command.data))
         : notFound(volumeKind, command.streamId);
+    case 'SnapshotVolume':
+      return state.phase === 'present'
+        ? ok([eventOf('VolumeSnapshotted', snapshotVolumeData.parse(command.data) as JsonObject)])
+        : notFound(volumeKind, command.streamId);
+    case 'CreateVolumeSnapshot':
+      return createSnapshot(command, state);
+    case 'DiscardSealedVolume':
+      return discardSealed(command, state);
+    case 'RevertVolume':
+      return state.phase === 'present' ? revert(command, state) : notFound(volumeKind, command.streamId);
     case 'CancelVolumeHandover':
       return ok(cancelHandover(state, cancelVolumeHandoverData.parse(command.data)));
     case 'DetachVolume': {
@@ -114,12 +127,20 @@ const made = (
     readonly metadata: DesiredMetadata;
     readonly resolved: { readonly allocation: VolumeAllocation; readonly spec: VolumeSpec };
     readonly lease?: VolumeLease;
+    readonly sealed?: boolean | undefined;
+    readonly snapshotOf?: { readonly uid: string; readonly name: string };
   },
 ): Events => {
   const data = { intent: 'create', metadata: wished.metadata, spec: wished.resolved.spec } as unknown as JsonObject;
   const decided = decideShared({ ...command, type: 'ChangeVolume', data }, { phase: 'absent' });
   if (!decided.ok) return decided;
-  const extra = { allocation: wished.resolved.allocation, ...(wished.lease ? { lease: wished.lease } : {}) };
+  const { resolved, lease, sealed, snapshotOf } = wished;
+  const extra = {
+    allocation: resolved.allocation,
+    ...(lease ? { lease } : {}),
+    ...(sealed === true ? { sealed } : {}),
+    ...(snapshotOf ? { snapshotOf } : {}),
+  };
   return ok(
     decided.value.map((event) =>
       event.type === 'VolumeCreated' ? { ...event, data: { ...event.data, ...extra } } : event,
@@ -143,7 +164,43 @@ const provision = (command: Command, state: VolumeState): Events => {
     ownerReferences: [wished.owner],
   });
   const lastToken = state.phase === 'absent' ? 0 : state.own.fencingToken;
-  return made(command, { metadata, resolved: resolved.value, lease: leaseOf(run, lastToken) });
+  const { sealed } = wished;
+  return made(command, { metadata, resolved: resolved.value, lease: leaseOf(run, lastToken), sealed });
+};
+
+const createSnapshot = (command: Command, state: VolumeState): Events => {
+  if (state.phase === 'present') return ok([]);
+  const { name, namespace, owner, snapshotOf, spec, allocation } = createVolumeSnapshotData.parse(command.data);
+  const metadata = desiredMetadata.parse({ name, namespace, ownerReferences: [owner] });
+  return made(command, { metadata, resolved: { allocation, spec }, sealed: true, snapshotOf });
+};
+
+/** What a snapshot that came to nothing had got so far; whoever writes it has lost it. */
+const discardSealed = (command: Command, state: VolumeState): Events => {
+  if (state.phase !== 'present' || !state.own.sealed) return ok([]);
+  const { lease } = state.own;
+  const detached = lease === null ? [] : detach(state, lease.virtualMachine.uid, lease.incarnation);
+  if (state.meta.deletionTimestamp !== undefined) return ok(detached);
+  const removed = decideShared({ ...command, type: 'DeleteVolume', data: {} }, state);
+  return removed.ok ? ok([...detached, ...removed.value]) : removed;
+};
+
+/** What `prepare` found of the sealed volume. */
+export type HeldContent = Result<{ readonly name: string; readonly sizeBytes: number }>;
+
+const revert = (command: Command, volume: Volume): Events => {
+  const { held, ...data } = command.data;
+  const { to, virtualMachine, incarnation } = revertVolumeData.parse(data);
+  const found = held as unknown as HeldContent;
+  if (!found.ok) return found;
+  const { lease, allocation } = volume.own;
+  if (lease?.virtualMachine.uid !== virtualMachine.uid || lease.incarnation !== incarnation || lease.readOnly)
+    return reject(
+      'volume_in_use',
+      `run ${incarnation} of virtual machine ${virtualMachine.uid} does not hold the lease of volume "${volume.meta.name}", so that it can't put it back`,
+    );
+  const { name, sizeBytes: toBytes } = found.value;
+  return ok([eventOf('VolumeReverted', { to: { uid: to, name }, fromBytes: allocation.sizeBytes, toBytes })]);
 };
 
 const leaseOf = (run: Run, lastToken: number): VolumeLease => ({
@@ -176,6 +233,11 @@ const attach = (volume: Volume, run: Run): Events => {
   if (lastRun && lastRun.virtualMachine === uid && lastRun.incarnation > run.incarnation)
     return stale(volume, run, lastRun.incarnation);
   if (lease?.incarnation === run.incarnation) return ok([]);
+  if (volume.own.sealed && !run.readOnly)
+    return reject(
+      'volume_not_available',
+      `volume "${volume.meta.name}" is a part of a snapshot and never written; attach it with readOnly`,
+    );
   const prepared = heir?.incarnation === run.incarnation ? heir : leaseOf(run, fencingToken);
   return ok([eventOf('VolumeAttached', { lease: prepared })]);
 };
@@ -230,11 +292,18 @@ const deprovision = (command: Command, state: VolumeState): Events => {
 };
 
 const remove = (command: Command, state: VolumeState): Events => {
+  const isUser = command.actor.startsWith('user:');
+  const snapshot = state.phase === 'present' && state.own.sealed ? state.meta.ownerReferences[0] : undefined;
+  if (snapshot !== undefined && isUser)
+    return reject(
+      'volume_in_use',
+      `volume "${state.phase === 'present' ? state.meta.name : ''}" is a part of snapshot "${snapshot.name}": delete that instead`,
+    );
   if (state.phase !== 'present' || state.own.lease === null) return decideShared(command, state);
   const { virtualMachine } = state.own.lease;
   const owned = state.meta.ownerReferences.some((owner) => owner.uid === virtualMachine.uid);
   // What is in use goes when its use ends, as Kubernetes protects claimed volumes; the parts of a living machine go with it only.
-  if (!owned || !command.actor.startsWith('user:')) {
+  if (!owned || !isUser) {
     const data = deleteData.parse(command.data) as JsonObject;
     const finalizers = [...new Set([...state.meta.finalizers, LEASE_FINALIZER])];
     return decideShared({ ...command, data }, { ...state, meta: { ...state.meta, finalizers } });

@@ -2,6 +2,11 @@ import type { ObjectState, PresentObject, VolumeAllocation, VolumeLease, VolumeS
 
 export interface VolumeOwn {
   readonly allocation: VolumeAllocation;
+  /** Never written again once its first lease has ended. */
+  readonly sealed: boolean;
+  /** The volume whose content it holds, and the one whose content it was last given: by name, for people. */
+  readonly snapshotOf: string | null;
+  readonly revertedTo: string | null;
   readonly lease: VolumeLease | null;
   /** The lease that the next run of the machine gets when it takes the volume over. */
   readonly heir: VolumeLease | null;

@@ -18,6 +18,7 @@ import {
   type EventPlace,
   type JsonObject,
   type NewEvent,
+  type Uuid,
 } from '@xenolith/kernel';
 import { STORAGE_DOMAIN_CATEGORY } from './storage-domain.js';
 import { onVolumeSpecChange } from './volume-changes.js';
@@ -37,6 +38,9 @@ export const volumeRules: ObjectRules<VolumeSpec, VolumeOwn> = {
   // The creation's event carries the allocation; `evolve` sets it from there.
   initialOwn: () => ({
     allocation: NO_ALLOCATION,
+    sealed: false,
+    snapshotOf: null,
+    revertedTo: null,
     lease: null,
     heir: null,
     fencingToken: 0,
@@ -51,6 +55,9 @@ export const volumeRules: ObjectRules<VolumeSpec, VolumeOwn> = {
     attachedTo: own.lease?.virtualMachine.name,
     attachedToUid: own.lease?.virtualMachine.uid,
     fencingToken: own.fencingToken,
+    ...(own.sealed ? { sealed: true } : {}),
+    ...(own.snapshotOf === null ? {} : { snapshotOf: own.snapshotOf }),
+    ...(own.revertedTo === null ? {} : { revertedTo: own.revertedTo }),
     conditions: [
       { type: 'Ready', status: 'True', reason: 'Allocated', message: '', lastTransitionTime: meta.creationTimestamp },
       {
@@ -76,8 +83,16 @@ const withLease = (own: VolumeOwn, lease: VolumeLease, at: number): VolumeOwn =>
 const evolveOwn = (own: VolumeOwn, event: VolumeOwnEvent, at: number): VolumeOwn => {
   switch (event.type) {
     case 'VolumeCreated': {
-      const made: VolumeOwn = { ...own, allocation: event.data.allocation, leaseChangedAt: timestamp(at) };
-      return event.data.lease ? withLease(made, event.data.lease, at) : made;
+      const { allocation, lease, sealed = false, snapshotOf } = event.data;
+      const leaseChangedAt = timestamp(at);
+      const made: VolumeOwn = { ...own, allocation, sealed, snapshotOf: snapshotOf?.name ?? null, leaseChangedAt };
+      return lease ? withLease(made, lease, at) : made;
+    }
+    case 'VolumeSnapshotted':
+      return own;
+    case 'VolumeReverted': {
+      const { to, toBytes } = event.data;
+      return { ...own, revertedTo: to.name, allocation: { ...own.allocation, sizeBytes: toBytes } };
     }
     case 'VolumeGrown':
       return { ...own, allocation: { ...own.allocation, sizeBytes: event.data.toBytes } };
@@ -106,7 +121,12 @@ export const evolveVolume = (state: VolumeState, event: NewEvent, place: EventPl
   const own = evolveOwn(object.own, event as unknown as VolumeOwnEvent, place.at);
   // A machine's volume that is made again under the same uid never grants a token twice.
   const before = state.phase === 'absent' ? 0 : state.own.fencingToken;
-  return { ...object, own: { ...own, fencingToken: Math.max(own.fencingToken, before) } };
+  const size = event.type === 'VolumeReverted' ? { size: formatBytes(own.allocation.sizeBytes) } : {};
+  return {
+    ...object,
+    spec: { ...object.spec, ...size },
+    own: { ...own, fencingToken: Math.max(own.fencingToken, before) },
+  };
 };
 
 const toDomain = (allocation: VolumeAllocation, type: string, data: JsonObject): AlsoCommand => ({
@@ -116,7 +136,25 @@ const toDomain = (allocation: VolumeAllocation, type: string, data: JsonObject):
   data: { ...data, provisioning: allocation.provisioning },
 });
 
-/** The storage domain's ledger moves in the append that makes, grows or removes the volume. */
+/** A snapshot is a volume of its own, made in the append that says that it was taken; it shares its blocks, so that it is sparse whatever it was taken of. */
+const snapshotTaken = (event: NewEvent, before: VolumeState, command: Command): readonly AlsoCommand[] => {
+  if (event.type !== 'VolumeSnapshotted' || before.phase === 'absent') return [];
+  const { snapshot, name, owner } = event.data as unknown as { snapshot: Uuid; name: string; owner: JsonObject };
+  const { allocation } = before.own;
+  const { storageDomain, format } = before.spec;
+  const size = formatBytes(allocation.sizeBytes);
+  const data = {
+    name,
+    ...(before.meta.namespace === undefined ? {} : { namespace: before.meta.namespace }),
+    owner,
+    snapshotOf: { uid: command.streamId, name: before.meta.name },
+    spec: { size, format, provisioning: 'sparse', ...(storageDomain === undefined ? {} : { storageDomain }) },
+    allocation: { ...allocation, provisioning: 'sparse' },
+  };
+  return [{ category: VOLUME_CATEGORY, streamId: snapshot, type: 'CreateVolumeSnapshot', data }];
+};
+
+/** The storage domain's ledger moves in the append that makes, resizes or removes the volume. */
 const ledgerMoves = (event: NewEvent, before: VolumeState, command: Command): readonly AlsoCommand[] => {
   const volume = command.streamId;
   if (event.type === 'VolumeCreated') {
@@ -125,7 +163,7 @@ const ledgerMoves = (event: NewEvent, before: VolumeState, command: Command): re
   }
   if (before.phase === 'absent') return [];
   const { allocation } = before.own;
-  if (event.type === 'VolumeGrown') {
+  if (event.type === 'VolumeGrown' || event.type === 'VolumeReverted') {
     const { fromBytes, toBytes } = event.data as unknown as { fromBytes: number; toBytes: number };
     return [toDomain(allocation, 'ReserveStorage', { volume, bytes: toBytes - fromBytes, volumes: 0 })];
   }
@@ -136,5 +174,5 @@ const ledgerMoves = (event: NewEvent, before: VolumeState, command: Command): re
 
 export const volumeConsequences = (event: NewEvent, before: VolumeState, command: Command): Consequences => ({
   ...objectConsequences(volumeRules, event, before, command),
-  also: ledgerMoves(event, before, command),
+  also: [...snapshotTaken(event, before, command), ...ledgerMoves(event, before, command)],
 });

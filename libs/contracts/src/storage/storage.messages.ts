@@ -113,6 +113,12 @@ export const volumeKind = defineKind({
     storageDomain: z.string().describe('Where it lives.'),
     attachedTo: z.string().optional().describe('Name of the virtual machine that holds the lease.'),
     attachedToUid: z.string().optional().describe('UID of that virtual machine.'),
+    sealed: z
+      .boolean()
+      .optional()
+      .describe('True of a snapshot’s part: it is attached for reading only, and goes with the snapshot.'),
+    snapshotOf: z.string().optional().describe('Name of the volume whose content of that moment it holds.'),
+    revertedTo: z.string().optional().describe('Name of the volume whose content it was last put back to.'),
     conditions,
   }),
   fieldSelectors: ['status.phase', 'spec.storageDomain'],
@@ -127,6 +133,13 @@ export const volumeKind = defineKind({
       description: 'The virtual machine that uses it.',
     },
     { name: 'Source', type: 'string', path: '.spec.source.image', description: 'The image it came from.', priority: 1 },
+    {
+      name: 'Snapshot Of',
+      type: 'string',
+      path: '.status.snapshotOf',
+      description: 'The volume whose content it holds.',
+      priority: 1,
+    },
     { name: 'Age', type: 'date', path: '.metadata.creationTimestamp', description: 'Time since creation.' },
   ],
 });
@@ -177,6 +190,8 @@ export const provisionVolumeData = z.strictObject({
   virtualMachine: z.strictObject({ uid: z.string(), name: z.string() }),
   incarnation: z.number().int(),
   readOnly: z.boolean().default(false),
+  /** After its first lease it is not written any more. */
+  sealed: z.boolean().optional(),
 });
 export type ProvisionVolumeData = z.infer<typeof provisionVolumeData>;
 
@@ -190,6 +205,30 @@ export const deprovisionVolumeData = z.strictObject({
   delete: z.boolean(),
 });
 export type DeprovisionVolumeData = z.infer<typeof deprovisionVolumeData>;
+
+/**
+ * `SnapshotVolume` (stream: the volume) makes another volume, sealed, that holds what this one holds now, in the append that says so; who has the lease keeps it. A
+ * copy-on-write child: neither needs the other, as each is promised its whole size. Answer: `snapshotVolumeAnswer`. Refusals: `not_found`, those of creating a volume.
+ */
+export const snapshotVolumeData = z.strictObject({
+  snapshot: z.string().describe('UID of the other volume.'),
+  name: z.string(),
+  owner: ownerReference,
+});
+export const snapshotVolumeAnswer = z.looseObject({ sizeBytes: z.number().int() });
+
+/** `DiscardSealedVolume` (stream: the volume), the undo of what made a sealed volume: it goes at once. Gone already, or never made: nothing to do. */
+export const discardSealedVolumeData = z.strictObject({});
+
+/**
+ * `RevertVolume` (stream: the volume) gives it the content and size that sealed volume `to` has; only the run that holds its lease may. Refusals: `not_found`,
+ * `volume_in_use`, `volume_not_available` (`to` is not sealed), `storage_domain_full` (that was bigger).
+ */
+export const revertVolumeData = z.strictObject({
+  to: z.string(),
+  virtualMachine: z.strictObject({ uid: z.string() }),
+  incarnation: z.number().int(),
+});
 
 const provisioning = z.enum(['sparse', 'preallocated']);
 
@@ -210,9 +249,20 @@ export const volumeLease = z.strictObject({
 });
 export type VolumeLease = z.infer<typeof volumeLease>;
 
+const volumeRef = z.strictObject({ uid: z.string(), name: z.string() });
+
 export const volumeOwnEvents = {
   /** A volume that is made for a machine is born with its lease. */
-  VolumeCreated: z.object({ ...createdEvent, allocation: volumeAllocation, lease: volumeLease.optional() }),
+  VolumeCreated: z.object({
+    ...createdEvent,
+    allocation: volumeAllocation,
+    lease: volumeLease.optional(),
+    sealed: z.boolean().optional(),
+    snapshotOf: volumeRef.optional(),
+  }),
+  /** Another volume holds what this one held at that moment. */
+  VolumeSnapshotted: z.object({ ...snapshotVolumeData.shape }),
+  VolumeReverted: z.object({ to: volumeRef, fromBytes: z.number().int(), toBytes: z.number().int() }),
   VolumeGrown: z.object({ fromBytes: z.number().int(), toBytes: z.number().int() }),
   VolumeAttached: z.object({ lease: volumeLease }),
   VolumeDetached: z.object({ virtualMachine: z.string(), incarnation: z.number().int() }),
@@ -240,5 +290,14 @@ export type StorageDomainOwnEvent = EventOf<typeof storageDomainOwnEvents>;
 export const storageDomainEvents = { ...objectEvents('StorageDomain'), ...storageDomainOwnEvents };
 
 /** Sent along with a volume’s own events, never over the bus. */
+export const createVolumeSnapshotData = z.strictObject({
+  name: z.string(),
+  namespace: z.string().optional(),
+  owner: ownerReference,
+  snapshotOf: volumeRef,
+  spec: volumeSpec,
+  allocation: volumeAllocation,
+});
+/** Sent along with a volume’s own events, never over the bus. `bytes` is negative for what shrank. */
 export const reserveStorageData = storageDomainOwnEvents.StorageReserved;
 export const releaseStorageData = storageDomainOwnEvents.StorageReleased;
