@@ -113,6 +113,11 @@ export class AffinityBook {
     return term;
   }
 
+  /** Whether a term is still kept counted: one that nobody holds may be forgotten. */
+  counts(term: Term): boolean {
+    return this.terms.get(term.key) === term;
+  }
+
   /** Terms of the namespace that select a machine with these labels. */
   selecting(namespace: string, labels: Labels): readonly Term[] {
     const found: Term[] = [];

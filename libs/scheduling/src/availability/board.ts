@@ -1,3 +1,4 @@
+import { HOSTNAME_LABEL, type MachineAffinityTerm } from '@xenolith/contracts';
 import { isOpen, type Fleet } from '../filters.js';
 import type { Term } from '../machine-affinity.js';
 import { PASSES } from '../request-class.js';
@@ -22,8 +23,10 @@ export class Board {
   private dead: readonly Resident[] = [];
   private arriving: Resident | undefined;
   private at = 0;
-  private readonly seats = new Map<Resident, Seat>();
-  private readonly bySlot = new Map<number, Set<Seat>>();
+  /** Few: those of one loss. The latest are taken back first. */
+  private readonly seats: Seat[] = [];
+  /** How many there are at a slot. */
+  private readonly seated = new Map<number, number>();
   private readonly evicted = new Set<Resident>();
 
   constructor(private readonly fleet: Fleet) {
@@ -31,27 +34,29 @@ export class Board {
   }
 
   /**
-   * Begins with hosts lost, and all machines that were on them. `rules`: whether rules between machines can matter. `arriving`: one that is about
-   * to come, and whose rules count already.
+   * Begins with hosts lost, and all machines that were on them, some of which are to be restarted. `arriving`: one that is about to come, and whose rules
+   * count already.
    */
   begin(loss: {
     readonly lost: readonly number[];
     readonly dead: readonly Resident[];
-    readonly rules: boolean;
+    readonly machines: readonly Resident[];
     readonly arriving?: Resident | undefined;
   }): void {
-    const { lost, dead, rules, arriving } = loss;
+    const { lost, dead, machines, arriving } = loss;
     this.at += 1;
     this.lost = lost;
-    this.dead = rules ? dead.filter((machine) => machine.social) : [];
-    this.arriving = rules && arriving?.social === true && !this.isLost(arriving.slot) ? arriving : undefined;
-    this.nameRules();
+    const social = machines.filter((machine) => machine.social);
+    this.arriving = arriving?.social === true && !this.isLost(arriving.slot) ? arriving : undefined;
+    this.nameRules(social);
+    // Rules about single hosts are never asked of a host that is lost: what was there counts for other rules only.
+    this.dead = social.some((machine) => this.looksFurther(machine)) ? dead.filter((machine) => machine.social) : [];
     this.shiftRules(1);
   }
 
   /** Takes back all that was thought since `begin`, and answers it. */
   end(): { readonly seats: readonly Seat[]; readonly evicted: readonly Resident[] } {
-    const thought = { seats: [...this.seats.values()], evicted: [...this.evicted] };
+    const thought = { seats: [...this.seats], evicted: [...this.evicted] };
     this.clear();
     this.shiftRules(-1);
     this.dead = [];
@@ -61,10 +66,13 @@ export class Board {
   }
 
   /** Rules count whom they mean only once they are known: all of them, before anybody is asked who means it. */
-  private nameRules(): void {
-    for (const { request } of this.arriving ? [...this.dead, this.arriving] : this.dead)
-      for (const term of [...nearTerms(request), ...farTerms(request)])
-        this.fleet.affinity.term(request.virtualMachine.namespace, term);
+  private nameRules(machines: readonly Resident[]): void {
+    for (const machine of this.arriving ? [...machines, this.arriving] : machines) this.rulesOf(machine);
+  }
+
+  private looksFurther(machine: Resident): boolean {
+    const { near, far, meant } = this.bondOf(machine);
+    return near.length > 0 || [...far, ...meant].some(({ topologyKey }) => topologyKey !== HOSTNAME_LABEL);
   }
 
   private shiftRules(sign: 1 | -1): void {
@@ -73,7 +81,7 @@ export class Board {
   }
 
   clear(): void {
-    for (const seat of [...this.seats.values()]) this.take(seat);
+    for (const seat of this.seats.toReversed()) this.take(seat);
     for (const machine of [...this.evicted]) this.admitAgain(machine);
   }
 
@@ -102,42 +110,36 @@ export class Board {
     const { claims } = this;
     const cell = machine.request.numa === 'single-numa-node' ? claims.cellFor(slot, machine.request) : undefined;
     const seat: Seat = { machine, slot, cell };
-    this.shift(seat, 1);
-    this.seats.set(machine, seat);
-    const there = this.bySlot.get(slot);
-    if (there) there.add(seat);
-    else this.bySlot.set(slot, new Set([seat]));
+    this.putBack(seat);
     return seat;
   }
 
   take(seat: Seat): void {
-    this.seats.delete(seat.machine);
-    const there = this.bySlot.get(seat.slot);
-    there?.delete(seat);
-    if (there?.size === 0) this.bySlot.delete(seat.slot);
+    this.seats.splice(this.seats.lastIndexOf(seat), 1);
+    const left = (this.seated.get(seat.slot) ?? 0) - 1;
+    if (left > 0) this.seated.set(seat.slot, left);
+    else this.seated.delete(seat.slot);
     this.shift(seat, -1);
   }
 
-  /** Puts a seat back as it was. */
+  /** Puts a seat as it was. */
   putBack(seat: Seat): void {
-    this.seats.set(seat.machine, seat);
-    const there = this.bySlot.get(seat.slot);
-    if (there) there.add(seat);
-    else this.bySlot.set(seat.slot, new Set([seat]));
+    this.seats.push(seat);
+    this.seated.set(seat.slot, (this.seated.get(seat.slot) ?? 0) + 1);
     this.shift(seat, 1);
   }
 
   isUsed(slot: number): boolean {
-    return this.bySlot.has(slot);
+    return this.seated.has(slot);
   }
 
   /** Slots where somebody is seated. */
-  usedSlots(): readonly number[] {
-    return [...this.bySlot.keys()];
+  usedSlots(): Iterable<number> {
+    return this.seated.keys();
   }
 
   seatsAt(slot: number): readonly Seat[] {
-    return [...(this.bySlot.get(slot) ?? [])];
+    return this.seats.filter((seat) => seat.slot === slot);
   }
 
   /** A machine that goes on running elsewhere ends, to make room. */
@@ -168,16 +170,29 @@ export class Board {
     return bond.terms;
   }
 
-  private lookUp({ request, social }: Resident): Bond {
-    if (!social) return NO_BOND;
+  private lookUp(machine: Resident): Bond {
+    if (!machine.social) return NO_BOND;
     const { affinity } = this.fleet;
-    const { namespace, uid } = request.virtualMachine;
+    const { labels, virtualMachine } = machine.request;
     return {
-      near: nearTerms(request).map((term) => affinity.term(namespace, term)),
-      far: farTerms(request).map((term) => affinity.term(namespace, term)),
-      meant: request.labels ? affinity.selecting(namespace, request.labels) : [],
-      own: affinity.slotsOf(uid).filter((slot) => !this.isLost(slot)),
+      ...this.rulesOf(machine),
+      meant: labels ? affinity.selecting(virtualMachine.namespace, labels) : [],
+      own: affinity.slotsOf(virtualMachine.uid).filter((slot) => !this.isLost(slot)),
     };
+  }
+
+  /** A machine's own rules; kept as long as the book of affinity counts them. */
+  private rulesOf(machine: Resident): Pick<Bond, 'near' | 'far'> {
+    const { bond, request } = machine;
+    const { affinity } = this.fleet;
+    const { near, far } = bond.terms;
+    if (bond.named && near.every((term) => affinity.counts(term)) && far.every((term) => affinity.counts(term)))
+      return bond.terms;
+    const named = (terms: readonly MachineAffinityTerm[]): readonly Term[] =>
+      terms.map((term) => affinity.term(request.virtualMachine.namespace, term));
+    bond.terms = { ...NO_BOND, near: named(nearTerms(request)), far: named(farTerms(request)) };
+    bond.named = true;
+    return bond.terms;
   }
 
   private shift({ machine, slot, cell }: Seat, sign: 1 | -1): void {

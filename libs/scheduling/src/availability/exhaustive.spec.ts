@@ -55,7 +55,7 @@ const scene = (rooms: readonly Size[], unsorted: readonly Size[]) => {
   const board = new Board(fleet);
   const roster = new Roster(table, board);
   roster.reset(new Set(hosts.map((_, slot) => slot)));
-  board.begin({ lost: [lost], dead: machines, rules: false });
+  board.begin({ lost: [lost], dead: machines, machines });
   return { board, roster, machines };
 };
 
@@ -78,7 +78,7 @@ describe('a proof of shortage', () => {
     fc.assert(
       fc.property(tight, ({ rooms, machines: sizes }) => {
         const { board, roster, machines } = scene(rooms, sizes);
-        if (shortageOf(board, machines, roster.slots)) expect(solvable(rooms, sizes)).toBe(false);
+        if (shortageOf(board, { machines, over: machines }, roster.slots)) expect(solvable(rooms, sizes)).toBe(false);
       }),
       { numRuns: 1_000 },
     );
@@ -100,6 +100,6 @@ describe('a proof of shortage', () => {
       rooms.map(size).map((room) => ({ ...room, vcpus: 16 })),
       sizes.map(size),
     );
-    expect(shortageOf(board, machines, roster.slots)?.message).toContain(message);
+    expect(shortageOf(board, { machines, over: machines }, roster.slots)?.message).toContain(message);
   });
 });

@@ -11,10 +11,13 @@ import type { Shortage } from './shortage.js';
 export const PAIRED_HOSTS_MAX = 64;
 
 /**
- * Hosts asked for the plans that one change calls for: some tenths of a second. What is left over then has no verdict but `unknown`, and is gone on with
+ * Hosts asked for the plans that one change calls for: about a tenth of a second. What is left over then has no verdict but `unknown`, and is gone on with
  * at the next change.
  */
-const SETTLE_STEPS = 4_000_000;
+const SETTLE_STEPS = 1_000_000;
+
+/** Hosts asked after one change to find plans for losses that had none: some milliseconds, as they may be many and the change small. */
+const RETRY_STEPS = 100_000;
 
 /** Hosts asked to find out whether one machine may be admitted somewhere. */
 export const ADMISSION_STEPS = 1_000_000;
@@ -54,6 +57,9 @@ export interface Refused {
 const keyOf = (one: number, other = -1): number =>
   other < 0 ? one : (Math.min(one, other) + 1) * 2 ** 20 + Math.max(one, other);
 
+/** Covered, and nobody has to end for it. */
+const isGood = (plan: LossPlan): boolean => plan.verdict === 'covered' && plan.evicted.length === 0;
+
 const heeded = ({ seats }: Loss['before']): Kept['heeds'] => {
   if (seats.some(({ machine }) => nearTerms(machine.request).length > 0)) return 'company';
   return seats.some(({ machine }) => machine.social) ? 'distance' : 'none';
@@ -72,7 +78,9 @@ export class FailoverPlanner {
   private readonly scenarios = new Map<number, Kept>();
   /** Scenarios whose plan leans on a host. */
   private readonly leaning = new Map<number, Set<Kept>>();
+  /** Scenarios whose plan may no longer hold, and those that have none but may have one now. */
   private readonly dirty = new Set<Kept>();
+  private readonly retry = new Set<Kept>();
   private readonly promised = new Map<Uuid, Resident>();
   /** Hosts on which there is more or less free than when plans were looked at last. */
   private readonly touched = new Set<number>();
@@ -178,7 +186,7 @@ export class FailoverPlanner {
   private tryWith(arriving: Resident): Refused | null {
     const { slot, social, restart } = arriving;
     const own = restart === 'always' ? [...this.losing(slot)] : [];
-    const others = [...(this.leaning.get(slot) ?? [])].filter(({ plan }) => social || !this.holds(plan, slot));
+    const others = [...(this.leaning.get(slot) ?? [])].filter((kept) => social || !this.holds(kept, slot));
     const byRule = this.heeding(arriving);
     for (const scenario of new Set([...own, ...others, ...byRule])) {
       if (scenario.plan.verdict !== 'covered') {
@@ -197,17 +205,25 @@ export class FailoverPlanner {
     else this.roster.moved(this.touched);
     this.membersChanged = false;
     for (const slot of this.touched)
-      for (const scenario of this.leaning.get(slot) ?? []) if (!this.holds(scenario.plan, slot)) this.spoil(scenario);
+      for (const scenario of this.leaning.get(slot) ?? []) if (!this.holds(scenario, slot)) this.spoil(scenario);
     this.touched.clear();
     if (this.relieved)
       for (const scenario of this.scenarios.values())
-        if (scenario.plan.verdict !== 'covered' || scenario.plan.evicted.length > 0) this.spoil(scenario);
+        if (!isGood(scenario.plan) && !this.dirty.has(scenario)) this.retry.add(scenario);
     this.relieved = false;
-    const until = this.board.steps + SETTLE_STEPS;
-    for (const scenario of this.dirty) {
-      if (this.board.steps > until) return;
+    this.planAll(this.dirty, SETTLE_STEPS);
+    this.planAll(this.retry, RETRY_STEPS);
+  }
+
+  private planAll(scenarios: Set<Kept>, steps: number): void {
+    const until = this.board.steps + steps;
+    for (const scenario of scenarios) {
+      if (this.board.steps > until) {
+        scenario.plan = isGood(scenario.plan) ? scenario.plan : NO_PLAN;
+        continue;
+      }
       this.setPlan(scenario, this.planFor(scenario));
-      this.dirty.delete(scenario);
+      scenarios.delete(scenario);
     }
   }
 
@@ -242,31 +258,41 @@ export class FailoverPlanner {
   };
 
   private setPlan(scenario: Kept, plan: LossPlan): void {
-    const leant = ({ seats, evicted }: Loss['before']): Set<number> =>
-      new Set([...seats, ...evicted].map(({ slot }) => slot));
-    for (const slot of leant(scenario.before)) this.leaning.get(slot)?.delete(scenario);
+    this.lean(scenario, (there) => there.delete(scenario));
     scenario.plan = plan;
     scenario.before = plan.verdict === 'covered' ? plan : NOTHING;
     scenario.heeds = heeded(scenario.before);
-    for (const slot of leant(scenario.before)) {
-      const there = this.leaning.get(slot);
-      if (there) there.add(scenario);
-      else this.leaning.set(slot, new Set([scenario]));
-    }
+    this.lean(scenario, (there) => there.add(scenario));
   }
 
-  /** Whether what a plan wants of a host is free there, where that is a matter of memory and vCPUs alone. */
-  private holds(plan: LossPlan, slot: number): boolean {
-    if (plan.verdict !== 'covered' || plan.evicted.length > 0) return false;
-    let [memoryBytes, vcpus] = [0, 0];
-    for (const seat of plan.seats) {
-      if (seat.slot !== slot) continue;
-      if (!seat.machine.plain) return false;
-      memoryBytes += seat.machine.request.memoryBytes;
-      vcpus += seat.machine.request.vcpus;
+  private lean({ before }: Kept, change: (there: Set<Kept>) => unknown): void {
+    const lean = ({ slot }: { readonly slot: number }): void => {
+      let there = this.leaning.get(slot);
+      if (!there) this.leaning.set(slot, (there = new Set()));
+      change(there);
+    };
+    before.seats.forEach(lean);
+    before.evicted.forEach(lean);
+  }
+
+  /** Whether all that a plan wants of a host is still to be had there; what rules say of larger places is not looked at. */
+  private holds({ plan, lost, heeds }: Kept, slot: number): boolean {
+    if (plan.verdict !== 'covered' || plan.evicted.length > 0 || heeds === 'company') return false;
+    let [memoryBytes, vcpus, plain] = [0, 0, true];
+    for (const { machine, slot: at } of plan.seats) {
+      if (at !== slot) continue;
+      memoryBytes += machine.request.memoryBytes;
+      vcpus += machine.request.vcpus;
+      plain &&= machine.plain;
     }
-    const { claims } = this.board;
-    return memoryBytes <= claims.freeMemory(slot) && vcpus <= claims.freeVcpus(slot);
+    const { board } = this;
+    if (memoryBytes > board.claims.freeMemory(slot) || vcpus > board.claims.freeVcpus(slot)) return false;
+    if (plain) return true;
+    const machines = plan.seats.filter((seat) => seat.slot === slot).map(({ machine }) => machine);
+    board.begin({ lost, dead: [], machines });
+    const held = machines.every((machine) => board.canHold(machine, slot) && board.put(machine, slot));
+    board.end();
+    return held;
   }
 
   private enter(machine: Resident): void {
@@ -347,6 +373,7 @@ export class FailoverPlanner {
       if (!wanted.has(key)) {
         this.setPlan(scenario, NO_PLAN);
         this.dirty.delete(scenario);
+        this.retry.delete(scenario);
         this.scenarios.delete(key);
       }
     for (const [key, lost] of wanted) {

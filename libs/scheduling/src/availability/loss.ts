@@ -34,7 +34,7 @@ const NOBODY = (): readonly Resident[] => [];
 export const planLoss = (board: Board, loss: Loss, ranking: Ranking): LossPlan => {
   const { lost, dead, machines, arriving } = loss;
   if (machines.length === 0) return { verdict: 'covered', seats: [], evicted: [] };
-  board.begin({ lost, dead, rules: machines.some((machine) => machine.social), arriving });
+  board.begin({ lost, dead, machines, arriving });
   const failure = seatAll(board, loss, ranking);
   const thought = board.end();
   return failure ?? { verdict: 'covered', ...thought };
@@ -46,15 +46,14 @@ const seatAll = (board: Board, loss: Loss, ranking: Ranking): Failure | null => 
   if (left.length === 0) return null;
   const sorted = left.sort(heaviestFirst(ranking.weights));
   const over = spread(board, sorted, ranking, (loss.lost[0] ?? 0) * STRIDE);
-  if (over.length === 0 || pack(board, over, ranking).length === 0) return null;
-  return seatAnew(board, loss, ranking);
+  return over.length === 0 ? null : seatAnew(board, loss, ranking, over);
 };
 
-/** With nothing kept: by several orders, by going through all ways, by ending others; or with the proof that it can't be. */
-const seatAnew = (board: Board, loss: Loss, ranking: Ranking): Failure | null => {
+/** From nothing: by several orders, by going through all ways, by ending others; or with the proof that it can't be. `over`: who is likely to be why. */
+const seatAnew = (board: Board, loss: Loss, ranking: Ranking, over: readonly Resident[]): Failure | null => {
   const { machines, evictable } = loss;
   board.clear();
-  const shortage = shortageOf(board, machines, ranking.slots);
+  const shortage = shortageOf(board, { machines, over }, ranking.slots);
   if (shortage) return evictable ? seatByEviction(board, loss, ranking) : { verdict: 'impossible', shortage };
   let unseated: readonly Resident[] = machines;
   for (const order of ordersFor(ranking.weights)) {
@@ -108,7 +107,7 @@ const seatByEviction = (board: Board, { machines, evictable = NOBODY }: Loss, ra
   if (failed.length === 0) return null;
   board.clear();
   for (const slot of slots) for (const machine of evictable(slot)) board.evict(machine);
-  const shortage = shortageOf(board, machines, slots);
+  const shortage = shortageOf(board, { machines, over: failed }, slots);
   board.clear();
   return shortage
     ? { verdict: 'impossible', shortage: { ...shortage, message: `${shortage.message}, even if all others ended` } }

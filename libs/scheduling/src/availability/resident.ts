@@ -23,7 +23,7 @@ export interface Resident {
   /** Machines of the same word never share a host. */
   readonly word: string | null;
   /** What its rules mean just now, and in which plan that was looked up. */
-  readonly bond: { at: number; terms: Bond };
+  readonly bond: { at: number; named: boolean; terms: Bond };
 }
 
 /** Rules between a machine and those that are there. */
@@ -63,7 +63,7 @@ export const residentOf = (
     plain: !social && antiAffinity === undefined && !resources && numa !== 'single-numa-node' && host === undefined,
     social,
     word: antiAffinity === undefined ? null : `${virtualMachine.namespace}/${antiAffinity}`,
-    bond: { at: -1, terms: NO_BOND },
+    bond: { at: -1, named: false, terms: NO_BOND },
   };
 };
 

@@ -57,8 +57,7 @@ const alone = (board: Board, machines: readonly Resident[], slots: readonly numb
 };
 
 /** Machines of one class together need more than there is on hosts that may take them. */
-const totals = (board: Board, machines: readonly Resident[], slots: readonly number[]): Shortage | null => {
-  const able = slots.filter((slot) => machines.some((machine) => board.mayTake(machine, slot)));
+const totals = (board: Board, machines: readonly Resident[], able: readonly number[]): Shortage | null => {
   for (const { name, of, free, text } of dimensions(board)) {
     const needed = sum(machines.map(of));
     const there = sum(able.map((slot) => Math.max(0, free(slot))));
@@ -70,8 +69,7 @@ const totals = (board: Board, machines: readonly Resident[], slots: readonly num
 };
 
 /** However the machines of at least some size are spread, hosts have room for fewer of them than there are. */
-const bySize = (board: Board, machines: readonly Resident[], slots: readonly number[]): Shortage | null => {
-  const able = slots.filter((slot) => machines.some((machine) => board.mayTake(machine, slot)));
+const bySize = (board: Board, machines: readonly Resident[], able: readonly number[]): Shortage | null => {
   for (const { name, of, free, text } of dimensions(board)) {
     const sizes = machines.map(of).sort((left, right) => right - left);
     for (const [index, size] of sizes.entries()) {
@@ -92,11 +90,22 @@ const bySize = (board: Board, machines: readonly Resident[], slots: readonly num
   return null;
 };
 
-/** Proves that machines can't all be restarted, where a count is enough; null proves nothing. The board has nobody seated. */
-export const shortageOf = (board: Board, machines: readonly Resident[], slots: readonly number[]): Shortage | null => {
+/** Proves that machines can't all be restarted, where a count is enough; null proves nothing. `over`: those of them that are looked at one by one. Nobody is seated. */
+export const shortageOf = (
+  board: Board,
+  { machines, over }: { readonly machines: readonly Resident[]; readonly over: readonly Resident[] },
+  slots: readonly number[],
+): Shortage | null => {
   const there = slots.filter((slot) => !board.isLost(slot));
+  const single = alone(board, over, there);
+  if (single) return single;
   const byClass = Map.groupBy(machines, (machine) => machine.class);
   const groups = byClass.size > 1 ? [machines, ...byClass.values()] : [machines];
-  const counts = [totals, bySize].flatMap((proof) => groups.map((group) => proof(board, group, there)));
-  return alone(board, machines, there) ?? counts.find((shortage) => shortage !== null) ?? null;
+  for (const group of groups) {
+    board.steps += there.length;
+    const able = there.filter((slot) => group.some((machine) => board.mayTake(machine, slot)));
+    const shortage = totals(board, group, able) ?? bySize(board, group, able);
+    if (shortage) return shortage;
+  }
+  return null;
 };
