@@ -1,4 +1,4 @@
-import { commandSubject, hostProfiles, registerHostData, type HostProfile } from '@xenolith/contracts';
+import { commandSubject, deviceSupply, hostProfiles, registerHostData, type HostProfile } from '@xenolith/contracts';
 import { MemoryBus, VirtualClock } from '@xenolith/testing';
 import { describe, expect, it } from 'vitest';
 import { Agent, hostNames, MemoryJournal, profiledHosts } from './index.js';
@@ -43,6 +43,41 @@ describe('hosts of profiles', () => {
       controlDomain: { policy: 'xenserver-v2', memoryBytes: 752 * 2 ** 20, vcpus: 4 },
       maxVcpus: { pv: 64, hvm: 64, pvh: 0 },
       hardware: { memoryBytes: 16 * 2 ** 30 },
+    });
+  });
+
+  it('tell of their devices, and machines get what is asked for by them', async () => {
+    const devices = [
+      { kind: 'pci', address: '0000:18:00.0', model: 'X710', class: 'net', virtualFunctions: 2 },
+      { kind: 'usb', address: '1.4', model: 'Dongle', class: 'licence' },
+    ];
+    const told = await registered([{ prefix: 'rich-', devices, iommu: false }]);
+    const { hardware } = registerHostData.parse(told.get('rich-0001'));
+    expect(hardware.devices).toEqual([
+      { kind: 'pci', address: '0000:18:00.0', model: 'X710', class: 'net', virtualFunctions: 2 },
+      {
+        kind: 'sriov',
+        address: '0000:18:02.0',
+        model: 'X710 Virtual Function',
+        class: 'net',
+        physicalFunction: '0000:18:00.0',
+      },
+      {
+        kind: 'sriov',
+        address: '0000:18:02.1',
+        model: 'X710 Virtual Function',
+        class: 'net',
+        physicalFunction: '0000:18:00.0',
+      },
+      { kind: 'usb', address: '1.4', model: 'Dongle', class: 'licence' },
+    ]);
+    expect(hardware.cpu.features).not.toContain('iommu');
+    expect(deviceSupply(hardware.devices ?? [])).toEqual({
+      'device:sriov/net': 2,
+      'device:sriov@0000:18:02.0': 1,
+      'device:sriov@0000:18:02.1': 1,
+      'device:usb/licence': 1,
+      'device:usb@1.4': 1,
     });
   });
 

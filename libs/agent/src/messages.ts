@@ -10,7 +10,10 @@ import {
 } from '@xenolith/contracts';
 import { ok, reject, uuidFrom, type CommandMessage, type JsonObject, type Result, type Uuid } from '@xenolith/kernel';
 import {
+  DEFAULT_XEN_SETUP,
+  deviceViews,
   HARDWARE_PROFILES,
+  hardwareWith,
   hypervisorFacts,
   isPeerMessage,
   numaNodesOf,
@@ -18,6 +21,7 @@ import {
   type DiskSettings,
   type DomainSettings,
   type HardwareProfile,
+  type HostMake,
   type HostInput,
   type NicSettings,
   type PeerMessage,
@@ -58,6 +62,7 @@ const settingsOf = (config: DomainConfig): DomainSettings => ({
   dynamicMaxBytes: config.dynamicMaxBytes,
   disks: config.disks.map(diskOf),
   nics: config.nics.map(nicOf),
+  ...(config.devices && { devices: config.devices }),
   pvDrivers: config.guest.pvDrivers,
   ignoresShutdown: config.guest.ignoresShutdown,
   ...(config.guest.bootSeconds === undefined ? {} : { bootMs: config.guest.bootSeconds * MS_PER_SECOND }),
@@ -185,19 +190,24 @@ export const inputOf = (command: Accepted): HostInput => {
   }
 };
 
-const hardwareOf = (profile: HardwareProfile): Hardware => ({
-  cpu: {
-    model: profile.model,
-    sockets: profile.sockets,
-    coresPerSocket: profile.coresPerSocket,
-    threadsPerCore: profile.threadsPerCore,
-    threads: threadsOf(profile),
-    mhz: profile.mhz,
-    features: [...profile.features],
-  },
-  memoryBytes: profile.memoryBytes,
-  numaNodes: numaNodesOf(profile).map((node) => ({ ...node, threads: [...node.threads] })),
-});
+const hardwareOf = ({ profile: name, setup = DEFAULT_XEN_SETUP }: HostMake): Hardware => {
+  const profile: HardwareProfile = hardwareWith(setup, HARDWARE_PROFILES[name]);
+  const devices = deviceViews(setup.devices ?? []);
+  return {
+    cpu: {
+      model: profile.model,
+      sockets: profile.sockets,
+      coresPerSocket: profile.coresPerSocket,
+      threadsPerCore: profile.threadsPerCore,
+      threads: threadsOf(profile),
+      mhz: profile.mhz,
+      features: [...profile.features],
+    },
+    memoryBytes: profile.memoryBytes,
+    numaNodes: numaNodesOf(profile).map((node) => ({ ...node, threads: [...node.threads] })),
+    ...(devices.length > 0 && { devices: [...devices] }),
+  };
+};
 
 /** What a host runs, as the contract lists it. */
 export const inventoryOf = (fleet: Fleet, slot: HostSlot): { bootId: string; domains: DomainReport[] } => ({
@@ -215,7 +225,7 @@ export const registrationOf = (fleet: Fleet, slot: HostSlot, agentVersion: strin
     hypervisor: make.hypervisor,
     version,
     agentVersion,
-    hardware: hardwareOf(HARDWARE_PROFILES[make.profile]),
+    hardware: hardwareOf(make),
     ...(xen && xenPart(xen)),
     allocatableMemoryBytes: allocatableBytes,
     ...inventoryOf(fleet, slot),

@@ -63,7 +63,7 @@ export const actionOf = (
 };
 
 /** What a domain is built from: a change would need another domain. */
-const FIXED = ['guestType', 'guest', 'hypervisor', 'placement'] as const;
+const FIXED = ['guestType', 'guest', 'hypervisor', 'placement', 'devices'] as const;
 
 const HALT_FIRST = 'can not change while the machine is not halted; set powerState to Halted first';
 

@@ -1,4 +1,4 @@
-import { memorySizes, type VirtualMachineSpec } from '@xenolith/contracts';
+import { countDevices, isPciDevice, memorySizes, type VirtualMachineSpec } from '@xenolith/contracts';
 import { bytesOf, type FieldCause } from '@xenolith/kernel';
 
 /** The least memory that a domain can be built with: kernel, page tables and a ramdisk. */
@@ -110,6 +110,34 @@ const causesOfGuest = (spec: VirtualMachineSpec): FieldCause[] => {
   return causes;
 };
 
+/** XAPI's bound (xen-api ocaml/xapi/xapi_vusb.ml, TOO_MANY_VUSBS). */
+const USB_DEVICES_MAX = 6;
+
+const causesOfDevices = (spec: VirtualMachineSpec): FieldCause[] => {
+  const { devices = [], guestType, hypervisor } = spec;
+  const { staticMaxBytes, dynamicMinBytes } = memoryOf(spec);
+  const causes = devices.flatMap(({ name }, index): FieldCause[] =>
+    devices.findIndex((other) => other.name === name) === index
+      ? []
+      : [{ field: `spec.devices[${index}].name`, reason: 'FieldValueDuplicate', message: `two are named "${name}"` }],
+  );
+  if (countDevices(devices, (wish) => !isPciDevice(wish)) > USB_DEVICES_MAX)
+    causes.push(invalidField('spec.devices', `a machine can have ${USB_DEVICES_MAX} USB devices at most`));
+  if (devices.length > 0 && hypervisor === 'kvm')
+    causes.push(invalidField('spec.devices', 'hosts of kvm give machines none of their devices; use xen'));
+  if (!devices.some(isPciDevice)) return causes;
+  if (guestType === 'pvh')
+    causes.push(invalidField('spec.guestType', 'Xen passes no PCI devices through to pvh guests; use hvm or pv'));
+  if (dynamicMinBytes !== staticMaxBytes)
+    causes.push(
+      invalidField(
+        'spec.memory',
+        'a PCI device reaches all memory of its machine, which can not change then: give one size',
+      ),
+    );
+  return causes;
+};
+
 /** Every reason for which a spec can't be had, field by field. */
 export const causesOfSpec = (spec: VirtualMachineSpec): readonly FieldCause[] => [
   ...(spec.cpu.max !== undefined && spec.cpu.max < spec.cpu.vcpus
@@ -118,6 +146,7 @@ export const causesOfSpec = (spec: VirtualMachineSpec): readonly FieldCause[] =>
   ...causesOfMemory(spec),
   ...causesOfDisks(spec),
   ...causesOfNics(spec),
+  ...causesOfDevices(spec),
   ...causesOfGuest(spec),
 ];
 

@@ -1,5 +1,7 @@
 import {
   apiVersionOf,
+  deviceDemand,
+  isPciDevice,
   virtualMachineKind,
   type AttachedDisk,
   type AttachedNic,
@@ -78,7 +80,8 @@ export const placementRequest = (machine: PresentMachine): PlacementRequest => {
 
 /** What is said of hosts beside their size. Kept out of the log where nothing is. */
 const placementRules = ({ spec, meta }: PresentMachine): Partial<PlacementRequest> => {
-  const { hostSelector, affinity, tolerations, numa, cpuFeatures, resources } = spec.placement;
+  const { hostSelector, affinity, tolerations, numa } = spec.placement;
+  const { cpuFeatures, resources } = needsOf(spec);
   const storageDomains = unique(spec.disks.map((disk) => disk.storageDomain));
   const networks = unique(spec.nics.map((nic) => nic.network));
   return {
@@ -91,6 +94,17 @@ const placementRules = ({ spec, meta }: PresentMachine): Partial<PlacementReques
     ...(resources ? { resources } : {}),
     ...(storageDomains.length === 0 ? {} : { storageDomains }),
     ...(networks.length === 0 ? {} : { networks }),
+  };
+};
+
+/** What the machine says that it needs of a host, and what its devices need: an IOMMU keeps an HVM guest from using them to get at others' memory. */
+const needsOf = ({ devices, guestType, placement }: VirtualMachineSpec) => {
+  const { cpuFeatures, resources } = placement;
+  if (!devices || devices.length === 0) return { cpuFeatures, resources };
+  const guarded = guestType === 'hvm' && devices.some(isPciDevice);
+  return {
+    cpuFeatures: guarded ? unique([...(cpuFeatures ?? []), 'iommu']) : cpuFeatures,
+    resources: { ...resources, ...deviceDemand(devices) },
   };
 };
 
@@ -224,7 +238,9 @@ export const provisionNic = (
 export const pinOf = ({ cpu, placement }: VirtualMachineSpec): unknown =>
   cpu.pin === '' && (placement.numa ?? 'none') !== 'none' ? from('place', 'pin') : cpu.pin;
 
-export const domainConfig = (machine: PresentMachine): Record<keyof DomainConfig, unknown> => {
+export const domainConfig = (
+  machine: PresentMachine,
+): Record<Exclude<keyof DomainConfig, 'devices'>, unknown> & Pick<DomainConfig, 'devices'> => {
   const { spec, meta } = machine;
   return {
     name: meta.name,
@@ -250,6 +266,7 @@ export const domainConfig = (machine: PresentMachine): Record<keyof DomainConfig
       ips: from(`nic-${nic.name}`, 'ips'),
       bridge: from(`nic-${nic.name}`, 'bridge'),
     })),
+    ...(spec.devices ? { devices: spec.devices } : {}),
     guest: definedOnly({ ...spec.guest }),
     onPoweroff: spec.onPoweroff,
     onReboot: spec.onReboot,

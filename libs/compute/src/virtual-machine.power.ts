@@ -1,4 +1,4 @@
-import type { PowerState } from '@xenolith/contracts';
+import { countDevices, isPciDevice, type PowerState } from '@xenolith/contracts';
 import { ok, reject, type Rejection, type Result } from '@xenolith/kernel';
 import {
   placedRun,
@@ -75,6 +75,8 @@ const xapiVm = (machine: PresentMachine): XapiVmView => {
     powerState: powerStateOf(own.run),
     domainType: placedRun(own.run) === null ? null : spec.guestType,
     pvDrivers: spec.guest.pvDrivers,
+    attachedPcis: countDevices(spec.devices ?? [], isPciDevice),
+    vusbs: countDevices(spec.devices ?? [], (wish) => !isPciDevice(wish)),
     currentOperations: own.operations.flatMap(({ operation: ref, action }) => {
       const operation = xapiNameOf(action);
       return operation === null ? [] : [{ ref, operation }];

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { wishedDevice } from './compute/host-device.js';
 import { domainReport, HOST_TOOLS } from './compute/host.messages.js';
 import { WORKLOADS } from './compute/virtual-machine.kind.js';
 
@@ -37,6 +38,7 @@ export const domainConfig = z.strictObject({
   dynamicMaxBytes: z.number().int().positive(),
   disks: z.array(domainDisk),
   nics: z.array(domainNic),
+  devices: z.array(wishedDevice).optional(),
   guest: z.strictObject({
     os: z.string(),
     pvDrivers: z.boolean(),

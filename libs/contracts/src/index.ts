@@ -2,6 +2,7 @@ export * from './agent.messages.js';
 export * from './compute/cluster.messages.js';
 export * from './compute/fault-rule.messages.js';
 export * from './compute/host.messages.js';
+export * from './compute/host-device.js';
 export * from './compute/host-profile.js';
 export * from './compute/inventory-digest.js';
 export * from './compute/metrics.messages.js';

@@ -1,4 +1,4 @@
-import type { Hardware, HostSpec } from '@xenolith/contracts';
+import { deviceSupply, type Hardware, type HostSpec } from '@xenolith/contracts';
 import { bytesOf, type JsonObject } from '@xenolith/kernel';
 import type { HostCell, HostFacts } from './host-table.js';
 import type { GuestLimits } from './host-traits.js';
@@ -63,7 +63,7 @@ export const hostOf = (raw: JsonObject, version: number): KnownHost | null => {
       labels: metadata.labels ?? {},
       taints: spec.taints ?? [],
       features: hardware.cpu?.features ?? [],
-      resources: spec.resources ?? {},
+      resources: { ...spec.resources, ...deviceSupply(hardware.devices ?? []) },
     },
   };
 };

@@ -28,6 +28,16 @@ export interface NicSettings {
 export type DeviceSettings =
   { readonly kind: 'disk'; readonly settings: DiskSettings } | { readonly kind: 'nic'; readonly settings: NicSettings };
 
+/** Devices of the host that a guest is to be given: those of a class, or the one at an address. */
+export interface WishedDevice {
+  readonly name: string;
+  readonly kind: 'pci' | 'sriov' | 'usb';
+  readonly class?: string | undefined;
+  readonly address?: string | undefined;
+  /** Absent: 1. */
+  readonly count?: number | undefined;
+}
+
 /** What the host must know of a guest to run it. */
 export interface DomainSettings {
   readonly name: string;
@@ -52,6 +62,8 @@ export interface DomainSettings {
   readonly dynamicMaxBytes: number;
   readonly disks: readonly DiskSettings[];
   readonly nics: readonly NicSettings[];
+  /** Absent: none. */
+  readonly devices?: readonly WishedDevice[];
   /** Of an HVM guest: it has front-ends; one without is served by qemu-dm. */
   readonly pvDrivers: boolean;
   readonly ignoresShutdown: boolean;

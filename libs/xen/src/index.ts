@@ -9,5 +9,6 @@ export type { ToolName } from './host/tools.js';
 export type { ToolOutput } from './xl/index.js';
 export { kvmHostModel } from './kvm/kvm-host.js';
 export type { KvmHostState } from './kvm/kvm-state.js';
-export { DEFAULT_XEN_SETUP, type XenFacts, type XenSetup } from './xen-setup.js';
+export { deviceViews, type DeviceView } from './host/passed-devices.js';
+export { DEFAULT_XEN_SETUP, hardwareWith, type InstalledDevice, type XenFacts, type XenSetup } from './xen-setup.js';
 export { isPeerMessage } from './host/peer-message.js';

@@ -22,7 +22,27 @@ export interface XenSetup {
   readonly scheduler: SchedulerName;
   /** How guests reach the network. */
   readonly network: NetworkMode;
+  /** Devices that guests can be given; absent: none. */
+  readonly devices?: readonly InstalledDevice[];
+  /** Set where it is switched off. */
+  readonly iommu?: false;
 }
+
+/** A device in the machine, or on a cable of it. */
+export type InstalledDevice = {
+  readonly address: string;
+  readonly model: string;
+  /** What the site calls devices of its kind. */
+  readonly class: string;
+} & (
+  | { readonly kind: 'usb'; readonly virtualFunctions?: never }
+  /** A PCI function; with `virtualFunctions` it is parted into so many. */
+  | { readonly kind: 'pci'; readonly virtualFunctions?: number | undefined }
+);
+
+/** The machine as it is set up. */
+export const hardwareWith = (setup: Pick<XenSetup, 'iommu'>, profile: HardwareProfile): HardwareProfile =>
+  setup.iommu === false ? { ...profile, features: profile.features.filter((feature) => feature !== 'iommu') } : profile;
 
 /** A host that nothing else is said of. */
 export const DEFAULT_XEN_SETUP: XenSetup = {

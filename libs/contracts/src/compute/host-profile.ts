@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { installedDevice } from './host-device.js';
 
 /** How a Xen host was installed. */
 const choices = {
@@ -29,6 +30,8 @@ export const hostProfile = z
     controlDomain: z.enum(DOM0_POLICIES).optional().describe('How the size of Dom0 follows from that of the machine.'),
     scheduler: choices.scheduler.optional().describe('Default: credit2; for xen-4.0, which has no other, credit.'),
     network: choices.network.optional(),
+    devices: z.array(installedDevice).max(256).optional().describe('Cards and USB devices that machines can be given.'),
+    iommu: z.boolean().optional().describe('False: without it only pv guests can have PCI devices. Default: true.'),
   })
   .refine(({ release, scheduler }) => release !== 'xen-4.0' || scheduler !== 'credit2', {
     path: ['scheduler'],

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { EventOf } from '../messages.js';
 import { conditions, defineKind } from '../resource.js';
 import { countedResources, taint } from '../scheduling/affinity.js';
+import { hostDevice } from './host-device.js';
 import { DOM0_POLICIES, hostSetup } from './host-profile.js';
 
 /** Tools of a control domain, and of a KVM host (`virsh`), that may be called from afar, as subresources of the Host. */
@@ -31,6 +32,7 @@ export const hardware = z.strictObject({
       }),
     )
     .describe('NUMA nodes: memory, and the threads that are near to it.'),
+  devices: z.array(hostDevice).optional().describe('Devices that machines can be given.'),
 });
 export type Hardware = z.infer<typeof hardware>;
 

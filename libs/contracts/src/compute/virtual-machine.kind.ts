@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { conditions, defineKind, dnsLabel, quantity } from '../resource.js';
 import { affinity, countedResources, numaPolicy, toleration } from '../scheduling/affinity.js';
+import { wishedDevice } from './host-device.js';
 import { VIRTUAL_MACHINE_ACTIONS } from './virtual-machine.actions.js';
 
 export const POWER_STATES = ['Running', 'Paused', 'Suspended', 'Halted'] as const;
@@ -109,6 +110,11 @@ export const virtualMachineSpec = z.strictObject({
   memory,
   disks: z.array(disk).max(64).default([]).describe('Disks, in the order of their device numbers.'),
   nics: z.array(nic).max(16).default([]).describe('Network interfaces, in the order of their device numbers.'),
+  devices: z
+    .array(wishedDevice)
+    .max(16)
+    .optional()
+    .describe('Devices of its host that the machine is given. It can’t be suspended or migrated while it has them.'),
   ha: z
     .strictObject({
       restart: z

@@ -1,9 +1,10 @@
 import { HARDWARE_PROFILES } from '../hardware-profile.js';
 import { createDaemons, Daemons, type DaemonName } from '../dom0/index.js';
 import { createHypervisor, Hypervisor } from '../hypervisor/index.js';
-import { releaseOf, xenFacts } from '../xen-setup.js';
+import { hardwareWith, releaseOf, xenFacts } from '../xen-setup.js';
 import { backendsPath, createXenstore, domainNode, Xenstore } from '../xenstore/index.js';
 import { freshNetwork } from './control-network.js';
+import { freshPassthrough } from './passed-devices.js';
 import { BACKENDS_TOKEN } from './store-access.js';
 import { setupOf, type Host, type HostState } from './host-state.js';
 
@@ -13,9 +14,9 @@ const DAEMONS: readonly DaemonName[] = ['xenstored', 'xenconsoled', 'qemu-dom0',
 /** A host's layers as they are when Dom0 is up and nothing else runs. */
 export const freshLayers = (
   host: Pick<HostState, 'name' | 'profile' | 'setup'>,
-): Pick<HostState, 'hypervisor' | 'xenstore' | 'daemons' | 'network'> => {
-  const profile = HARDWARE_PROFILES[host.profile];
+): Pick<HostState, 'hypervisor' | 'xenstore' | 'daemons' | 'network' | 'passthrough'> => {
   const setup = setupOf(host);
+  const profile = hardwareWith(setup, HARDWARE_PROFILES[host.profile]);
   const { controlDomain: dom0 } = xenFacts(setup, profile);
   const hypervisor = createHypervisor({ profile, limits: setup.release, scheduler: setup.scheduler, dom0 });
   const xenstore = createXenstore();
@@ -36,7 +37,9 @@ export const freshLayers = (
   const running = new Daemons(daemons, releaseOf(setup));
   // A release without xend answers that it has none.
   for (const daemon of DAEMONS) running.start(daemon);
-  return { hypervisor, xenstore, daemons, network: freshNetwork(host.name, setup) };
+  const layers = { hypervisor, xenstore, daemons, network: freshNetwork(host.name, setup) };
+  if (!setup.devices) return layers;
+  return { ...layers, passthrough: freshPassthrough(setup.devices, profile.features.includes('iommu')) };
 };
 
 /** Lets the layers stand on a state. */

@@ -1,5 +1,14 @@
 import { uuidFrom, type Uuid } from '@xenolith/kernel';
-import type { BackendEnd, Device, DeviceTask, Flow, FrontendEnd, HotplugRun, XenbusState } from '../devices/index.js';
+import type {
+  BackendEnd,
+  Device,
+  DeviceTask,
+  Flow,
+  FrontendEnd,
+  HotplugRun,
+  PassthroughState,
+  XenbusState,
+} from '../devices/index.js';
 import type { DeviceFault } from '../device-fault.js';
 import type { DaemonsState, NetworkState, ReleaseProfile } from '../dom0/index.js';
 import type { ProfileName } from '../hardware-profile.js';
@@ -37,6 +46,8 @@ export interface HostState {
   /** Of Dom0. */
   daemons: DaemonsState;
   network: NetworkState;
+  /** Absent: there is nothing to give. */
+  passthrough?: PassthroughState;
   agenda: AgendaState<HostTask>;
   /** By the machine's uid, in the order of their creation. */
   machines: Record<Uuid, Machine>;

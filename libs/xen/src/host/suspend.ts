@@ -57,6 +57,7 @@ type SaveInput = HostInput & { do: 'suspend' | 'checkpoint' };
 /** Why the guest can't be made to stand still for it; null: it can. */
 const obstacleTo = (host: Host, machine: Machine, { do: what }: SaveInput): string | null => {
   if (!hasFrontends(machine)) return 'its guest has no drivers for it';
+  if (machine.settings.devices?.length) return 'it has devices of the host, whose state nobody can save';
   // A guest that goes on here after its image is written must not have left meanwhile.
   if (what === 'checkpoint' && leavingSession(host.state, machine.uid)) return 'it is being migrated';
   return null;

@@ -7,7 +7,7 @@ import {
   type DomainInfo,
   type HostCapabilities,
 } from '../hypervisor/index.js';
-import { backendOf, flowFigures, SECTOR_BYTES, XENBUS, type Queue } from '../devices/index.js';
+import { backendOf, flowFigures, functionsOf, SECTOR_BYTES, XENBUS, type Queue } from '../devices/index.js';
 import {
   SHUTDOWN_REASONS,
   type DiskFacts,
@@ -15,10 +15,12 @@ import {
   type HostFacts,
   type NicFacts,
   type TopFacts,
+  type UsbFacts,
   type VcpuFacts,
 } from '../xl/index.js';
 import { activityAt, cpusUsed } from './cpu-account.js';
 import { transfersOf, type Transfers } from './guest-work.js';
+import { passthroughOf, usbController, usbOf } from './passed-devices.js';
 import { releaseOfHost, type Host, type Machine, type MachineDevice } from './host-state.js';
 
 const KIBIBYTE = 1024;
@@ -119,6 +121,31 @@ export const diskFacts = (machine: Machine): readonly DiskFacts[] =>
         backendPath: backendOf(device.device),
       };
     });
+
+/** The first slot of an HVM guest's bus behind what QEMU has on it. Assumption: host bridge, ISA bridge, screen, platform device and one network card. */
+const FIRST_FREE_SLOT = 5;
+
+/** A PV guest's bus is its own: what it sees there, its own driver decides, and libxl knows nothing of it. */
+export const functionFacts = (host: Host, { domid, settings }: Machine) =>
+  functionsOf(passthroughOf(host.state), domid).map((bdf, index) => ({
+    bdf,
+    slot: settings.guestType === 'hvm' ? FIRST_FREE_SLOT + index : 0,
+  }));
+
+export const usbFacts = (host: Host, machine: Machine): readonly UsbFacts[] => {
+  const attached = usbOf(passthroughOf(host.state), machine.domid);
+  if (attached.length === 0) return [];
+  const controller = usbController(machine.settings);
+  // QEMU's controllers have no ends in the store. Assumption: the paravirtual ones connect when the guest is up.
+  const connects = controller.type === 'qusb' && machine.guest.phase === 'up';
+  const devices = attached.map(({ port, address }) => {
+    const [bus, device] = address.split('.').map(Number);
+    return [port, { bus: bus ?? 0, device: device ?? 0 }] as const;
+  });
+  return [
+    { ...controller, backendDomid: 0, state: connects ? XENBUS.connected : 0, devices: Object.fromEntries(devices) },
+  ];
+};
 
 const NO_TRANSFERS: Transfers = { requests: 0, bytes: 0 };
 

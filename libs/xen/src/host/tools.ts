@@ -15,33 +15,40 @@ import {
   invalidDomain,
   listText,
   networkListText,
+  pciAssignableText,
+  pciListText,
   printed,
   topText,
   uptimeText,
+  usbListText,
   vcpuListText,
   vmListText,
   xmListText,
-  xenstoreListText,
   type SchedulingFacts,
   type ToolOutput,
-  type XenstoreNode,
 } from '../xl/index.js';
 import { brctlShow, ovsShow } from '../dom0/index.js';
 import type { SchedulerName } from '../hypervisor/index.js';
 import { US_PER_MS } from './answers.js';
 import { controlDomainCpus } from './control-domain.js';
 import { releaseOfHost, setupOf, type Host } from './host-state.js';
+import { assignableFunctions } from '../devices/index.js';
+import { passthroughOf } from './passed-devices.js';
 import { consoleFacts } from './console-facts.js';
 import { refusalOf } from './refused-commands.js';
+import { STORE } from './store-tools.js';
+import { chosen, domidOf, isRefusal, ofDomain, split, unknownFlag, type Tool } from './tool-calls.js';
 import {
   diskFacts,
   domainFacts,
   domainsAt,
+  functionFacts,
   hostFacts,
   machineOfDomid,
   nameOfDomain,
   nicFacts,
   topFacts,
+  usbFacts,
   vcpuFacts,
 } from './tool-facts.js';
 
@@ -51,54 +58,6 @@ const NS_PER_MS = 1_000_000;
 const KIBIBYTE = 1024;
 /** The pool of all CPUs, as Xen makes it at boot. */
 const POOL = 'Pool-0';
-
-/** A tool of Dom0 as somebody calls it there; `nowUs` is the moment of the call. */
-interface Call {
-  readonly host: Host;
-  readonly args: readonly string[];
-  readonly nowUs: number;
-}
-type Tool = (call: Call) => ToolOutput;
-
-/** The flags that a call has of those that the tool knows, and what else it has; or the first flag that it does not know. */
-const split = (args: readonly string[], known: string): { flags: Set<string>; rest: string[] } | string => {
-  const flags = new Set<string>();
-  const rest: string[] = [];
-  for (const arg of args) {
-    if (!/^-[A-Za-z]+$/.test(arg)) {
-      rest.push(arg);
-      continue;
-    }
-    for (const flag of arg.slice(1)) {
-      if (!known.includes(flag)) return flag;
-      flags.add(flag);
-    }
-  }
-  return { flags, rest };
-};
-
-const unknownFlag = (flag: string): ToolOutput => failed(`option \`${flag}' not supported.`);
-
-/** A domain by its number or its name, as `find_domain` of tools/xl/xl_utils.c looks for it; null: there is none. */
-const domidOf = (host: Host, asked: string): number | null => {
-  const domids = Object.keys(host.state.hypervisor.domains).map(Number);
-  const found = /^\d+$/.test(asked)
-    ? domids.find((domid) => domid === Number(asked))
-    : domids.find((domid) => nameOfDomain(host, domid) === asked);
-  return found ?? null;
-};
-
-/** The domains that a call names; all where it names none; the tool's refusal where one is not there. */
-const chosen = ({ host, nowUs }: Call, names: readonly string[], refuse: (asked: string) => ToolOutput) => {
-  const all = domainsAt(host, nowUs);
-  if (names.length === 0) return all;
-  const domids = names.map((name) => [name, domidOf(host, name)] as const);
-  const missing = domids.find(([, domid]) => domid === null);
-  if (missing) return refuse(missing[0]);
-  return all.filter(({ domid }) => domids.some(([, wanted]) => wanted === domid));
-};
-
-const isRefusal = (found: object): found is ToolOutput => 'exitCode' in found;
 
 const list: Tool = (call) => {
   const asked = split(call.args, 'vZcn');
@@ -194,16 +153,6 @@ const top: Tool = ({ host, nowUs }) => {
   );
 };
 
-/** Of one domain, which the call must name. */
-const ofDomain =
-  (command: string, text: (host: Host, domid: number) => string): Tool =>
-  ({ host, args }) => {
-    const [asked] = args;
-    if (asked === undefined) return failed(`'xl ${command}' requires at least 1 argument.`);
-    const domid = domidOf(host, asked);
-    return domid === null ? invalidDomain(asked) : printed(text(host, domid));
-  };
-
 const networkList = ofDomain('network-list', (host, domid) => {
   const machine = machineOfDomid(host, domid);
   return networkListText(machine ? nicFacts(machine) : []);
@@ -213,6 +162,19 @@ const blockList = ofDomain('block-list', (host, domid) => {
   const machine = machineOfDomid(host, domid);
   return blockListText(machine ? diskFacts(machine) : []);
 });
+
+const pciList = ofDomain('pci-list', (host, domid) => {
+  const machine = machineOfDomid(host, domid);
+  const functions = machine ? functionFacts(host, machine) : [];
+  return functions.length === 0 ? '' : pciListText(functions);
+});
+
+const usbList = ofDomain('usb-list', (host, domid) => {
+  const machine = machineOfDomid(host, domid);
+  return usbListText(machine ? usbFacts(host, machine) : []);
+});
+
+const pciAssignable: Tool = ({ host }) => printed(pciAssignableText(assignableFunctions(passthroughOf(host.state))));
 
 const dmesg: Tool = ({ host, nowUs }) =>
   printed(
@@ -251,60 +213,16 @@ const XL: Readonly<Record<string, Tool>> = {
   info,
   list,
   'network-list': networkList,
+  'pci-assignable-list': pciAssignable,
+  'pci-list': pciList,
   'sched-credit': parametersOf('credit'),
   'sched-credit2': parametersOf('credit2'),
   top,
   uptime,
+  'usb-list': usbList,
   'vcpu-list': vcpuList,
   'vm-list': vmList,
 };
-
-const PATH = /^\/[A-Za-z0-9/_@-]*$/;
-
-const nodeAt = (host: Host, path: string, name: string): XenstoreNode => {
-  const value = host.xenstore.read(0, path);
-  const permissions = host.xenstore.getPermissions(0, path);
-  const children = host.xenstore.directory(0, path);
-  return {
-    name,
-    value: value.ok ? value.value : '',
-    permissions: permissions.ok ? permissions.value.map(({ access, domid }) => `${access}${domid}`) : [],
-    children: (children.ok ? children.value : []).map((child) =>
-      nodeAt(host, path === '/' ? `/${child}` : `${path}/${child}`, child),
-    ),
-  };
-};
-
-const exists = (host: Host, path: string): boolean => host.xenstore.read(0, path).ok;
-
-const storeList: Tool = ({ host, args }) => {
-  const asked = split(args, 'fp');
-  if (typeof asked === 'string') return unknownFlag(asked);
-  const [path = '/'] = asked.rest;
-  if (!PATH.test(path) || !exists(host, path)) return failed('xenstore-ls: xs_directory: No such file or directory');
-  const { children } = nodeAt(host, path, '');
-  return printed(
-    xenstoreListText({ path, children }, { fullPaths: asked.flags.has('f'), permissions: asked.flags.has('p') }),
-  );
-};
-
-const storeRead: Tool = ({ host, args }) => {
-  if (args.length === 0) return failed("'xenstore-read' requires at least 1 argument.");
-  const values: string[] = [];
-  for (const path of args) {
-    const found = host.xenstore.read(0, path);
-    if (!found.ok) return failed(`xenstore-read: couldn't read path ${path}`);
-    values.push(`${found.value}\n`);
-  }
-  return printed(values.join(''));
-};
-
-const storeChildren: Tool = ({ host, args: [path = '/'] }) => {
-  const found = host.xenstore.directory(0, path);
-  return found.ok ? printed(found.value.map((name) => `${name}\n`).join('')) : failed('could not list path ' + path);
-};
-
-const STORE: Readonly<Record<string, Tool>> = { list: storeChildren, ls: storeList, read: storeRead };
 
 const bridges: Tool = ({ host }) => printed(brctlShow(host.state.network));
 
@@ -333,6 +251,7 @@ const XM: Readonly<Record<string, Tool>> = {
   info,
   list: xmList,
   'network-list': networkList,
+  'pci-list': pciList,
   'sched-credit': parametersOf('credit'),
   top,
   uptime,

@@ -13,6 +13,7 @@ import { whyUnsupported } from './guest-needs.js';
 import { devicesOf, withoutDevice } from './machine-devices.js';
 import { askWhatWasAsked, makeHome, removeHome } from './domain-store.js';
 import { pauseGuest, resumeGuest } from './guest-life.js';
+import { giveDevices, hasFunctions, takeDevicesBack, writeFunctions } from './passed-devices.js';
 import { followBalloons } from './guest-resources.js';
 import { deviceNamed, newGuest, wantsImage, type Host, type Machine, type Waiting } from './host-state.js';
 
@@ -94,7 +95,10 @@ const setUp = (host: Host, domid: number, settings: DomainSettings): Errno | nul
 const createDomain = (host: Host, handle: Uuid, settings: DomainSettings): number | Errno => {
   const { nowUs } = host.state;
   const { domains } = host.hypervisor;
-  const created = domains.create({ type: settings.guestType, handle, maxVcpus: settings.maxVcpus }, nowUs);
+  const { guestType: type, maxVcpus } = settings;
+  // A host without an IOMMU refuses when it gives the device, and says why.
+  const iommu = hasFunctions(settings) && host.state.passthrough?.iommu === true;
+  const created = domains.create({ type, handle, maxVcpus, iommu }, nowUs);
   if (!created.ok) return created.errno;
   const refusal = setUp(host, created.value, settings);
   if (refusal === null) return created.value;
@@ -138,8 +142,16 @@ export const beginBuild = (host: Host, machine: Machine): boolean => {
     refuseStarting(host, machine, unbuildable(host, machine, errno));
     return false;
   }
-  machine.phase = 'building';
   const { domid } = machine;
+  const lacking = giveDevices(host, machine);
+  if (lacking) {
+    host.hypervisor.domains.destroy(domid, host.state.nowUs);
+    Reflect.deleteProperty(host.state.machines, uid);
+    Reflect.deleteProperty(host.state.byDomid, domid);
+    refuseStarting(host, machine, lacking);
+    return false;
+  }
+  machine.phase = 'building';
   const duration = buildMs(host.timing, settings.dynamicMaxBytes);
   const buildUs = jittered(duration, host.state.seed, label(machine, 'build')) * US_PER_MS;
   plan(host.state.agenda, host.state.nowUs + buildUs + (machine.wakes?.readingUs ?? 0), { do: 'built', uid, domid });
@@ -150,6 +162,7 @@ export const beginBuild = (host: Host, machine: Machine): boolean => {
 export const domainBuilt = (host: Host, machine: Machine): void => {
   makeHome(host, machine);
   askWhatWasAsked(host, machine);
+  writeFunctions(host, machine);
   machine.devices = devicesOf(machine);
   for (const device of machine.devices) beginAdd(host, machine, device);
   continueBuild(host, machine);
@@ -279,6 +292,7 @@ export const domainDestroyed = (host: Host, machine: Machine): void => {
   const { domid } = machine;
   letDevicesGo(host, machine);
   stopDeviceModel(host, machine);
+  takeDevicesBack(host, domid);
   host.hypervisor.domains.destroy(domid, host.state.nowUs);
   removeHome(host, machine);
   Reflect.deleteProperty(host.state.byDomid, domid);

@@ -53,6 +53,7 @@ export class XenSending implements Sending {
     const machine = this.host.state.machines[uid];
     if (machine?.phase !== 'up' || machine.paused) return 'it does not run';
     if (machine.waiting.some(wantsImage)) return 'it is being saved';
+    if (machine.settings.devices?.length) return 'it has devices of this host';
     return hasFrontends(machine) ? null : 'its guest has no drivers to suspend it';
   }
 

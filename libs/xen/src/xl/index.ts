@@ -9,6 +9,8 @@ export { infoFieldText, infoText } from './info.js';
 export type { HostFacts } from './info.js';
 export { listLongText, listText, stateLetters, vcpuListText, vmListText, xmListText } from './list.js';
 export type { ListOptions } from './list.js';
+export { pciAssignableText, pciListText, usbListText } from './passthrough-list.js';
+export type { UsbFacts } from './passthrough-list.js';
 export { credit2Text, creditText } from './scheduler-list.js';
 export type { SchedulingFacts } from './scheduler-list.js';
 export { shortUptimeText, uptimeText } from './uptime.js';
