@@ -1,6 +1,6 @@
 import type { Uuid } from '@xenolith/kernel';
 
-/** What goes wrong with a device. */
+/** What goes wrong with a device. Watches and device models are of Xen hosts only. */
 export interface DeviceEffects {
   /** Events of watches are lost: of the guest's driver, of the back-end's, of the toolstack, or of all. */
   readonly dropWatches?: 'frontend' | 'backend' | 'toolstack' | 'all';

@@ -11,29 +11,31 @@ export const deviceEffects = z.strictObject({
     .enum(WATCHERS)
     .optional()
     .describe(
-      'Lose the xenstore watch events of these devices that this end waits for. A driver looks again after 10 s; the toolstack gives the device up after 10 s.',
+      'Lose the xenstore watch events of these devices that this end waits for. A driver looks again after 10 s; the toolstack gives the device up after 10 s. Strikes nothing on KVM hosts, which have no xenstore.',
     ),
   stallHotplug: z
     .boolean()
     .default(false)
-    .describe('The hot-plug script that attaches the device never ends; the toolstack kills it after 40 s.'),
+    .describe(
+      'The hot-plug script that attaches the device never ends; the toolstack kills it after 40 s. On KVM hosts QEMU does not answer, and is given up on after 30 s.',
+    ),
   failHotplug: z
     .string()
     .min(1)
     .max(1024)
     .optional()
-    .describe('The hot-plug script that attaches the device fails with these words.'),
+    .describe('The hot-plug script that attaches the device fails with these words; on KVM hosts QEMU does.'),
   stallDeviceModel: z
     .boolean()
     .default(false)
     .describe(
-      'The device model of an HVM guest (as a device: device-model) never says that it runs; the toolstack gives up after 60 s.',
+      'The device model of an HVM guest (as a device: device-model) never says that it runs; the toolstack gives up after 60 s. Strikes nothing on KVM hosts.',
     ),
   fillRings: z
     .boolean()
     .default(false)
     .describe(
-      'The back-end answers no requests while the rule is in force: rings fill and the guest waits. Nothing is lost.',
+      'The back-end answers no requests while the rule is in force: rings (virtqueues on KVM) fill and the guest waits. Nothing is lost.',
     ),
 });
 export type DeviceEffects = z.infer<typeof deviceEffects>;

@@ -3,7 +3,8 @@ import { HARDWARE_PROFILES, threadsOf } from '../hardware-profile.js';
 import type { ActivityOf, DomainState } from '../hypervisor/index.js';
 import { cpusOf } from '../hypervisor/index.js';
 import { deviceModelCpus } from './device-model.js';
-import { followWork, workloadOf } from './guest-work.js';
+import { workloadOf } from './device-work.js';
+import { followWork } from './guest-work.js';
 import type { Host, Machine } from './host-state.js';
 
 export { accountCpu } from './host-state.js';

@@ -30,7 +30,8 @@ import {
 import type { Outcome } from '../outcome.js';
 import { plan } from './agenda.js';
 import { controlDomainCpus } from './control-domain.js';
-import { inFlightOf, works } from './guest-work.js';
+import { inFlightOf } from './device-work.js';
+import { works } from './guest-work.js';
 import { interfaceAppears, interfaceGoes, makeBridge } from './control-network.js';
 import { losesWatch } from './faults.js';
 import { runScriptOf } from './hotplug-scripts.js';

@@ -1,18 +1,31 @@
-import { globOf, randomFrom } from '@xenolith/kernel';
+import { globOf, randomFrom, type Uuid } from '@xenolith/kernel';
 import type { DeviceEffects, DeviceFault } from '../device-fault.js';
-import { nowMs } from './answers.js';
+import type { DomainSettings } from '../host-model.js';
+import { nowMs, type SpeakingHost } from './answers.js';
 import { accountCpu, type Host, type Machine, type Watcher } from './host-state.js';
 
 const matches = (patterns: readonly string[], ...texts: readonly string[]): boolean =>
   patterns.length === 0 || patterns.some((pattern) => texts.some((text) => globOf(pattern).test(text)));
 
-const concerns = (fault: DeviceFault, { settings }: Machine, device: string): boolean =>
+const concerns = (fault: DeviceFault, { settings }: FaultyMachine, device: string): boolean =>
   matches(fault.machines, settings.name, `${settings.namespace ?? 'default'}/${settings.name}`) &&
   matches(fault.devices, device);
 
+/** A host of either kind, and what shall go wrong on it. */
+export interface FaultyHost extends SpeakingHost {
+  readonly state: SpeakingHost['state'] & { readonly faults: DeviceFault[] };
+}
+
+export interface FaultyMachine {
+  readonly uid: Uuid;
+  readonly incarnation: number;
+  readonly domid: number;
+  readonly settings: DomainSettings;
+}
+
 /** Something of a device's that a fault may strike. `what` tells it from others of the device, so that each has dice of its own. */
 export interface Target {
-  readonly machine: Machine;
+  readonly machine: FaultyMachine;
   readonly device: string;
   readonly what: string;
 }
@@ -26,7 +39,7 @@ const fallsFor = (fault: DeviceFault, { machine, device, what }: Target): boolea
 
 /** The first fault in force that strikes; it is counted and told. Null: none does. */
 export const struckBy = (
-  host: Host,
+  host: FaultyHost,
   target: Target,
   effect: keyof DeviceEffects,
   applies: (effects: DeviceEffects) => boolean = (effects) => effects[effect] !== undefined,

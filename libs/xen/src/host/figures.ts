@@ -1,21 +1,12 @@
-import { flowFigures } from '../devices/index.js';
 import { HARDWARE_PROFILES, threadsOf } from '../hardware-profile.js';
-import type {
-  DeviceStateFigures,
-  DiskFigures,
-  DomainFigures,
-  HostFigures,
-  NicFigures,
-  RingFigures,
-} from '../host-model.js';
+import type { DeviceStateFigures, DomainFigures, HostFigures } from '../host-model.js';
 import { PAGE_BYTES } from '../hypervisor/index.js';
 import { cpuFigures, cpusUsed } from './cpu-account.js';
-import { dirtyingOf, inFlightOf, transfersOf } from './guest-work.js';
-import type { Host, Machine, MachineDevice } from './host-state.js';
+import { workFigures } from './device-work.js';
+import { dirtyingOf } from './guest-work.js';
+import type { Host, MachineDevice } from './host-state.js';
 import { hasFrontends } from './machine-devices.js';
 import { underWay } from './migration-session.js';
-
-const US_PER_SECOND = 1_000_000;
 
 const thousandths = (value: number): number => Math.round(1000 * value) / 1000;
 
@@ -43,45 +34,6 @@ export const figuresOf = (host: Host): HostFigures => {
 const statesOf = ({ back, front }: MachineDevice): { readonly states?: DeviceStateFigures } =>
   back === null && front === null ? {} : { states: { frontend: front?.state ?? 0, backend: back?.shown ?? 0 } };
 
-const ringsOf = (machine: Machine, device: MachineDevice, nowUs: number): { readonly rings?: RingFigures } => {
-  const { flows } = device;
-  if (!hasFrontends(machine) || flows.length === 0) return {};
-  const figures = flows.map((flow) => flowFigures(flow, nowUs));
-  const fullUs = Math.max(...figures.map(({ ringFullUs }) => ringFullUs));
-  return {
-    rings: {
-      inFlight: inFlightOf(device, nowUs),
-      fullSeconds: thousandths(fullUs / US_PER_SECOND),
-    },
-  };
-};
-
-const diskFiguresOf = (host: Host, machine: Machine, device: MachineDevice, nowUs: number): DiskFigures => {
-  const [reads, writes] = transfersOf(host, machine, device, nowUs);
-  return {
-    name: device.name,
-    reads: reads.requests,
-    writes: writes.requests,
-    readBytes: reads.bytes,
-    writtenBytes: writes.bytes,
-    ...statesOf(device),
-    ...ringsOf(machine, device, nowUs),
-  };
-};
-
-const nicFiguresOf = (host: Host, machine: Machine, device: MachineDevice, nowUs: number): NicFigures => {
-  const [sent, received] = transfersOf(host, machine, device, nowUs);
-  return {
-    name: device.name,
-    receivedPackets: received.requests,
-    sentPackets: sent.requests,
-    receivedBytes: received.bytes,
-    sentBytes: sent.bytes,
-    ...statesOf(device),
-    ...ringsOf(machine, device, nowUs),
-  };
-};
-
 const balloonOf = (host: Host, domid: number, actualPages: number): Pick<DomainFigures, 'balloon'> => {
   const balloon = host.state.hypervisor.domains[domid]?.balloon;
   if (!balloon) return {};
@@ -91,7 +43,7 @@ const balloonOf = (host: Host, domid: number, actualPages: number): Pick<DomainF
 /** What each machine's domain uses at `nowUs`, which may be later than all that has happened. Asking changes nothing. */
 export const domainFiguresOf = (host: Host, nowUs: number): readonly DomainFigures[] =>
   Object.values(host.state.machines).map((machine) => {
-    const { uid, domid, devices } = machine;
+    const { uid, domid } = machine;
     const info = host.hypervisor.domains.info(domid, nowUs);
     const pages = info.ok ? info.value.totalPages : 0;
     const memoryBytes = info.ok ? (pages + info.value.overheadPages) * PAGE_BYTES : 0;
@@ -101,7 +53,6 @@ export const domainFiguresOf = (host: Host, nowUs: number): readonly DomainFigur
       ...cpuFigures(host, domid, nowUs),
       ...balloonOf(host, domid, pages),
       dirtyPagesPerSecond: dirtyingOf(host, machine, pages * PAGE_BYTES).pagesPerSecond,
-      disks: devices.filter(({ kind }) => kind === 'disk').map((disk) => diskFiguresOf(host, machine, disk, nowUs)),
-      nics: devices.filter(({ kind }) => kind === 'nic').map((nic) => nicFiguresOf(host, machine, nic, nowUs)),
+      ...workFigures(host.state, machine, { overRings: hasFrontends(machine), nowUs, more: statesOf }),
     };
   });

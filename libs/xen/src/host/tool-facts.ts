@@ -19,7 +19,7 @@ import {
   type VcpuFacts,
 } from '../xl/index.js';
 import { activityAt, cpusUsed } from './cpu-account.js';
-import { transfersOf, type Transfers } from './guest-work.js';
+import { transfersOf, type Transfers } from './device-work.js';
 import { passthroughOf, usbController, usbOf } from './passed-devices.js';
 import { releaseOfHost, type Host, type Machine, type MachineDevice } from './host-state.js';
 
@@ -161,7 +161,7 @@ const trafficThrough = (host: Host, domid: number, kind: MachineDevice['kind'], 
   if (machine === null) return { count: 0, first, second, outOf };
   const devices = machine.devices.filter((device) => device.kind === kind);
   for (const device of devices) {
-    const [one, other] = transfersOf(host, machine, device, nowUs);
+    const [one, other] = transfersOf(host.state, machine, device, nowUs);
     [first, second] = [add(first, one), add(second, other)];
     for (const flow of device.flows) outOf += flowFigures(flow, nowUs).heldBack;
   }

@@ -3,6 +3,7 @@ import type { DomainSettings } from '../host-model.js';
 import { refuse } from '../host/answers.js';
 import { isArriving } from '../host/migration-session.js';
 import { affinityOf } from './kvm-cpu.js';
+import { devicesOf } from './kvm-devices.js';
 import { kvmAllocatableBytes } from './kvm-profile.js';
 import { isOver, profileOf, type KvmHost, type KvmMachine } from './kvm-state.js';
 
@@ -69,13 +70,14 @@ export const unsupported = ({ state }: KvmHost, name: string, why: string): { re
 
 /** Why this host can't run such a machine; null: it can. */
 const refusalOf = (host: KvmHost, settings: DomainSettings): { readonly rejection: Rejection } | null => {
-  const { name, guestType, pin } = settings;
+  const { name, guestType, pin, devices = [] } = settings;
   const { features } = profileOf(host);
   if (guestType !== 'hvm')
     return unsupported(host, name, `KVM runs hvm guests only, ${guestType} guests need Xen's hypercalls`);
   if (!features.includes('vmx') && !features.includes('svm'))
     return unsupported(host, name, 'its processor has no virtualisation extensions');
   if (pin !== '' && affinityOf(host, pin) === null) return unsupported(host, name, `it has none of the CPUs ${pin}`);
+  if (devices.length > 0) return unsupported(host, name, 'it passes no devices of its own through');
   const needed = neededBytes(settings);
   return needed > freeBytes(host) ? outOfMemory(host, name, needed) : null;
 };
@@ -122,6 +124,7 @@ export const newProcess = (
     paused: false,
     asked: null,
     settings,
+    devices: devicesOf(settings),
     guest: { phase: 'off', next: null, stopping: null },
     savedUs: null,
     image: null,

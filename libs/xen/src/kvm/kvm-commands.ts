@@ -2,7 +2,6 @@ import { reject, type Rejection, type Uuid } from '@xenolith/kernel';
 import type { DomainSettings, HostInput } from '../host-model.js';
 import { jittered } from '../host-timing.js';
 import { answer, refuse, rememberEnded } from '../host/answers.js';
-import { hasDevice, withDevice, withoutDevice } from '../host/machine-devices.js';
 import { applyMigration, type MigrationInput } from '../host/migration.js';
 import { isArriving, leavingSession } from '../host/migration-session.js';
 import {
@@ -17,17 +16,14 @@ import {
   type OnRun,
 } from './kvm-admission.js';
 import { affinityOf } from './kvm-cpu.js';
-import { goOn, holdStill, letRun, listen, quit, reset, stopped } from './kvm-guest.js';
+import { attach as attachDevice, detach as detachDevice, deviceFailed, deviceFault } from './kvm-devices.js';
+import { forUp, goOn, holdStill, letRun, listen, quit, reset, stopped } from './kvm-guest.js';
 import { kvmMigrations } from './kvm-migrations.js';
 import { beginSave, endsSaved, giveUpSave, guestIn, imageMs } from './kvm-save.js';
 import { isOver, planIn, runningAnswer, waitingFor, type KvmHost, type KvmMachine } from './kvm-state.js';
 
 type Input<Do extends HostInput['do']> = Extract<HostInput, { do: Do }>;
 
-/** libvirt waits so long for DEVICE_DELETED (qemu_hotplug.c, `qemuDomainRemoveDeviceWaitTime`). */
-const UNPLUG_WAIT_MS = 5_000;
-/** Assumption: pcie-root-ports that a machine is built with; each takes one device. */
-const ROOT_PORTS = 28;
 /** cgroup-v2.rst: cpu.weight is 1 to 10000, and libvirt takes what Xen takes where the platform scales it. */
 const MAX_WEIGHT = 65_535;
 
@@ -66,7 +62,16 @@ const spawn = (host: KvmHost, input: Input<'start'> | Input<'resume'>): void => 
 
 /** QEMU's monitor answers, and its devices are there with it. */
 export const started = (host: KvmHost, machine: KvmMachine): void => {
-  if (machine.phase === 'starting') goOn(host, machine);
+  if (machine.phase !== 'starting') return;
+  for (const { name } of machine.devices) {
+    const failure = deviceFault(host, machine, name);
+    if (failure === null) continue;
+    const refusal = deviceFailed(host, machine, name, failure);
+    for (const { ticket } of waitingFor(machine, forUp)) refuse(host, ticket, refusal);
+    quit(host, machine);
+    return;
+  }
+  goOn(host, machine);
 };
 
 const endCleanly = (host: KvmHost, machine: KvmMachine, input: Input<'shutdown'> | Input<'reboot'>): void => {
@@ -176,48 +181,19 @@ const change = (host: KvmHost, input: Input<'change'>): void => {
   answer(host, input.ticket, runningAnswer(host, machine));
 };
 
-const deviceFailed = (host: KvmHost, machine: KvmMachine, name: string, why: string) =>
-  reject('host_device_failed', `${name} of ${machine.settings.name} on ${host.state.name}: ${why}`, {
-    details: { device: name },
-  });
-
 const save = (host: KvmHost, input: Input<'suspend'> | Input<'checkpoint'>): void => {
   const machine = staying(host, input);
   if (machine) beginSave(host, machine, input);
 };
 
-/** `device_add`: the device is there at once, whether the guest looks or not. */
-const attach = (host: KvmHost, { device, ticket, ...on }: Input<'attach'>): void => {
-  const machine = staying(host, { ticket, ...on });
-  if (!machine) return;
-  const named = { kind: device.kind, name: device.settings.name };
-  const { disks, nics } = machine.settings;
-  if (hasDevice(machine.settings, named)) answer(host, ticket, {});
-  else if (disks.length + nics.length >= ROOT_PORTS)
-    refuse(host, ticket, deviceFailed(host, machine, named.name, 'no more available PCI slots'));
-  else {
-    machine.settings = withDevice(machine.settings, device);
-    answer(host, ticket, {});
-  }
+const attach = (host: KvmHost, input: Input<'attach'>): void => {
+  const machine = staying(host, input);
+  if (machine) attachDevice(host, machine, input);
 };
 
-/** `device_del` asks the guest by ACPI, which lets go when it runs. */
 const detach = (host: KvmHost, input: Input<'detach'>): void => {
   const machine = staying(host, input);
-  if (!machine) return;
-  const { ticket, kind, name, uid } = input;
-  if (!hasDevice(machine.settings, { kind, name })) {
-    answer(host, ticket, {});
-    return;
-  }
-  if (machine.phase === 'starting') {
-    machine.settings = withoutDevice(machine.settings, { kind, name });
-    answer(host, ticket, {});
-    return;
-  }
-  machine.waiting.push({ ticket, for: 'unplug', kind, name });
-  planIn(host, UNPLUG_WAIT_MS, { do: 'giveUp', uid, ticket, timeoutMs: UNPLUG_WAIT_MS });
-  listen(host, machine);
+  if (machine && detachDevice(host, machine, input)) listen(host, machine);
 };
 
 /** Somebody has waited long enough for a guest to obey. */
@@ -225,8 +201,9 @@ export const giveUp = (host: KvmHost, uid: Uuid, ticket: string, timeoutMs: numb
   const machine = host.state.machines[uid];
   const [waiting] = machine ? waitingFor(machine, (each) => each.ticket === ticket) : [];
   if (!machine || !waiting) return;
-  if (waiting.for === 'unplug') {
-    refuse(host, ticket, deviceFailed(host, machine, waiting.name, 'its guest does not let go'));
+  if (waiting.for === 'plug' || waiting.for === 'unplug') {
+    const reason = waiting.for === 'plug' ? 'QEMU does not answer' : 'its guest does not let go';
+    refuse(host, ticket, deviceFailed(host, machine, waiting.name, reason));
     return;
   }
   const why = machine.paused ? 'it is paused and cannot run' : 'it did not stop';

@@ -1,7 +1,7 @@
 import { cpusOf, parseCpuSet, type CpuNumbers, type CpuSet } from '../hypervisor/index.js';
 import { cpuShares, type DemandingDomain } from '../scheduler/index.js';
 import { numaNodesOf } from '../hardware-profile.js';
-import { workloadOf } from '../host/guest-work.js';
+import { workloadOf } from '../host/device-work.js';
 import { profileOf, runs, threadsOfHost, type KvmHost, type KvmMachine } from './kvm-state.js';
 
 const NS_PER_US = 1_000;

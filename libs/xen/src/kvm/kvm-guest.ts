@@ -3,7 +3,7 @@ import type { GuestEnd, OnGuestEnd } from '../host-model.js';
 import { jittered } from '../host-timing.js';
 import { plan } from '../host/agenda.js';
 import { answer, nowMs, refuse, rememberEnded, US_PER_MS } from '../host/answers.js';
-import { withoutDevice } from '../host/machine-devices.js';
+import { letDevicesGo } from './kvm-devices.js';
 import {
   planIn,
   runningAnswer,
@@ -14,7 +14,7 @@ import {
   type KvmWaiting,
 } from './kvm-state.js';
 
-const forUp = (waiting: KvmWaiting): boolean => waiting.for === 'start' || waiting.for === 'reboot';
+export const forUp = (waiting: KvmWaiting): boolean => waiting.for === 'start' || waiting.for === 'reboot';
 
 const endedBefore = ({ state }: KvmHost, { settings }: KvmMachine, what = 'up'): { readonly rejection: Rejection } =>
   reject('command_cancelled', `${settings.name} was ended on ${state.name} before it was ${what}`);
@@ -90,10 +90,7 @@ export const reset = (host: KvmHost, machine: KvmMachine): void => {
 export const listen = (host: KvmHost, machine: KvmMachine): void => {
   const { guest, settings } = machine;
   if (!runs(machine) || guest.phase !== 'up') return;
-  for (const waiting of waitingFor(machine, ({ for: what }) => what === 'unplug')) {
-    if (waiting.for === 'unplug') machine.settings = withoutDevice(machine.settings, waiting);
-    answer(host, waiting.ticket, {});
-  }
+  letDevicesGo(host, machine);
   if (machine.asked === null || settings.ignoresShutdown) return;
   guest.stopping = machine.asked;
   machine.asked = null;
@@ -134,10 +131,18 @@ export const exited = (host: KvmHost, machine: KvmMachine): void => {
   for (const waiting of machine.waiting.splice(0))
     if (waiting.for === 'end' || waiting.for === 'unplug') answer(host, waiting.ticket, {});
     else if (waiting.for === 'suspend' && machine.image) answer(host, waiting.ticket, { ...machine.image });
-    else {
-      const wantsImage = waiting.for === 'suspend' || waiting.for === 'checkpoint';
-      refuse(host, waiting.ticket, endedBefore(host, machine, wantsImage ? 'saved' : 'up'));
-    }
+    else refuse(host, waiting.ticket, endedBefore(host, machine, WANTED[waiting.for]));
+};
+
+/** What who still waits at its end wanted the machine to be. */
+const WANTED: Readonly<Record<KvmWaiting['for'], string>> = {
+  start: 'up',
+  reboot: 'up',
+  end: 'ended',
+  suspend: 'saved',
+  checkpoint: 'saved',
+  plug: 'given the device',
+  unplug: 'rid of the device',
 };
 
 const policyOf = ({ settings }: KvmMachine, reason: GuestEnd): OnGuestEnd =>

@@ -4,13 +4,15 @@ import { jittered, type HostTiming } from '../host-timing.js';
 import { emptyAgenda, nextDueUs, takeDue } from '../host/agenda.js';
 import { nowMs, refuse, rememberEnded, US_PER_MS } from '../host/answers.js';
 import { bootIdOf } from '../host/host-state.js';
+import { workFigures } from '../host/device-work.js';
 import { crashMigrations, effectEnds, followMigrations, keepAlive } from '../host/migration.js';
 import { isArriving, underWay } from '../host/migration-session.js';
 import { freeBytes, neededBytes } from './kvm-admission.js';
 import { applyCommand, giveUp, started } from './kvm-commands.js';
 import { cpuFigures, settleCpu } from './kvm-cpu.js';
+import { followDevices, hasVirtio } from './kvm-devices.js';
 import { exited, guestStep } from './kvm-guest.js';
-import { kvmMigrations } from './kvm-migrations.js';
+import { dirtyingOf, kvmMigrations } from './kvm-migrations.js';
 import {
   machineOf,
   threadsOfHost,
@@ -121,6 +123,7 @@ const passTime = (host: KvmHost, untilUs: number): void => {
       else continue;
     }
     followMigrations(kvmMigrations(host));
+    followDevices(host);
     settleCpu(host);
   }
   moveTo(host, untilUs);
@@ -150,8 +153,7 @@ const crash = (host: KvmHost): void => {
 
 const applyInput = (host: KvmHost, input: HostInput): void => {
   if (input.do === 'crash') crash(host);
-  // Faults are of split drivers and their scripts, which there are none of here.
-  else if (input.do === 'setFaults') return;
+  else if (input.do === 'setFaults') host.state.faults = [...input.faults];
   else if (host.state.upAtUs === null) applyCommand(host, input);
   else if ('ticket' in input) keepForLater(host, input);
 };
@@ -197,6 +199,7 @@ export const kvmHostModel = (timing: HostTiming): HostModel<KvmHostState> => {
     if (input) {
       applyInput(host, input);
       followMigrations(kvmMigrations(host));
+      followDevices(host);
       settleCpu(host);
       // What takes no time is done at once.
       passTime(host, nowUs);
@@ -219,6 +222,7 @@ export const kvmHostModel = (timing: HostTiming): HostModel<KvmHostState> => {
       agenda: emptyAgenda(),
       machines: {},
       ended: {},
+      faults: [],
       migrations: {},
       lastPid: FIRST_PID,
       lastNumber: 0,
@@ -240,10 +244,13 @@ export const kvmHostModel = (timing: HostTiming): HostModel<KvmHostState> => {
     figures: (state) => figuresOf(hostOf(state)),
     domainFigures: (state, at) => {
       const host = hostOf(state);
+      const nowUs = Math.max(at * US_PER_MS, state.nowUs);
       return Object.values(state.machines).map((machine) => ({
         uid: machine.uid,
         memoryBytes: neededBytes(machine.settings),
-        ...cpuFigures(host, machine, Math.max(at * US_PER_MS, state.nowUs)),
+        ...cpuFigures(host, machine, nowUs),
+        dirtyPagesPerSecond: dirtyingOf(host, machine, machine.settings.dynamicMaxBytes).pagesPerSecond,
+        ...workFigures(state, machine, { overRings: hasVirtio(machine), nowUs, more: () => ({}) }),
       }));
     },
     tool: (state, call) => kvmTool(hostOf(state), call),

@@ -4,7 +4,7 @@ import { jittered } from '../host-timing.js';
 import { plan } from '../host/agenda.js';
 import { refuse, US_PER_MS } from '../host/answers.js';
 import { memoryWriting } from '../guest/index.js';
-import { workloadOf } from '../host/guest-work.js';
+import { workloadOf } from '../host/device-work.js';
 import type {
   MigrationHost,
   MovingDomain,
@@ -19,6 +19,7 @@ import { PAGE_BYTES } from '../hypervisor/index.js';
 import { CONVERGENCE_SCHEDULES, QEMU_SCHEDULE, type PrecopyPolicy } from '../migration/policies.js';
 import type { DirtyRate } from '../migration/rounds.js';
 import { admissionRefused, living, newProcess, refuseStale } from './kvm-admission.js';
+import { deviceFault } from './kvm-devices.js';
 import { goOn, holdClock, quit } from './kvm-guest.js';
 import { contentOf, guestIn } from './kvm-save.js';
 import { runningAnswer, runs, waitingFor, type KvmHost, type KvmMachine } from './kvm-state.js';
@@ -55,6 +56,12 @@ const refuseStopping = (host: KvmHost, machine: KvmMachine, peer: string): void 
   }
 };
 
+/** Pages that the guest writes to in a second, and the set that it writes to again and again. */
+export const dirtyingOf = (host: KvmHost, machine: KvmMachine, memoryBytes: number): DirtyRate =>
+  runs(machine) && machine.guest.phase === 'up'
+    ? memoryWriting(workloadOf(host.state, machine), memoryBytes)
+    : { pagesPerSecond: 0, workingSetPages: 0 };
+
 /** What QEMU does to a guest that leaves: nobody asks it, and it keeps its memory. */
 class KvmSending implements Sending {
   constructor(private readonly host: KvmHost) {}
@@ -68,7 +75,8 @@ class KvmSending implements Sending {
     const machine = this.host.state.machines[uid];
     if (machine?.phase === 'saving') return 'it is being saved';
     if (machine === undefined || !runs(machine)) return 'it does not run';
-    return machine.waiting.some(({ for: what }) => what === 'unplug') ? 'a device is being taken from it' : null;
+    const plugging = machine.waiting.some(({ for: what }) => what === 'plug' || what === 'unplug');
+    return plugging ? 'a device is given to it or taken from it' : null;
   }
 
   pages({ uid, incarnation }: SourceSession): number {
@@ -78,9 +86,7 @@ class KvmSending implements Sending {
 
   dirtying({ uid, incarnation }: SourceSession, memoryBytes: number): DirtyRate {
     const machine = runOf(this.host, uid, incarnation);
-    if (machine === null || !runs(machine) || machine.guest.phase !== 'up')
-      return { pagesPerSecond: 0, workingSetPages: 0 };
-    return memoryWriting(workloadOf(this.host.state, machine), memoryBytes);
+    return machine ? dirtyingOf(this.host, machine, memoryBytes) : { pagesPerSecond: 0, workingSetPages: 0 };
   }
 
   content({ uid, incarnation }: SourceSession): string | null {
@@ -173,8 +179,14 @@ class KvmReceiving implements Receiving {
     // Nothing but time has passed: `progress` finds that it is done.
   }
 
-  progress({ doing, effectDueUs }: TargetSession): Carried {
-    return (doing === 'buildShell' || doing === 'restoreDomain') && effectDueUs === null ? 'done' : 'underWay';
+  progress({ uid, toIncarnation, doing, effectDueUs }: TargetSession): Carried {
+    const { host } = this;
+    const machine = runOf(host, uid, toIncarnation);
+    if (machine === null || (doing !== 'buildShell' && doing !== 'restoreDomain') || effectDueUs !== null)
+      return 'underWay';
+    const broken =
+      doing === 'buildShell' && machine.devices.some(({ name }) => deviceFault(host, machine, name) !== null);
+    return broken ? 'failed' : 'done';
   }
 
   tearDown({ uid, toIncarnation }: TargetSession): void {

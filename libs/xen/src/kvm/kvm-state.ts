@@ -1,10 +1,12 @@
 import type { Uuid } from '@xenolith/kernel';
+import type { DeviceFault } from '../device-fault.js';
 import type { HardwareProfile, ProfileName } from '../hardware-profile.js';
 import { HARDWARE_PROFILES, threadsOf } from '../hardware-profile.js';
 import type { DomainSettings, HostAnswer, HostEvent, HostInput, SavedGuestImage, Ticket } from '../host-model.js';
 import type { HostTiming } from '../host-timing.js';
 import { plan, type AgendaState } from '../host/agenda.js';
 import { US_PER_MS } from '../host/answers.js';
+import type { WorkingDevice } from '../host/device-work.js';
 import type { MigrationSession, MigrationTask } from '../host/migration-session.js';
 
 /** A KVM host as JSON: QEMU processes side by side, and no control domain. It belongs to the model, which changes it in place. */
@@ -29,6 +31,8 @@ export interface KvmHostState {
   machines: Record<Uuid, KvmMachine>;
   /** The youngest run of each machine that ended here. */
   ended: Record<Uuid, number>;
+  /** In force; a boot does not end them. */
+  faults: DeviceFault[];
   /** Live migrations from here and to here, by machine and the run that it has at its target. */
   migrations: Record<string, MigrationSession>;
   lastPid: number;
@@ -54,6 +58,8 @@ export interface KvmMachine {
   /** What the guest is to be asked by the power button, once it listens. */
   asked: 'poweroff' | 'reboot' | null;
   settings: DomainSettings;
+  /** Its disks, then its interfaces; those that came later follow. */
+  devices: WorkingDevice[];
   guest: KvmGuest;
   /** When its guest's image is written; null: it is not being saved. */
   savedUs: number | null;
@@ -75,7 +81,12 @@ export type KvmWaiting =
   | { readonly ticket: Ticket; readonly for: 'start' | 'reboot' | 'end' | 'suspend' }
   /** `paused`: the guest is not to go on by itself after it. */
   | { readonly ticket: Ticket; readonly for: 'checkpoint'; readonly paused: boolean }
-  | { readonly ticket: Ticket; readonly for: 'unplug'; readonly kind: 'disk' | 'nic'; readonly name: string };
+  | {
+      readonly ticket: Ticket;
+      readonly for: 'plug' | 'unplug';
+      readonly kind: 'disk' | 'nic';
+      readonly name: string;
+    };
 
 export type KvmTask =
   | { readonly do: 'started'; readonly uid: Uuid; readonly pid: number }

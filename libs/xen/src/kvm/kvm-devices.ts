@@ -1,0 +1,140 @@
+import { reject, type Rejection } from '@xenolith/kernel';
+import type { DeviceSettings, DomainSettings, HostInput } from '../host-model.js';
+import { answer, refuse } from '../host/answers.js';
+import { followFlows, isStalled, type WorkingDevice } from '../host/device-work.js';
+import { struckBy, type FaultyMachine } from '../host/faults.js';
+import { hasDevice, withDevice, withoutDevice } from '../host/machine-devices.js';
+import { planIn, runs, waitingFor, type KvmHost, type KvmMachine } from './kvm-state.js';
+
+/** QEMU's default of virtio-blk and virtio-net (hw/block/virtio-blk.c, `queue-size`; hw/net/virtio-net.c, `rx_queue_size`); a request takes one entry, as its buffers are listed elsewhere (indirect descriptors). */
+const QUEUE_ENTRIES = 256;
+/** libvirt waits so long for DEVICE_DELETED (qemu_hotplug.c, `qemuDomainRemoveDeviceWaitTime`). */
+const UNPLUG_WAIT_MS = 5_000;
+/** Assumption: after so long a `device_add` is given up; libvirt itself would wait for QEMU for ever. */
+const PLUG_WAIT_MS = 30_000;
+/** Assumption: pcie-root-ports that a machine is built with; each takes one device. */
+const ROOT_PORTS = 28;
+
+type Named = Pick<WorkingDevice, 'kind' | 'name'>;
+
+const newDevice = (kind: WorkingDevice['kind'], name: string): WorkingDevice => ({
+  kind,
+  name,
+  flows: [],
+  stalledBy: null,
+});
+
+/** The devices that a process begins with. */
+export const devicesOf = ({ disks, nics }: DomainSettings): WorkingDevice[] => [
+  ...disks.map(({ name }) => newDevice('disk', name)),
+  ...nics.map(({ name }) => newDevice('nic', name)),
+];
+
+/** The device goes from the machine, and from what it will boot with. */
+export const removeDevice = (machine: KvmMachine, { kind, name }: Named): void => {
+  machine.settings = withoutDevice(machine.settings, { kind, name });
+  machine.devices = machine.devices.filter((device) => device.kind !== kind || device.name !== name);
+};
+
+const faulty = ({ uid, incarnation, pid, settings }: KvmMachine): FaultyMachine => ({
+  uid,
+  incarnation,
+  domid: pid,
+  settings,
+});
+
+/** A guest with drivers for virtio; another drives what QEMU emulates. */
+export const hasVirtio = ({ settings }: KvmMachine): boolean => settings.pvDrivers;
+
+/** Queues of a disk are one for each vCPU (`num-queues`); an interface has one pair. */
+const entriesOf = ({ settings }: KvmMachine, { kind }: WorkingDevice): number =>
+  QUEUE_ENTRIES * (kind === 'disk' ? settings.maxVcpus : 1);
+
+/** Lets the data of all devices flow as it does from now on. */
+export const followDevices = (host: KvmHost): void => {
+  for (const machine of Object.values(host.state.machines)) {
+    const used = runs(machine) && machine.guest.phase === 'up';
+    const overRings = hasVirtio(machine);
+    for (const device of machine.devices) {
+      if (!used && device.flows.length === 0) continue;
+      const stalled = overRings && isStalled(host, { machine: faulty(machine), device, connected: used });
+      const entries = (): number => entriesOf(machine, device);
+      followFlows(host.state, { machine, device, used, overRings, stalled, entries });
+    }
+  }
+};
+
+export const deviceFailed = (
+  host: KvmHost,
+  machine: KvmMachine,
+  name: string,
+  why: string,
+): { readonly rejection: Rejection } =>
+  reject('host_device_failed', `${name} of ${machine.settings.name} on ${host.state.name}: ${why}`, {
+    details: { device: name },
+  });
+
+/** Why QEMU can't make a device ready, by a fault in force; null: it can. */
+export const deviceFault = (host: KvmHost, machine: KvmMachine, name: string): string | null => {
+  const target = { machine: faulty(machine), device: name, what: `add/${host.state.nowUs}` };
+  return struckBy(host, target, 'failHotplug')?.effects.failHotplug ?? null;
+};
+
+const plug = (machine: KvmMachine, device: DeviceSettings): void => {
+  machine.settings = withDevice(machine.settings, device);
+  machine.devices.push(newDevice(device.kind, device.settings.name));
+};
+
+/** `device_add`: the device is there at once, whether the guest looks or not. */
+export const attach = (host: KvmHost, machine: KvmMachine, { device, ticket }: HostInput & { do: 'attach' }): void => {
+  const { kind } = device;
+  const { name } = device.settings;
+  const { uid } = machine;
+  const { disks, nics } = machine.settings;
+  if (hasDevice(machine.settings, { kind, name })) {
+    answer(host, ticket, {});
+    return;
+  }
+  if (disks.length + nics.length >= ROOT_PORTS) {
+    refuse(host, ticket, deviceFailed(host, machine, name, 'no more available PCI slots'));
+    return;
+  }
+  const failure = deviceFault(host, machine, name);
+  if (failure !== null) {
+    refuse(host, ticket, deviceFailed(host, machine, name, failure));
+    return;
+  }
+  const target = { machine: faulty(machine), device: name, what: `add/${host.state.nowUs}` };
+  if (struckBy(host, target, 'stallHotplug') === null) {
+    plug(machine, device);
+    answer(host, ticket, {});
+    return;
+  }
+  machine.waiting.push({ ticket, for: 'plug', kind, name });
+  planIn(host, PLUG_WAIT_MS, { do: 'giveUp', uid, ticket, timeoutMs: PLUG_WAIT_MS });
+};
+
+/** The guest lets go of the devices that it was asked for. */
+export const letDevicesGo = (host: KvmHost, machine: KvmMachine): void => {
+  for (const waiting of waitingFor(machine, ({ for: what }) => what === 'unplug')) {
+    if (waiting.for === 'unplug') removeDevice(machine, waiting);
+    answer(host, waiting.ticket, {});
+  }
+};
+
+/** `device_del` asks the guest by ACPI, which lets go when it runs. True: it is waited for. */
+export const detach = (
+  host: KvmHost,
+  machine: KvmMachine,
+  { ticket, kind, name }: HostInput & { do: 'detach' },
+): boolean => {
+  const waits = hasDevice(machine.settings, { kind, name }) && machine.phase !== 'starting';
+  if (waits) {
+    machine.waiting.push({ ticket, for: 'unplug', kind, name });
+    planIn(host, UNPLUG_WAIT_MS, { do: 'giveUp', uid: machine.uid, ticket, timeoutMs: UNPLUG_WAIT_MS });
+  } else {
+    removeDevice(machine, { kind, name });
+    answer(host, ticket, {});
+  }
+  return waits;
+};
