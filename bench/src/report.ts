@@ -29,6 +29,21 @@ export const rateRow = (row: {
   return { unit: '/s', ...row, ratio, target: `≥ ${row.atLeast} ×`, reached: ratio >= row.atLeast };
 };
 
+/** A row whose figure should be at most so many times the peer's; where that is endless, it is only told. */
+export const atMostRow = (row: {
+  group: string;
+  what: string;
+  ours: number;
+  unit: string;
+  against: string;
+  theirs: number;
+  atMost: number;
+}): Row => {
+  const ratio = row.ours / row.theirs;
+  const target = Number.isFinite(row.atMost) ? `≤ ${row.atMost} ×` : 'none';
+  return { ...row, ratio, target, reached: ratio <= row.atMost };
+};
+
 /** A row whose figure should be at most the limit. */
 export const limitRow = (row: { group: string; what: string; ours: number; unit: string; limit: number }): Row => ({
   ...row,

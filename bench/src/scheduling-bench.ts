@@ -3,6 +3,7 @@ import { randomFrom, type JsonObject, type Random, type Uuid } from '@xenolith/k
 import type { SchedulingPolicy } from '@xenolith/scheduling';
 import { BenchFleet, GIB, hostDocument, START_MS, type HostShape } from './fleet.js';
 import { benchPacking } from './packing-bench.js';
+import { benchRebalancing } from './rebalance-bench.js';
 import { floorRow, limitRow, percentile, progress, shareRow, type Row } from './report.js';
 
 const GROUP = 'scheduling';
@@ -214,6 +215,6 @@ const CASES: readonly Case[] = (['balance', 'density'] as const).flatMap((policy
   { hosts: 50_000, large: 4, policy, floor: 20_000, limitUs: 250, turns: 50_000 },
 ]);
 
-/** Decisions of the function that the service calls, at 85 % full with every filter on; and how densely the public traces are packed. */
+/** Decisions of the function that the service calls, at 85 % full with every filter on; how hosts are evened out; and how densely the public traces are packed. */
 export const benchScheduling = (): Promise<readonly Row[]> =>
-  Promise.resolve([...CASES.flatMap(decisions), ...benchPacking()]);
+  Promise.resolve([...CASES.flatMap(decisions), ...benchRebalancing(), ...benchPacking()]);

@@ -1,5 +1,5 @@
 import { isOpen } from '../filters.js';
-import { Evenness } from './evenness.js';
+import { CPU, Evenness, MEMORY } from './evenness.js';
 import { migrationCost } from './migration-cost.js';
 import type { MovePlan } from './movement.js';
 import { MOVES_MAX, planOf } from './plan.js';
@@ -14,7 +14,7 @@ const HORIZON_MS = 600_000;
 /** What a migration costs while it goes on, in hosts: half of each of its two, for the copying and for the guest that is slowed down. */
 const DISTURBANCE = 1;
 /** Hosts at either end of the order by share that are compared in a large cluster, in each dimension. */
-const ENDS = 24;
+const ENDS = 12;
 /** Hosts at either end between which machines change places, where no single move gains: pairs of machines are many. */
 const SWAP_ENDS = 4;
 
@@ -138,7 +138,7 @@ class Balancing {
 
   /** The fullest or emptiest hosts, by CPU and by memory. */
   private ends(count: number, which: 'full' | 'empty'): readonly number[] {
-    const [cpu, memory] = [this.even.byShare(0), this.even.byShare(1)];
+    const [cpu, memory] = [this.even.byShare(CPU), this.even.byShare(MEMORY)];
     const end = (order: readonly number[]): readonly number[] =>
       which === 'full' ? order.slice(0, count) : order.slice(-count).reverse();
     return [...new Set([...end(cpu), ...end(memory)])];

@@ -3,6 +3,8 @@ import type { WhatIf } from './what-if.js';
 
 /** CPU and memory, side by side: shares of a host, and what a machine adds to them. */
 const DIMENSIONS = 2;
+export const CPU = 0;
+export const MEMORY = 1;
 
 /**
  * How unevenly hosts are used: the standard deviations of their CPU and memory shares, added up (as in DRS 2.0 and in Ganeti's hbal), kept as sums,
@@ -12,6 +14,7 @@ export class Evenness {
   private readonly shares: Float64Array;
   private readonly sums = new Float64Array(DIMENSIONS);
   private readonly squares = new Float64Array(DIMENSIONS);
+  private readonly deviations = new Float64Array(DIMENSIONS);
   /** One over the threads and over the memory of each host. */
   private readonly scale: Float64Array;
 
@@ -37,23 +40,31 @@ export class Evenness {
         this.sums[dimension] = (this.sums[dimension] ?? 0) + share;
         this.squares[dimension] = (this.squares[dimension] ?? 0) + share * share;
       }
+    for (const dimension of [CPU, MEMORY])
+      this.deviations[dimension] = deviation(
+        this.squares[dimension] ?? 0,
+        this.sums[dimension] ?? 0,
+        this.slots.length,
+      );
   }
 
   /** By how much the imbalance falls when a machine goes from one host to another, and one of that comes back in its place. */
   gain(from: number, to: number, there: PlannedMachine, back?: PlannedMachine): number {
-    const hosts = this.slots.length;
-    let gain = 0;
-    for (let dimension = 0; dimension < DIMENSIONS; dimension += 1) {
-      const amount = amountOf(there, dimension) - (back ? amountOf(back, dimension) : 0);
-      const [one, other] = [from * DIMENSIONS + dimension, to * DIMENSIONS + dimension];
-      const [left, right] = [this.shares[one] ?? 0, this.shares[other] ?? 0];
-      const [less, more] = [left - amount * (this.scale[one] ?? 0), right + amount * (this.scale[other] ?? 0)];
-      const [sum, square] = [this.sums[dimension] ?? 0, this.squares[dimension] ?? 0];
-      const sumAfter = sum - left - right + less + more;
-      const squareAfter = square - left * left - right * right + less * less + more * more;
-      gain += deviation(square, sum, hosts) - deviation(squareAfter, sumAfter, hosts);
-    }
-    return gain;
+    const cpu = there.load.cpu - (back ? back.load.cpu : 0);
+    const memory = there.request.memoryBytes - (back ? back.request.memoryBytes : 0);
+    return this.fall(from, to, CPU, cpu) + this.fall(from, to, MEMORY, memory);
+  }
+
+  private fall(from: number, to: number, dimension: number, amount: number): number {
+    const { shares, scale } = this;
+    const [one, other] = [from * DIMENSIONS + dimension, to * DIMENSIONS + dimension];
+    const left = shares[one] ?? 0;
+    const right = shares[other] ?? 0;
+    const less = left - amount * (scale[one] ?? 0);
+    const more = right + amount * (scale[other] ?? 0);
+    const sum = (this.sums[dimension] ?? 0) - left - right + less + more;
+    const squares = (this.squares[dimension] ?? 0) - left * left - right * right + less * less + more * more;
+    return (this.deviations[dimension] ?? 0) - deviation(squares, sum, this.slots.length);
   }
 
   /** Hosts by how much is asked of them in one dimension, most first. */
@@ -62,9 +73,6 @@ export class Evenness {
     return this.slots.map((_slot, at) => at).sort((left, right) => share(right) - share(left) || left - right);
   }
 }
-
-const amountOf = ({ load, request }: PlannedMachine, dimension: number): number =>
-  dimension === 0 ? load.cpu : request.memoryBytes;
 
 const deviation = (squares: number, sum: number, count: number): number =>
   Math.sqrt(Math.max(0, squares / count - (sum / count) ** 2));
