@@ -121,7 +121,20 @@ export const virtualMachineSpec = z.strictObject({
         .enum(['always', 'best-effort', 'never'])
         .default('never')
         .describe('Whether it is to be started elsewhere when its host fails.'),
-      priority: z.number().int().min(0).max(65535).default(0).describe('Rank among the machines to be restarted.'),
+      priority: z
+        .number()
+        .int()
+        .min(0)
+        .max(65535)
+        .default(0)
+        .describe('Rank among the machines to be restarted: higher ones first.'),
+      order: z
+        .number()
+        .int()
+        .min(0)
+        .max(65535)
+        .optional()
+        .describe('Among machines of one priority, lower ones are restarted first. Default: 0.'),
     })
     .prefault({})
     .describe('High availability.'),
