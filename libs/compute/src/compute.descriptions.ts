@@ -46,6 +46,15 @@ const describeMachine = (event: VirtualMachineEvent): EventDescription | null =>
         'Migrated',
         `from host ${event.data.from}: domain ${event.data.domid} runs on host ${event.data.host}`,
       );
+    case 'VirtualMachineSnapshotTaken': {
+      const { disks, image } = event.data.content;
+      return normal('SnapshotTaken', `of ${disks.length} disks${image ? ' and the guest’s memory' : ''}`);
+    }
+    case 'VirtualMachineReverted':
+      return normal(
+        'Reverted',
+        event.data.image ? 'its disks and its guest are what they were' : 'its disks are what they were',
+      );
     case 'VirtualMachineReconfigured':
       return normal(
         'Reconfigured',
@@ -73,6 +82,7 @@ const describeMachine = (event: VirtualMachineEvent): EventDescription | null =>
     case 'VirtualMachineSchedulable':
     case 'VirtualMachineEndedEarly':
     case 'VirtualMachineMissed':
+    case 'VirtualMachineSnapshotForgotten':
       return null;
   }
 };

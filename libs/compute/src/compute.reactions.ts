@@ -96,6 +96,17 @@ const tellOfUnreachableHosts = (hosts: HostIndex, machines: VirtualMachineIndex)
   },
 });
 
+/** A machine keeps what puts it back to a snapshot as long as there is one. */
+const forgetDeletedSnapshots: Reaction = {
+  name: 'forget-deleted-snapshots',
+  on: ['VirtualMachineSnapshotDeleted'],
+  react: (event) => {
+    const machine = event.data['virtualMachineUid'] as Uuid | undefined;
+    if (machine === undefined) return [];
+    return [toOwn(event, 'RecordVirtualMachineSnapshotDeleted', machine, { snapshot: event.streamId })];
+  },
+};
+
 /** Clusters count their hosts. */
 const countHosts = (hosts: HostIndex, clusters: ClusterIndex): Reaction => ({
   name: 'count-hosts-of-clusters',
@@ -114,4 +125,5 @@ export const computeReactions = (indexes: {
   endRunsOfDeletedHosts(indexes.machines),
   tellOfUnreachableHosts(indexes.hosts, indexes.machines),
   countHosts(indexes.hosts, indexes.clusters),
+  forgetDeletedSnapshots,
 ];

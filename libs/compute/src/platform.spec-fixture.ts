@@ -78,6 +78,9 @@ export class Platform {
       'DetachVolume',
       'PrepareVolumeHandover',
       'CancelVolumeHandover',
+      'SnapshotVolume',
+      'DiscardSealedVolume',
+      'RevertVolume',
     ]);
     await this.serve('network', this.network, ['ProvisionPort', 'DeprovisionPort', 'AttachPort']);
     for (const [host, agent] of this.agents) {
@@ -288,7 +291,14 @@ export class Platform {
     switch (message.type) {
       case 'PrepareVolumeHandover':
         return ok({ ...leased, fencingToken: 2 });
+      case 'SnapshotVolume':
+        this.volumes.set(field(message, 'snapshot') as Uuid, 1);
+        return ok({ sizeBytes: leased.sizeBytes });
+      case 'DiscardSealedVolume':
+        this.volumes.delete(message.streamId);
+        return ok({});
       case 'CancelVolumeHandover':
+      case 'RevertVolume':
         return ok({});
       default:
         return keeper(this.volumes, ['ProvisionVolume', 'AttachVolume'], () => leased)(message);
@@ -334,6 +344,10 @@ export class Platform {
         this.details.set(message.streamId, { domid, state });
         return ok({});
       }
+      case 'CheckpointDomain':
+        if (running !== incarnation) return reject('host_unknown_domain', 'no such domain');
+        this.details.set(message.streamId, { domid: this.details.get(message.streamId)?.domid ?? 0, state: 'paused' });
+        return ok({ sizeBytes: 4096, content: `saved run ${incarnation}` });
       case 'SuspendDomain':
         if (running !== incarnation) return reject('host_unknown_domain', 'no such domain');
         domains.delete(message.streamId);
@@ -383,6 +397,7 @@ const AGENT_COMMANDS = [
   'UnpauseDomain',
   'DestroyDomain',
   'SuspendDomain',
+  'CheckpointDomain',
   'ChangeDomain',
   'ReceiveDomain',
   'MigrateDomain',

@@ -17,6 +17,8 @@ import {
   virtualMachineCommands,
   virtualMachineEvents,
   virtualMachineKind,
+  virtualMachineSnapshotEvents,
+  virtualMachineSnapshotKind,
   type ChangeData,
   type KindDefinition,
   type RegisterHostData,
@@ -39,6 +41,7 @@ import { operationAggregate } from './operation.js';
 import { operationProcess } from './operation.process.js';
 import { VirtualMachineIndex } from './virtual-machine.index.js';
 import { virtualMachineAggregate } from './virtual-machine.js';
+import { SNAPSHOT_CATEGORY, virtualMachineSnapshotAggregate } from './virtual-machine-snapshot.js';
 import { beginsRun } from './virtual-machine.power.js';
 import { placedRun, type MachineState } from './virtual-machine.state.js';
 import { VolumeNames } from './volume-names.js';
@@ -135,6 +138,7 @@ const routes = (indexes: ComputeIndexes): readonly CommandRoute[] => {
     ...objectRoutes(virtualMachineKind, 'virtualmachine'),
     ...routesFor('virtualmachine', { ...machineRecords, ReportDomainStopped: reportDomainStoppedData }),
     { type: 'ExamineDomain', category: 'virtualmachine', schema: ExamineDomain, answer: examined },
+    ...objectRoutes(virtualMachineSnapshotKind, SNAPSHOT_CATEGORY),
     { ...changeOperation, prepare: (message) => prepareOperation(message, indexes) },
     deleteOperation,
     ...routesFor('operation', operationRecords),
@@ -162,13 +166,27 @@ export const computeService = (): ComputeService => {
   };
   return {
     name: 'compute',
-    kinds: [clusterKind, hostKind, virtualMachineKind, operationKind, faultRuleKind],
-    aggregates: [clusterAggregate, hostAggregate, virtualMachineAggregate, operationAggregate, faultRuleAggregate],
+    kinds: [clusterKind, hostKind, virtualMachineKind, virtualMachineSnapshotKind, operationKind, faultRuleKind],
+    aggregates: [
+      clusterAggregate,
+      hostAggregate,
+      virtualMachineAggregate,
+      virtualMachineSnapshotAggregate,
+      operationAggregate,
+      faultRuleAggregate,
+    ],
     routes: routes(computeIndexes),
     indexes: Object.values(computeIndexes),
     processes: [operationProcess(computeIndexes), strayDomainProcess],
     reactions: computeReactions(computeIndexes),
-    eventSchemas: { ...clusterEvents, ...hostEvents, ...virtualMachineEvents, ...operationEvents, ...faultRuleEvents },
+    eventSchemas: {
+      ...clusterEvents,
+      ...hostEvents,
+      ...virtualMachineEvents,
+      ...virtualMachineSnapshotEvents,
+      ...operationEvents,
+      ...faultRuleEvents,
+    },
     computeIndexes,
   };
 };

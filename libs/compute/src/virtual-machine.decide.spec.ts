@@ -135,23 +135,31 @@ describe('creating a machine', () => {
 
 describe('actions', () => {
   const states: [string, readonly NewEvent[], string[]][] = [
-    ['halted', HALTED, ['changing_dynamic_range', 'destroy', 'start']],
+    ['halted', HALTED, ['changing_dynamic_range', 'destroy', 'snapshot', 'start']],
     [
       'running',
       RUNNING,
       [
         'changing_VCPUs_live',
         'changing_dynamic_range',
+        'checkpoint',
         'clean_reboot',
         'clean_shutdown',
         'hard_reboot',
         'hard_shutdown',
         'pause',
         'pool_migrate',
+        'snapshot',
         'suspend',
       ],
     ],
-    ['paused', PAUSED, ['hard_reboot', 'hard_shutdown', 'unpause']],
+    ['paused', PAUSED, ['checkpoint', 'hard_reboot', 'hard_shutdown', 'snapshot', 'unpause']],
+    [
+      'running during a snapshot',
+      [...RUNNING, begun('snapshot')],
+      ['checkpoint', 'hard_reboot', 'hard_shutdown', 'snapshot'],
+    ],
+    ['running during a checkpoint', [...RUNNING, begun('checkpoint')], ['hard_reboot', 'hard_shutdown', 'snapshot']],
     ['starting', STARTING, []],
     ['running during a clean shutdown', [...RUNNING, begun('clean_shutdown')], ['hard_reboot', 'hard_shutdown']],
     ['running during a hard reboot', [...RUNNING, begun('hard_reboot')], ['hard_shutdown']],
@@ -364,7 +372,19 @@ describe('records', () => {
 
 const commands = fc.oneof(
   fc
-    .constantFrom('start', 'shutdown', 'hard-shutdown', 'reboot', 'pause', 'unpause', 'suspend', 'resume', 'migrate')
+    .constantFrom(
+      'start',
+      'shutdown',
+      'hard-shutdown',
+      'reboot',
+      'pause',
+      'unpause',
+      'suspend',
+      'resume',
+      'migrate',
+      'snapshot',
+      'checkpoint',
+    )
     .map(act),
   fc.constantFrom(1, 2).map((vcpus) => change({ cpu: { vcpus, max: 2 } })),
   fc.constantFrom<PowerState>('Running', 'Halted', 'Paused', 'Suspended').map((powerState) => change({ powerState })),

@@ -27,9 +27,16 @@ import {
   decideStopped,
   decideSuspended,
   endOfLostRun,
+  endOfReverted,
   nothingChanged,
   operationEnded,
 } from './virtual-machine.runs.js';
+import {
+  causesOfSnapshot,
+  decideReverted,
+  decideSnapshotDeleted,
+  decideSnapshotTaken,
+} from './virtual-machine.snapshots.js';
 import {
   currentOperation,
   placedRun,
@@ -65,9 +72,11 @@ const decideAction = (machine: PresentMachine, command: Command): Decision => {
       'operation_unknown',
       `virtual machines know no action "${wanted.action}"; there are ${Object.keys(VIRTUAL_MACHINE_ACTIONS).join(', ')}`,
     );
-  const allowed = checkAllowed(machine, action);
+  const allowed = checkAllowed(machine, action === 'revert' ? 'reverting' : action);
   if (!allowed.ok) return allowed;
-  const causes = action === 'pool_migrate' ? causesOfMigration(machine, wanted.parameters) : [];
+  const { parameters } = wanted;
+  const causes =
+    action === 'pool_migrate' ? causesOfMigration(machine, parameters) : causesOfSnapshot(machine, action, parameters);
   if (causes.length > 0) return invalid(operationKind, { name: wanted.name ?? action }, causes);
   const begins = action === 'start' || action === 'resume';
   const wish = begins && wanted.parameters['paused'] === true ? 'Paused' : WISH_OF[action];
@@ -116,6 +125,9 @@ const afterFailure = (machine: PresentMachine, ended: CurrentOperation, command:
   const others = operations.filter((operation) => operation.operation !== ended.operation);
   if (ended.formerSpec !== null) return specGivenBack(machine, ended.formerSpec);
   const left: PresentMachine = { ...machine, own: { ...machine.own, operations: others } };
+  const placed = placedRun(run);
+  // A revert begins with the end of the run, and fails after that only.
+  if (ended.action === 'revert' && placed !== null) return endOfReverted(left, command, placed.incarnation);
   if (takesAway(ended) && missed !== null && placedRun(run)?.incarnation === missed.incarnation)
     return endOfLostRun(left, command, { ...missed, wish: ended.formerPowerState ?? machine.spec.powerState });
   if (others.length > 0 || machine.meta.deletionTimestamp !== undefined) return [];
@@ -207,6 +219,8 @@ const ENDS: ReadonlySet<string> = new Set([
   'RecordVirtualMachineSuspended',
   'RecordVirtualMachineReconfigured',
   'RecordVirtualMachineMigrated',
+  'RecordVirtualMachineSnapshotTaken',
+  'RecordVirtualMachineReverted',
   'RecordVirtualMachinePaused',
   'RecordVirtualMachineUnpaused',
   'RecordVirtualMachineRebooted',
@@ -227,6 +241,12 @@ const decideOwn = (machine: PresentMachine, command: Command): Decision => {
       return decideMigrated(machine, command);
     case 'RecordVirtualMachineReconfigured':
       return decideReconfigured(machine, command);
+    case 'RecordVirtualMachineSnapshotTaken':
+      return decideSnapshotTaken(machine, command);
+    case 'RecordVirtualMachineReverted':
+      return decideReverted(machine, command);
+    case 'RecordVirtualMachineSnapshotDeleted':
+      return decideSnapshotDeleted(machine, command);
     case 'RecordVirtualMachinePaused':
       return decidePhase(machine, command, 'paused');
     case 'RecordVirtualMachineUnpaused':

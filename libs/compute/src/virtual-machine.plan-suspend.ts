@@ -18,7 +18,7 @@ import {
 import type { PlacedRun, PresentMachine } from './virtual-machine.state.js';
 
 /** A machine has one image at most, so that it has one volume for all of them; a younger run takes it over. */
-const imageVolumeUid = (machine: Uuid): Uuid => uuidFrom(machine, 'suspend-image');
+export const imageVolumeUid = (machine: Uuid): Uuid => uuidFrom(machine, 'suspend-image');
 
 /** Room for the saved guest, on the default storage domain: all that the domain may have had, its overhead included. */
 const provisionImage = (machine: PresentMachine, incarnation: number): PlanStep => {

@@ -11,13 +11,17 @@ import {
   provisionPortData,
   provisionVolumeData,
   detachVolumeData,
+  discardSealedVolumeData,
   migrateDomainAnswer,
   releasePlacementData,
+  revertVolumeData,
   savedImage,
+  snapshotVolumeData,
   startDomainAnswer,
   virtualMachineCommands,
   virtualMachineSpec,
   type PlanStep,
+  type SnapshotContent,
 } from '@xenolith/contracts';
 import { memoryOverheadBytes, type JsonObject } from '@xenolith/kernel';
 import { given } from '@xenolith/testing';
@@ -219,6 +223,92 @@ describe('plans', () => {
     expect(steps.filter(({ stage }) => stage > 3 && stage < 6).every(({ mustSucceed }) => mustSucceed)).toBe(true);
   });
 
+  const content: SnapshotContent = {
+    spec: halted().spec,
+    hardware: null,
+    hypervisor: 'xen',
+    disks: [
+      {
+        name: 'root',
+        volume: 'web-root',
+        volumeUid: 'volume-uid',
+        owned: true,
+        readOnly: false,
+        sizeBytes: 1024,
+        held: { volume: 'before-root', volumeUid: 'held-uid' },
+      },
+    ],
+  };
+  const image = { sizeBytes: 9, content: 'saved', volume: 'i', volumeUid: 'held-image', reservedBytes: 16 };
+  const snapped = (machine: PresentMachine, memory = false): PresentMachine => {
+    const snapshot = { uid: 's', name: 'before', content: memory ? { ...content, image } : content };
+    return { ...machine, own: { ...machine.own, snapshots: [snapshot] } };
+  };
+  const NAMED = { parameters: { name: 'before' } };
+  const BACK = { parameters: { to: 'before' }, incarnation: 2 };
+
+  it('snapshot: each disk, in whatever state the machine is', () => {
+    for (const machine of [running(), suspended()])
+      expect(outline(plan(machine, 'snapshot', NAMED))).toEqual([
+        '0 SnapshotVolume / DiscardSealedVolume',
+        '1 RecordVirtualMachineSnapshotTaken',
+      ]);
+  });
+
+  it('checkpoint: the guest stands still from its image to the last disk', () => {
+    const steps = plan(running(), 'checkpoint', NAMED);
+    expect(outline(steps)).toEqual([
+      '0 ProvisionVolume / DiscardSealedVolume',
+      '1 CheckpointDomain / UnpauseDomain',
+      '2 SnapshotVolume / DiscardSealedVolume',
+      '3 UnpauseDomain',
+      '3 DetachVolume',
+      '4 RecordVirtualMachineSnapshotTaken',
+    ]);
+    expect(steps[1]?.data).toMatchObject({ paused: true });
+    expect(outline(plan(suspended(), 'checkpoint', NAMED))).toEqual([
+      '0 SnapshotVolume / DiscardSealedVolume',
+      '0 SnapshotVolume / DiscardSealedVolume',
+      '1 RecordVirtualMachineSnapshotTaken',
+    ]);
+  });
+
+  it('revert: the run ends, and once all volumes are the machine’s it goes forwards only', () => {
+    const steps = plan(snapped(running()), 'revert', BACK);
+    expect(outline(steps)).toEqual([
+      '0 ShutdownDomain',
+      '1 DetachVolume',
+      '1 AttachPort',
+      '1 ReleasePlacement',
+      '2 ProvisionVolume / DeprovisionVolume',
+      '3 RevertVolume',
+      '4 DetachVolume',
+      '5 RecordVirtualMachineReverted',
+    ]);
+    expect(steps.filter(({ stage }) => stage !== 2 && stage !== 5).every(({ mustSucceed }) => mustSucceed)).toBe(true);
+    expect(outline(plan(snapped(suspended(), true), 'revert', BACK))).toEqual([
+      '0 ProvisionVolume / DeprovisionVolume',
+      '0 ProvisionVolume / DeprovisionVolume',
+      '1 RevertVolume',
+      '1 RevertVolume',
+      '2 DetachVolume',
+      '3 RecordVirtualMachineReverted',
+    ]);
+  });
+
+  it('revert: what the snapshot does not know is given back, the image of a suspended machine too', () => {
+    const machine = suspended();
+    const data = { name: 'data', volume: 'web-data', volumeUid: 'data-uid', owned: true };
+    const more = { ...machine, own: { ...machine.own, disks: [...machine.own.disks, data] } };
+    const changed = { ...more, spec: virtualMachineSpec.parse(machineSpec({ nics: [] })) };
+    const steps = plan(snapped(changed), 'revert', BACK);
+    expect(steps.filter(({ type }) => type.startsWith('Deprovision')).map(({ streamId }) => streamId)).toEqual([
+      'data-uid',
+      'port-uid',
+      'image-uid',
+    ]);
+  });
+
   it('change of a running machine: provide, plug, unplug, and only then let go', () => {
     const machine = running();
     const spec = machineSpec({ cpu: { vcpus: 1, weight: 512 }, disks: [{ name: 'data', size: '2Gi' }], nics: [] });
@@ -283,6 +373,9 @@ describe('plans', () => {
     ['provision', plan(halted(), 'provision', { incarnation: 1 })],
     ['resume', plan(suspended(), 'resume', { incarnation: 2 })],
     ['migration', plan(running(), 'pool_migrate', { incarnation: 2 })],
+    ['snapshot', plan(running(), 'snapshot', NAMED)],
+    ['checkpoint', plan(running(), 'checkpoint', NAMED)],
+    ['revert', plan(snapped(running(), true), 'revert', BACK)],
     ['hard_shutdown of a saved guest', plan(suspended(), 'hard_shutdown')],
     ['deprovision of a saved guest', plan(suspended(), 'deprovision')],
     ...actions.map((action): [string, readonly PlanStep[]] => [action, plan(running(), action)]),
@@ -318,6 +411,9 @@ describe('plans', () => {
       DeprovisionVolume: deprovisionVolumeData,
       AttachVolume: attachVolumeData,
       DetachVolume: detachVolumeData,
+      SnapshotVolume: snapshotVolumeData,
+      DiscardSealedVolume: discardSealedVolumeData,
+      RevertVolume: revertVolumeData,
       PrepareVolumeHandover: prepareVolumeHandoverData,
       CancelVolumeHandover: cancelVolumeHandoverData,
       ProvisionPort: provisionPortData,
@@ -333,7 +429,13 @@ describe('plans', () => {
     const moved = migrateDomainAnswer.parse({ rounds: 5, pagesSent: 5000, durationMs: 700, downtimeMs: 12 });
     answers.set('migrate-domain', moved as JsonObject);
     answers.set('settle-migration', startDomainAnswer.parse({ domid: 2, state: 'running' }) as JsonObject);
+    answers.set('checkpoint-domain', saved).set('snapshot-root', { sizeBytes: 1024 });
+    answers.set('snapshot-suspend-image', { sizeBytes: 16 }).set('image', { name: 'i', uid: 'i', sizeBytes: 16 });
+    answers.set('lease-suspend-image', { name: 'i', uid: 'i' });
     const plans = [
+      plan(running(), 'checkpoint', NAMED),
+      plan(suspended(), 'checkpoint', NAMED),
+      plan(snapped(running(), true), 'revert', BACK),
       plan(halted(), 'provision', { incarnation: 1 }),
       plan(running(), 'suspend'),
       plan(suspended(), 'resume', { incarnation: 2 }),

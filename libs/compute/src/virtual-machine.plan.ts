@@ -24,8 +24,16 @@ import {
 } from './virtual-machine.plan-steps.js';
 import { migratePlan } from './virtual-machine.plan-migrate.js';
 import { discardImage, discardPlan, resumeDomain, suspendPlan } from './virtual-machine.plan-suspend.js';
+import { revertPlan, snapshotPlan } from './virtual-machine.plan-snapshot.js';
 import { isStarting } from './virtual-machine.power.js';
-import { placedRun, type OperationAction, type PresentMachine, type RunPlace } from './virtual-machine.state.js';
+import { snapshotNamed, snapshotOf } from './virtual-machine.snapshots.js';
+import {
+  placedRun,
+  takesSnapshot,
+  type OperationAction,
+  type PresentMachine,
+  type RunPlace,
+} from './virtual-machine.state.js';
 
 /** How long a guest is given to shut down by itself: XAPI waits so long for its acknowledgement (xapi_globs.ml, domain_shutdown_ack_timeout). */
 const GUEST_SHUTDOWN_MS = 60_000;
@@ -214,6 +222,18 @@ export const operationPlan = (machine: PresentMachine, operation: PlannedOperati
   const { run } = machine.own;
   if (isStarting(operation)) return { plan: startPlan(machine, operation), cancellable: true };
   if (operation.action === 'release') return { plan: releasePlan(machine, operation), cancellable: false };
+  const snapshot = snapshotOf(machine.own, operation);
+  if (snapshot !== null && takesSnapshot(operation)) {
+    const memory = operation.action === 'checkpoint';
+    const timeoutMs = guestTimeoutMs(operation.parameters);
+    const asked = { operation: operation.operation, snapshot, memory, timeoutMs };
+    return { plan: snapshotPlan(machine, asked), cancellable: true };
+  }
+  const to = operation.action === 'revert' ? snapshotNamed(machine.own, operation.parameters['to']) : null;
+  if (to !== null) {
+    const { operation: uid, incarnation = machine.own.incarnation + 1 } = operation;
+    return { plan: revertPlan(machine, { operation: uid, incarnation, snapshot: to }), cancellable: false };
+  }
   if (operation.action === 'deprovision') return { plan: deprovisionPlan(machine, operation), cancellable: false };
   if (run.phase === 'suspended') return { plan: discardPlan(machine, operation.operation), cancellable: false };
   // Every other operation is allowed on a run only.

@@ -3,6 +3,7 @@ import { ok, reject, type Rejection, type Result } from '@xenolith/kernel';
 import {
   placedRun,
   powerStateOf,
+  takesSnapshot,
   type CurrentOperation,
   type OperationAction,
   type PresentMachine,
@@ -18,7 +19,7 @@ import {
 } from './xapi-operations.js';
 
 /** The operations of XAPI that the platform offers. */
-export type XapiOperation = Exclude<OperationAction, OwnAction> | 'destroy';
+export type XapiOperation = Exclude<OperationAction, OwnAction | 'revert'> | 'destroy' | 'reverting';
 
 /** What XAPI has no operation of a VM for. */
 type OwnAction = 'provision' | 'reconfigure' | 'release' | 'deprovision';
@@ -35,6 +36,8 @@ const OFFERED: ReadonlySet<XapiVmOperation> = new Set<XapiOperation>([
   'suspend',
   'resume',
   'pool_migrate',
+  'snapshot',
+  'checkpoint',
   'changing_VCPUs_live',
   'changing_dynamic_range',
   'destroy',
@@ -50,11 +53,11 @@ export const beginsRun = (operation: Pick<CurrentOperation, 'action'>): boolean 
 
 /** Operations that take a run away from where it is: once they have had their effect, its host does not have it. */
 export const takesAway = (operation: Pick<CurrentOperation, 'action'>): boolean =>
-  operation.action === 'suspend' || operation.action === 'pool_migrate';
+  operation.action === 'suspend' || operation.action === 'pool_migrate' || operation.action === 'revert';
 
 /** Operations whose own end says what there is to tear down: a deletion waits for them, and cancels those that can be. */
 export const isAwaited = (operation: Pick<CurrentOperation, 'action'>): boolean =>
-  isStarting(operation) || takesAway(operation) || operation.action === 'reconfigure';
+  isStarting(operation) || takesAway(operation) || takesSnapshot(operation) || operation.action === 'reconfigure';
 
 /** Operations that stand in the way of others; cleaning up behind a run that ended by itself does not. */
 export const blockingOperations = (machine: PresentMachine): readonly CurrentOperation[] =>
@@ -64,6 +67,8 @@ export const blockingOperations = (machine: PresentMachine): readonly CurrentOpe
 const xapiNameOf = (action: OperationAction): XapiVmOperation | null => {
   if (action === 'release' || action === 'reconfigure') return null;
   if (action === 'provision') return 'start';
+  // XAPI reverts snapshots; their machine is then `reverting`.
+  if (action === 'revert') return 'reverting';
   return action === 'deprovision' ? 'destroy' : action;
 };
 
@@ -146,7 +151,7 @@ export const checkAllowed = (machine: PresentMachine, wanted: XapiOperation): Re
     });
   const error = refusalOf(wanted, xapiVm(machine), 'strict');
   if (error !== null) return refused(machine, wanted, error);
-  return overlapsPlug(machine, wanted) ? inProgress(machine, wanted) : ok(null);
+  return overlapsPlug(machine, wanted) || overlapsCheckpoint(machine, wanted) ? inProgress(machine, wanted) : ok(null);
 };
 
 /** Devices are being plugged or unplugged, which XAPI would not see at the VM: only what ends the domain may come in between. */
@@ -154,6 +159,10 @@ const overlapsPlug = (machine: PresentMachine, wanted: XapiVmOperation): boolean
   wanted !== 'hard_shutdown' &&
   wanted !== 'hard_reboot' &&
   machine.own.operations.some(({ action }) => action === 'reconfigure');
+
+/** XAPI lets two of them overlap; here the end of one would let the guest go on while the other takes its disks. */
+const overlapsCheckpoint = (machine: PresentMachine, wanted: XapiVmOperation): boolean =>
+  wanted === 'checkpoint' && machine.own.operations.some(({ action }) => action === 'checkpoint');
 
 /** Whether XAPI would plug or unplug a disk or an interface now (xapi_vbd_helpers.ml, `valid_operations`). */
 export const checkPlug = (machine: PresentMachine): Result<null> => {
@@ -174,6 +183,7 @@ export const checkPlug = (machine: PresentMachine): Result<null> => {
 export const allowedOperations = (machine: PresentMachine): readonly string[] =>
   machine.meta.deletionTimestamp === undefined
     ? allowedXapiOperations(xapiVm(machine)).filter(
-        (operation) => OFFERED.has(operation) && !overlapsPlug(machine, operation),
+        (operation) =>
+          OFFERED.has(operation) && !overlapsPlug(machine, operation) && !overlapsCheckpoint(machine, operation),
       )
     : [];

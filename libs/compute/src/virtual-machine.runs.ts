@@ -62,6 +62,10 @@ export const endOfLostRun = (
   return endOfRun(machine, command, { ...end, restart: machine.spec.ha.restart !== 'never' && wish !== 'Halted' });
 };
 
+/** A run that was ended so that its machine be put back to a snapshot, which then came to nothing. */
+export const endOfReverted = (machine: PresentMachine, command: Command, incarnation: number): readonly NewEvent[] =>
+  endOfRun(machine, command, { incarnation, reason: 'hard_shutdown', message: 'was powered off', restart: false });
+
 const POLICY_OF = {
   poweroff: { field: 'onPoweroff', reason: 'guest_poweroff', message: 'the guest powered itself off' },
   crash: { field: 'onCrash', reason: 'guest_crash', message: 'the guest crashed' },

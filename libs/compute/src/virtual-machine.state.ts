@@ -8,6 +8,7 @@ import {
   type ObjectState,
   type PowerState,
   type PresentObject,
+  type SnapshotContent,
   type SuspendImage,
   type VirtualMachineSpec,
 } from '@xenolith/contracts';
@@ -50,6 +51,13 @@ export type PlacedRun = Extract<Run, RunPlace>;
 export const placedRun = (run: Run): PlacedRun | null =>
   run.phase === 'running' || run.phase === 'paused' ? run : null;
 
+/** What the machine was at one moment, and can be again. */
+export interface MachineSnapshot {
+  readonly uid: Uuid;
+  readonly name: string;
+  readonly content: SnapshotContent;
+}
+
 /** An operation under way, as its target knows it. */
 export interface CurrentOperation {
   readonly operation: Uuid;
@@ -61,12 +69,14 @@ export interface CurrentOperation {
   readonly domid: number | null;
   /** The wish that it set, while that is still what is wished. */
   readonly wish: PowerState | null;
+  /** The snapshot that it takes, or puts the machine back to. */
+  readonly snapshot: Pick<MachineSnapshot, 'uid' | 'name'> | null;
   /** The spec before the change that this operation carries out: what one that fails gives back. */
   readonly formerSpec: VirtualMachineSpec | null;
 }
 
 /**
- * XAPI's words, and four of the platform's own: what makes a first run, what changes several things of a run, what cleans up behind a run, and what ends a
+ * XAPI's words, and four of the platform's own beside them: what makes a first run, what changes several things of a run, what cleans up behind a run, and what ends a
  * machine.
  */
 export type OperationAction =
@@ -82,11 +92,17 @@ export type OperationAction =
   | 'suspend'
   | 'resume'
   | 'pool_migrate'
+  | 'snapshot'
+  | 'checkpoint'
+  | 'revert'
   | 'changing_VCPUs_live'
   | 'changing_dynamic_range'
   | 'reconfigure'
   | 'release'
   | 'deprovision';
+
+export const takesSnapshot = ({ action }: Pick<CurrentOperation, 'action'>): boolean =>
+  action === 'snapshot' || action === 'checkpoint';
 
 export interface MachineOwn {
   readonly run: Run;
@@ -108,6 +124,7 @@ export interface MachineOwn {
   /** Devices of the last run: they outlive it, addresses and all. */
   readonly disks: readonly AttachedDisk[];
   readonly nics: readonly AttachedNic[];
+  readonly snapshots: readonly MachineSnapshot[];
   /** A run whose guest ended before its start was recorded; `domid`: it was restarted under this id. */
   readonly endedEarly: {
     readonly incarnation: number;
@@ -134,6 +151,7 @@ export const NEVER_STARTED: MachineOwn = {
   hypervisor: null,
   disks: [],
   nics: [],
+  snapshots: [],
   endedEarly: null,
   unschedulable: null,
   problem: null,

@@ -16,6 +16,7 @@ export const phaseWord = (machine: PresentMachine): string => {
   if (starting !== undefined) return own.unschedulable === null ? beginningWord(starting) : 'Pending';
   if (own.operations.some(({ action }) => action === 'suspend')) return 'Suspending';
   if (own.operations.some(({ action }) => action === 'pool_migrate')) return 'Migrating';
+  if (own.operations.some(({ action }) => action === 'revert')) return 'Reverting';
   if (own.operations.some((operation) => STOPPING.has(operation.action))) return 'Stopping';
   return powerStateOf(own.run);
 };

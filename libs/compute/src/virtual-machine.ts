@@ -26,6 +26,7 @@ import {
   type PresentMachine,
   type RunPlace,
 } from './virtual-machine.state.js';
+import { reverted, snapshotForgotten, snapshotOf, snapshotTaken, toldToSnapshot } from './virtual-machine.snapshots.js';
 import { readyCondition } from './virtual-machine.status.js';
 
 type Own = (own: MachineOwn) => MachineOwn;
@@ -193,6 +194,7 @@ const operationStarted = (
       data.powerState === undefined || data.powerState === machine.spec.powerState ? null : machine.spec.powerState,
     wish: data.powerState ?? null,
     domid: placedRun(machine.own.run)?.domid ?? null,
+    snapshot: snapshotOf(machine.own, data),
     formerSpec: (data.formerSpec as VirtualMachineSpec | undefined) ?? null,
   };
   const own: MachineOwn = {
@@ -238,6 +240,12 @@ const evolveOwn = (machine: PresentMachine, event: VirtualMachineEvent): Present
       return change((own) => migrated(own, event.data));
     case 'VirtualMachineReconfigured':
       return change((own) => reconfigured(own, event.data));
+    case 'VirtualMachineSnapshotTaken':
+      return change((own) => snapshotTaken(own, event.data));
+    case 'VirtualMachineReverted':
+      return reverted(machine, event.data);
+    case 'VirtualMachineSnapshotForgotten':
+      return change((own) => snapshotForgotten(own, event.data.snapshot));
     case 'VirtualMachineMissed': {
       const { incarnation, reason, message } = event.data;
       return change((own) => ({ ...own, missed: { incarnation, reason, message } }));
@@ -280,8 +288,13 @@ const evolve = (state: MachineState, event: NewEvent, place: EventPlace): Machin
 /** An operation's own stream starts in the append that starts it here, with the whole plan. */
 const consequences = (event: NewEvent, before: MachineState, command: Command): Consequences => {
   const machineEvent = event as VirtualMachineEvent;
-  if (machineEvent.type !== 'VirtualMachineOperationStarted' || before.phase !== 'present')
-    return objectConsequences(machineRules, event, before, command);
+  if (before.phase !== 'present') return objectConsequences(machineRules, event, before, command);
+  const told = toldToSnapshot(before, machineEvent);
+  if (machineEvent.type !== 'VirtualMachineOperationStarted')
+    return {
+      ...objectConsequences(machineRules, event, before, command),
+      ...(told.length === 0 ? {} : { also: told }),
+    };
   const { data } = machineEvent;
   const action = data.action as OperationAction;
   const { plan, cancellable } = operationPlan(before, { ...data, action });
@@ -306,7 +319,7 @@ const consequences = (event: NewEvent, before: MachineState, command: Command): 
       cancellable,
     } as unknown as JsonObject,
   };
-  return { also: [also] };
+  return { also: [also, ...told] };
 };
 
 export const virtualMachineAggregate: Aggregate<MachineState> = {

@@ -1,14 +1,5 @@
 import { eventOf, invalid, virtualMachineKind, type PowerState, type VirtualMachineSpec } from '@xenolith/contracts';
-import {
-  ok,
-  reject,
-  uuidFrom,
-  type Command,
-  type JsonObject,
-  type NewEvent,
-  type Result,
-  type Uuid,
-} from '@xenolith/kernel';
+import { ok, reject, uuidFrom, type Command, type NewEvent, type Result, type Uuid } from '@xenolith/kernel';
 import {
   actionOf,
   causesOfLiveChange,
@@ -28,7 +19,12 @@ import {
   isStarting,
   type XapiOperation,
 } from './virtual-machine.power.js';
-import type { CurrentOperation, OperationAction, PresentMachine } from './virtual-machine.state.js';
+import {
+  takesSnapshot,
+  type CurrentOperation,
+  type OperationAction,
+  type PresentMachine,
+} from './virtual-machine.state.js';
 
 /** Longest name of a Kubernetes object that is a DNS label. */
 const LONGEST_NAME = 63;
@@ -53,15 +49,17 @@ export const operationStarted = (
   },
 ): NewEvent => {
   const operation = wanted.operation ?? uuidFrom(command.commandId, machine.meta.uid, 'operation', wanted.action);
-  const begins = beginsRun(wanted);
+  // A revert takes the disks as a run does, under a number of its own.
+  const numbered = beginsRun(wanted) || wanted.action === 'revert';
   // The first run provisions what later ones find.
   const action = isStarting(wanted) && machine.own.incarnation === 0 ? 'provision' : wanted.action;
+  const name = operationName(machine.meta.name, action, operation);
   return eventOf('VirtualMachineOperationStarted', {
     operation,
-    name: wanted.name ?? operationName(machine.meta.name, action, operation),
+    name: wanted.name ?? name,
     action,
-    parameters: (wanted.parameters ?? {}) as JsonObject,
-    ...(begins ? { incarnation: machine.own.incarnation + 1 } : {}),
+    parameters: { ...(takesSnapshot({ action }) ? { name } : {}), ...wanted.parameters },
+    ...(numbered ? { incarnation: machine.own.incarnation + 1 } : {}),
     ...(wanted.powerState === undefined ? {} : { powerState: wanted.powerState }),
     ...(wanted.formerSpec === undefined ? {} : { formerSpec: wanted.formerSpec }),
   });
@@ -75,7 +73,10 @@ export const firstOperation = (machine: PresentMachine, command: Command): reado
   machine.spec.powerState === 'Halted' ? [] : [operationStarted(machine, command, { action: 'start' })];
 
 /** The operation that leads from a power state to a wish; null: nothing to do. What there is no way to is refused as XAPI refuses the operation. */
-const actionFor = (machine: PresentMachine, wish: PowerState): Exclude<XapiOperation, 'destroy'> | null => {
+const actionFor = (
+  machine: PresentMachine,
+  wish: PowerState,
+): Exclude<XapiOperation, 'destroy' | 'reverting'> | null => {
   if (wish === 'Suspended') return machine.own.run.phase === 'suspended' ? null : 'suspend';
   switch (machine.own.run.phase) {
     case 'halted':

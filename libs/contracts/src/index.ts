@@ -10,6 +10,8 @@ export * from './compute/operation.messages.js';
 export * from './compute/virtual-machine.actions.js';
 export * from './compute/virtual-machine.kind.js';
 export * from './compute/virtual-machine.messages.js';
+export * from './compute/virtual-machine.parts.js';
+export * from './compute/virtual-machine-snapshot.messages.js';
 export * from './kinds.js';
 export * from './messages.js';
 export * from './network/network.messages.js';

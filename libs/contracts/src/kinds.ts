@@ -3,6 +3,7 @@ import { faultRuleKind } from './compute/fault-rule.messages.js';
 import { hostKind } from './compute/host.messages.js';
 import { operationKind } from './compute/operation.messages.js';
 import { virtualMachineKind } from './compute/virtual-machine.kind.js';
+import { virtualMachineSnapshotKind } from './compute/virtual-machine-snapshot.messages.js';
 import { networkKind, portKind } from './network/network.messages.js';
 import type { KindDefinition } from './resource.js';
 import { placementKind } from './scheduling/placement.messages.js';
@@ -16,6 +17,7 @@ export const KINDS: readonly KindDefinition[] = [
   clusterKind,
   hostKind,
   virtualMachineKind,
+  virtualMachineSnapshotKind,
   operationKind,
   storageDomainKind,
   imageKind,

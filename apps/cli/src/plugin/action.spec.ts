@@ -12,6 +12,8 @@ describe('actions of the plugin', () => {
       to: 'host-0003',
       policy: 'xen-v2',
     });
+    expect(parametersOf('checkpoint', { name: 'before' })).toEqual({ name: 'before' });
+    expect(parametersOf('revert', { to: 'before' })).toEqual({ to: 'before' });
     expect(parametersOf('resume', { paused: true })).toEqual({ paused: true });
     expect(() => parametersOf('reboot', { to: 'host-0003' })).toThrow('reboot takes no --to.');
   });

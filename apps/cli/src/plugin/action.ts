@@ -9,6 +9,7 @@ export interface ActionOptions extends ClusterOptions {
   readonly wait?: boolean | undefined;
   readonly to?: string | undefined;
   readonly policy?: string | undefined;
+  readonly name?: string | undefined;
   readonly paused?: boolean | undefined;
 }
 
@@ -21,15 +22,16 @@ export const ACTIONS: ReadonlyMap<string, KindDefinition> = new Map<string, Kind
 ]);
 
 /** What each flag that an action takes is for. */
-const TAKEN_BY: Readonly<Record<'to' | 'policy' | 'paused', readonly string[]>> = {
-  to: ['migrate'],
+const TAKEN_BY: Readonly<Record<'to' | 'policy' | 'name' | 'paused', readonly string[]>> = {
+  to: ['migrate', 'revert'],
   policy: ['migrate'],
+  name: ['snapshot', 'checkpoint'],
   paused: ['start', 'resume'],
 };
 
 /** The flags as the action's parameters; one that the action does not take is a mistake. */
 export const parametersOf = (action: string, options: ActionOptions): Readonly<Record<string, string | boolean>> => {
-  const flags = (['to', 'policy', 'paused'] as const).flatMap((flag) => {
+  const flags = (['to', 'policy', 'name', 'paused'] as const).flatMap((flag) => {
     const value = options[flag];
     return value === undefined ? [] : [{ flag, value }];
   });

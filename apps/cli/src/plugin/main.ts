@@ -14,14 +14,18 @@ const program = new Command('kubectl xen')
   .argument('[name]', 'the virtual machine (for retry, undo and abandon: the operation)')
   .option('-n, --namespace <namespace>', "namespace (default: the context's)")
   .option('-w, --wait', 'show its progress, and end when it does')
-  .option('--to <host>', 'migrate: the host that it is to run on (default: the one with most room)')
+  .option(
+    '--to <name>',
+    'migrate: the host that it is to run on (default: the one with most room); revert: the snapshot that it is put back to',
+  )
+  .option('--name <name>', 'snapshot, checkpoint: name of the snapshot')
   .addOption(new Option('--policy <policy>', 'migrate: when to stop copying').choices(MIGRATION_POLICIES))
   .option('--paused', 'start, resume: leave it paused')
   .addOption(new Option('--context <name>', 'context of the kubeconfig'))
   .addOption(new Option('--kubeconfig <file>', 'kubeconfig'))
   .addHelpText(
     'after',
-    '\nExamples:\n  kubectl xen reboot web-1\n  kubectl xen shutdown web-1 --wait\n  kubectl xen migrate web-1 --to host-0003 --wait\n  kubectl xen top vms --sort-by cpu\n',
+    '\nExamples:\n  kubectl xen reboot web-1\n  kubectl xen shutdown web-1 --wait\n  kubectl xen migrate web-1 --to host-0003 --wait\n  kubectl xen checkpoint web-1 --name before-upgrade\n  kubectl xen revert web-1 --to before-upgrade\n  kubectl xen top vms --sort-by cpu\n',
   )
   .showHelpAfterError('(kubectl xen --help says more)')
   .action(

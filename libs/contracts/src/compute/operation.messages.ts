@@ -15,13 +15,13 @@ export const operationSpec = z.strictObject({
   action: z
     .string()
     .describe(
-      'What to do to a VirtualMachine: start, shutdown, clean-shutdown, hard-shutdown, reboot, clean-reboot, hard-reboot, pause, unpause, suspend, resume, migrate, or XAPI’s word (clean_shutdown). To an Operation that needs an operator: retry, undo, abandon.',
+      'What to do to a VirtualMachine: start, shutdown, clean-shutdown, hard-shutdown, reboot, clean-reboot, hard-reboot, pause, unpause, suspend, resume, migrate, snapshot, checkpoint, revert, or XAPI’s word (clean_shutdown). To an Operation that needs an operator: retry, undo, abandon.',
     ),
   parameters: z
     .record(z.string(), z.unknown())
     .default({})
     .describe(
-      'What the action takes: paused for start and resume, timeoutSeconds for clean actions and suspend, to (a host), from (the host that it must be on) and policy for migrate.',
+      'What the action takes: paused for start and resume, timeoutSeconds for clean actions, suspend and checkpoint, to (a host), from (the host that it must be on) and policy for migrate, name for snapshot and checkpoint, to (a snapshot) for revert.',
     ),
 });
 export type OperationSpec = z.infer<typeof operationSpec>;

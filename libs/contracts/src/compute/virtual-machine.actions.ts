@@ -12,6 +12,9 @@ export const VIRTUAL_MACHINE_ACTIONS = {
   suspend: 'suspend',
   resume: 'resume',
   migrate: 'pool_migrate',
+  snapshot: 'snapshot',
+  checkpoint: 'checkpoint',
+  revert: 'revert',
 } as const;
 export type VirtualMachineAction = keyof typeof VIRTUAL_MACHINE_ACTIONS;
 export type XapiAction = (typeof VIRTUAL_MACHINE_ACTIONS)[VirtualMachineAction];

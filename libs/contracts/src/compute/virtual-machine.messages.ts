@@ -1,7 +1,8 @@
 import { z } from 'zod';
-import { savedImage } from '../agent.messages.js';
 import type { EventOf } from '../messages.js';
 import { powerState } from './virtual-machine.kind.js';
+import { attachedDisk, attachedNic, domainHardware, hypervisorOfHost, suspendImage } from './virtual-machine.parts.js';
+import { heldVolume, snapshotContent } from './virtual-machine-snapshot.messages.js';
 
 const haltReason = z.enum([
   'clean_shutdown',
@@ -12,46 +13,9 @@ const haltReason = z.enum([
   'start_failed',
   'deleted',
   'vanished',
+  'reverted',
 ]);
 export type HaltReason = z.infer<typeof haltReason>;
-
-const attachedNic = z.strictObject({
-  name: z.string(),
-  port: z.string(),
-  portUid: z.string(),
-  mac: z.string(),
-  ips: z.array(z.string()),
-  bridge: z.string().optional(),
-});
-const attachedDisk = z.strictObject({
-  name: z.string(),
-  volume: z.string(),
-  volumeUid: z.string(),
-  owned: z.boolean(),
-  readOnly: z.boolean().optional(),
-  /** Of the lease that the run has, as its domain was told. */
-  sizeBytes: z.number().int().optional(),
-  fencingToken: z.number().int().optional(),
-});
-/** What a running domain has of CPU and memory; `maxVcpus`: as it was built. */
-const domainHardware = z.strictObject({
-  vcpus: z.number().int(),
-  maxVcpus: z.number().int(),
-  weight: z.number().int(),
-  cap: z.number().int(),
-  pin: z.string(),
-  dynamicMinBytes: z.number().int(),
-  dynamicMaxBytes: z.number().int(),
-});
-export type DomainHardware = z.infer<typeof domainHardware>;
-
-/** A suspended guest: what its host answered, and the volume that stands for it in storage. */
-const suspendImage = z.strictObject({ ...savedImage.shape, volume: z.string(), volumeUid: z.string() });
-export type SuspendImage = z.infer<typeof suspendImage>;
-export type AttachedNic = z.infer<typeof attachedNic>;
-export type AttachedDisk = z.infer<typeof attachedDisk>;
-
-const hypervisorOfHost = z.enum(['xen', 'kvm']);
 
 const migratedRun = {
   incarnation: z.number().int(),
@@ -73,6 +37,15 @@ const migratedRun = {
 };
 
 const ofOperation = { operation: z.string() };
+
+const revertedTo = {
+  /** Number of the leases by which the disks were put back: younger than any run before. */
+  incarnation: z.number().int(),
+  snapshot: z.string(),
+  nics: z.array(attachedNic),
+  /** The volume of the machine that holds the guest's memory again. */
+  image: heldVolume.optional(),
+};
 
 /**
  * Commands on a machine's stream beside `ChangeVirtualMachine`, `DeleteVirtualMachine` and the agents' `ReportDomainStopped`. Those named `Record…` state what has
@@ -109,6 +82,12 @@ export const virtualMachineCommands = {
     image: suspendImage,
   }),
   RecordVirtualMachineUnpaused: z.strictObject(ofOperation),
+  /** The snapshot that the operation was to take is there. */
+  RecordVirtualMachineSnapshotTaken: z.strictObject({ ...ofOperation, content: snapshotContent }),
+  /** Its disks, and of a checkpoint its guest, are again what they were. */
+  RecordVirtualMachineReverted: z.strictObject({ ...ofOperation, ...revertedTo }),
+  /** The snapshot is gone. */
+  RecordVirtualMachineSnapshotDeleted: z.strictObject({ snapshot: z.string() }),
   /** The machine is run `incarnation` on another host now; what the run before it held there has been given back. */
   RecordVirtualMachineMigrated: z.strictObject({ ...ofOperation, ...migratedRun }),
   RecordVirtualMachineRebooted: z.strictObject({
@@ -235,6 +214,9 @@ export const virtualMachineEvents = {
     message: z.string(),
   }),
   VirtualMachineUnpaused: z.object({ operation: z.string().optional() }),
+  VirtualMachineSnapshotTaken: z.object({ operation: z.string(), content: snapshotContent }),
+  VirtualMachineReverted: z.object({ operation: z.string(), ...revertedTo }),
+  VirtualMachineSnapshotForgotten: z.object({ snapshot: z.string() }),
   VirtualMachineMigrated: z.object({ operation: z.string(), ...migratedRun }),
   VirtualMachineReconfigured: z.object({
     operation: z.string(),
