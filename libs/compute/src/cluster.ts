@@ -7,6 +7,7 @@ import {
   notFound,
   objectConsequences,
   objectResource,
+  type ClusterAvailability,
   type ClusterEvent,
   type ClusterSpec,
   type ObjectRules,
@@ -15,6 +16,7 @@ import {
 import {
   ok,
   reject,
+  sameJson,
   type Aggregate,
   type Command,
   type EventPlace,
@@ -26,6 +28,7 @@ import { trusted } from './trusted.js';
 export interface ClusterOwn {
   readonly hosts: number;
   readonly readyHosts: number;
+  readonly highAvailability?: ClusterAvailability;
 }
 
 export type ClusterState = ObjectState<ClusterSpec, ClusterOwn>;
@@ -46,19 +49,31 @@ const clusterRules: ObjectRules<ClusterSpec, ClusterOwn> = {
 const decide = (command: Command, state: ClusterState): Result<readonly NewEvent[]> => {
   const shared = decideObject(clusterRules, command, state);
   if (shared !== null) return shared;
-  if (command.type !== 'RecordClusterHosts')
-    return reject('command_unknown', `clusters know no command ${command.type}`);
-  if (state.phase !== 'present') return notFound(clusterKind, command.streamId);
-  const counts = trusted(clusterCommands.RecordClusterHosts, command);
-  const same = counts.hosts === state.own.hosts && counts.readyHosts === state.own.readyHosts;
-  return ok(same ? [] : [eventOf('ClusterHostsCounted', counts)]);
+  switch (command.type) {
+    case 'RecordClusterHosts': {
+      if (state.phase !== 'present') return notFound(clusterKind, command.streamId);
+      const counts = trusted(clusterCommands.RecordClusterHosts, command);
+      const same = counts.hosts === state.own.hosts && counts.readyHosts === state.own.readyHosts;
+      return ok(same ? [] : [eventOf('ClusterHostsCounted', counts)]);
+    }
+    case 'RecordClusterAvailability': {
+      if (state.phase !== 'present') return notFound(clusterKind, command.streamId);
+      const assessed = trusted(clusterCommands.RecordClusterAvailability, command);
+      const same = sameJson(assessed, state.own.highAvailability);
+      return ok(same ? [] : [eventOf('ClusterAvailabilityAssessed', assessed)]);
+    }
+    default:
+      return reject('command_unknown', `clusters know no command ${command.type}`);
+  }
 };
 
 const evolve = (state: ClusterState, event: NewEvent, place: EventPlace): ClusterState => {
   const shared = evolveObject(clusterRules, state, event, place);
   if (shared !== null || state.phase === 'absent') return shared ?? state;
-  const clusterEvent = event as ClusterEvent;
-  return clusterEvent.type === 'ClusterHostsCounted' ? { ...state, own: clusterEvent.data } : state;
+  const { type, data } = event as ClusterEvent;
+  if (type === 'ClusterHostsCounted') return { ...state, own: { ...state.own, ...data } };
+  if (type === 'ClusterAvailabilityAssessed') return { ...state, own: { ...state.own, highAvailability: data } };
+  return state;
 };
 
 export const clusterAggregate: Aggregate<ClusterState> = {

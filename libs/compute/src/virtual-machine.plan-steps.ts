@@ -75,8 +75,13 @@ export const placementRequest = (machine: PresentMachine): PlacementRequest => {
     ...(spec.placement.host === undefined ? {} : { host: spec.placement.host }),
     ...(spec.placement.antiAffinity === undefined ? {} : { antiAffinity: spec.placement.antiAffinity }),
     ...placementRules(machine),
+    ...restartRule(spec.ha),
   };
 };
+
+/** Kept out of the log where a machine is not to be restarted. */
+const restartRule = ({ restart, priority, order = 0 }: VirtualMachineSpec['ha']): Pick<PlacementRequest, 'ha'> =>
+  restart === 'never' ? {} : { ha: { restart, priority, order } };
 
 /** What is said of hosts beside their size. Kept out of the log where nothing is. */
 const placementRules = ({ spec, meta }: PresentMachine): Partial<PlacementRequest> => {

@@ -4,22 +4,25 @@ import {
   hostKind,
   HOSTNAME_LABEL,
   millisecondsOf,
-  type PlacementExplanation,
   type PlacementRequest,
 } from '@xenolith/contracts';
 import type { Index, IndexedEvent } from '@xenolith/engine';
 import { sameJson, type JsonObject, type StoredDocument, type Uuid } from '@xenolith/kernel';
+import { AvailabilityBook, type Occupied } from './availability/availability-book.js';
+import { differing, type Assessment } from './availability/assessment.js';
 import { Clusters } from './clusters.js';
 import { deferralMessage, explainChoice, explainRefusal } from './explanation.js';
 import { cellFor, fitsOn, NO_CELL, type Wish } from './filters.js';
 import { emptyFleet } from './fleet.js';
 import { factsOf, hostOf, type KnownHost } from './host-document.js';
 import { machineWish } from './machine-affinity.js';
+import { fittingProposal } from './fitting-proposal.js';
 import { PLACEMENT_CATEGORY } from './placement.js';
+import { isGuarded, type PlacementDocument } from './placement-document.js';
 import type { Proposal } from './placement.decide.js';
 import type { Standing } from './planning/what-if.js';
-import { affinityKeys } from './placement-keys.js';
 import type { SchedulingPolicy } from './scores.js';
+import { WordBook, wordOf } from './word-book.js';
 
 const HOST_CATEGORY = categoryOf(hostKind);
 const CLUSTER_CATEGORY = categoryOf(clusterKind);
@@ -32,6 +35,9 @@ const BY_RULE_LOOKED_AT = 64;
 
 /** A command that lost so many hosts to others waits instead; below the engine's own bound on attempts. */
 const ATTEMPTS_MAX = 10;
+
+/** A moment before all others: promises of that age are taken back before anybody hears of them. */
+const UNTIL_SAID = 0;
 
 /** A pending placement that should find room, and where. */
 export interface Retry {
@@ -46,20 +52,7 @@ interface Known {
   readonly cell: number | undefined;
 }
 
-interface PlacementDocument {
-  readonly metadata: { readonly creationTimestamp: string };
-  readonly spec: { readonly request: PlacementRequest };
-  readonly status: {
-    readonly hostUid?: Uuid;
-    readonly numaNode?: number;
-    readonly conditions?: readonly { readonly lastTransitionTime: string }[];
-  };
-}
-
 type Refused = Proposal & { readonly fits: false };
-
-const wordOf = (request: PlacementRequest): string | null =>
-  request.antiAffinity === undefined ? null : `${request.virtualMachine.namespace}/${request.antiAffinity}`;
 
 /** All capacity and all placements, in memory, fed by the log: where a machine could go and who waits for room. */
 export class CapacityIndex implements Index {
@@ -73,8 +66,8 @@ export class CapacityIndex implements Index {
   private readonly pending = new Map<Uuid, PlacementRequest>();
   /** Those of them whose room depends on what other machines do elsewhere. */
   private readonly pendingByRule = new Set<Uuid>();
-  /** Hosts (by uid) where a word of anti-affinity runs, with how many of its machines. */
-  private readonly words = new Map<string, Map<Uuid, number>>();
+  private readonly words = new WordBook();
+  private availability = this.plannedFailovers();
 
   constructor(policy: SchedulingPolicy) {
     this.clusters = new Clusters(policy);
@@ -82,6 +75,7 @@ export class CapacityIndex implements Index {
 
   load(documents: readonly StoredDocument[]): void {
     this.fleet = emptyFleet();
+    this.availability = this.plannedFailovers();
     const { hosts, clusters, placements, pending, pendingByRule, words } = this;
     for (const known of [hosts, clusters, placements, pending, pendingByRule, words]) known.clear();
     const created = ({ document }: StoredDocument): string =>
@@ -114,6 +108,7 @@ export class CapacityIndex implements Index {
     const { offers } = this.fleet;
     const { placement, request, attempt } = ask;
     const contended = offers.again(placement, attempt);
+    this.availability.breakPromise(placement);
     const wish = this.wish(request, contended);
     const found = this.find(wish, parseInt(ask.commandId.slice(0, 8), 16), ask.atMs);
     if (!found.fits || attempt > ATTEMPTS_MAX) {
@@ -123,50 +118,29 @@ export class CapacityIndex implements Index {
       return { fits: false, message, explanation: found.explanation };
     }
     offers.make(placement, this.fleet.table.slotOf(found.hostUid) ?? 0, request);
+    this.promise(placement, request, found, ask.atMs);
     return found;
+  }
+
+  private promise(placement: Uuid, request: PlacementRequest, found: Retry['proposal'], atMs: number): void {
+    const slot = this.fleet.table.slotOf(found.hostUid) ?? 0;
+    this.availability.promise({ placement, request, slot, cell: found.numa?.node }, atMs);
   }
 
   private find(wish: Wish, seed: number, nowMs: number): Proposal {
     const { request } = wish;
     const { search, outlook, table, refusals } = this.fleet;
-    const alike = !wish.antiAffine && !wish.contended && !wish.machines && !request.host && !request.exceptHost;
+    const free = !wish.antiAffine && !wish.contended && !wish.machines && !wish.availability;
+    const alike = free && !request.host && !request.exceptHost;
     const known = alike ? refusals.get(wish.class) : undefined;
     if (known && known.revision === table.revision) return known.refused;
     const policy = this.clusters.policy(request.cluster);
     const choice = search.choose(wish, { policy, seed, nowMs });
-    if (choice) return this.proposal(wish, choice, explainChoice(choice, policy));
+    if (choice) return fittingProposal(this.fleet, wish, { ...choice, explanation: explainChoice(choice, policy) });
     const explanation = explainRefusal(outlook, wish, search.refusal(wish));
     const refused: Refused = { fits: false, message: deferralMessage(explanation, wish), explanation };
     if (alike) refusals.set(wish.class, { revision: table.revision, refused });
     return refused;
-  }
-
-  private proposal(
-    wish: Wish,
-    { slot, cell }: { readonly slot: number; readonly cell: number },
-    explanation: PlacementExplanation,
-  ): Proposal & { fits: true } {
-    const { table, affinity } = this.fleet;
-    const asksThings = wish.class.resources.length > 0;
-    const keys = wish.machines ? affinityKeys(affinity, wish, slot) : [];
-    const numaNodes = cell === NO_CELL ? {} : { numaNodes: table.cellsOf(slot) };
-    const hypervisor = table.traits.get(table.group[slot] ?? 0)?.hypervisor;
-    return {
-      fits: true,
-      host: table.names[slot] ?? '',
-      hostUid: table.uids[slot] ?? '',
-      capacity: {
-        memoryBytes: table.memory[slot] ?? 0,
-        vcpus: table.vcpus[slot] ?? 0,
-        revision: table.stream[slot] ?? 0,
-        ...numaNodes,
-        ...(asksThings ? { resources: table.resourcesOf(slot) } : {}),
-      },
-      explanation,
-      ...(cell === NO_CELL ? {} : { numa: { node: cell, pin: table.pins[slot]?.[cell] ?? '' } }),
-      ...(hypervisor === undefined ? {} : { hypervisor }),
-      ...(keys.length === 0 ? {} : { keys: [...keys] }),
-    };
   }
 
   isPlaced(placement: Uuid): boolean {
@@ -191,8 +165,24 @@ export class CapacityIndex implements Index {
     let looked = 0;
     for (const placement of this.pendingByRule) {
       if (found.length === limit || (looked += 1) > BY_RULE_LOOKED_AT) break;
-      found.push(...this.roomFor(placement, atMs));
+      const retries = this.roomFor(placement, atMs);
+      found.push(...retries);
+      this.expect(retries, UNTIL_SAID);
     }
+    return this.unsaid(found);
+  }
+
+  /** Those that are about to be placed so count from now on where hosts are kept free for failovers. */
+  expect(retries: readonly Retry[], atMs: number): void {
+    for (const { placement, proposal } of retries) {
+      const request = this.pending.get(placement);
+      if (request) this.promise(placement, request, proposal, atMs);
+    }
+  }
+
+  /** What was thought of machines that are let in together is taken back: a question changes nothing. */
+  private unsaid(found: readonly Retry[]): readonly Retry[] {
+    for (const { placement } of found) this.availability.breakPromise(placement);
     return found;
   }
 
@@ -220,12 +210,14 @@ export class CapacityIndex implements Index {
       if ((word !== null && words.has(word)) || !fitsOn(outlook, slot, wish, spoken)) continue;
       const { numa } = request;
       const cell = numa && numa !== 'none' ? cellFor(table, slot, request) : NO_CELL;
-      found.push({ placement, proposal: this.proposal(wish, { slot, cell }, explanation) });
+      const proposal = fittingProposal(this.fleet, wish, { slot, cell, explanation });
+      found.push({ placement, proposal });
+      this.promise(placement, request, proposal, UNTIL_SAID);
       spoken.memoryBytes += request.memoryBytes;
       spoken.vcpus += request.vcpus;
       if (word !== null) words.add(word);
     }
-    return found;
+    return this.unsaid(found);
   }
 
   /** Whether one host would take any of the machines that are to leave another. */
@@ -251,6 +243,24 @@ export class CapacityIndex implements Index {
     return { table, lifetimes, mix, placements: this.placements, threadsOf, policyOf };
   }
 
+  /** Whether any cluster promises to survive the loss of hosts, so that room anywhere in it may let a machine in anywhere else. */
+  get guards(): boolean {
+    return !this.availability.idle;
+  }
+
+  /** Clusters that say something else of what they promise than is so. */
+  assessments(): Iterable<Assessment> {
+    return differing(this.fleet.table, this.availability, this.clusters.told());
+  }
+
+  private plannedFailovers(): AvailabilityBook {
+    const { fleet, placements } = this;
+    return new AvailabilityBook(fleet, function* (): Iterable<Occupied> {
+      for (const [placement, { request, hostUid, cell }] of placements)
+        if (hostUid !== null) yield { placement, request, slot: fleet.table.slotOf(hostUid) ?? -1, cell };
+    });
+  }
+
   /** Uids of the hosts of a cluster, by the cluster's uid. */
   hostsOfCluster(clusterUid: Uuid): readonly Uuid[] {
     const name = this.clusters.nameOf(clusterUid);
@@ -268,14 +278,14 @@ export class CapacityIndex implements Index {
   private wish(asked: PlacementRequest, contended?: ReadonlySet<number>): Wish {
     const { affinity, classes, table } = this.fleet;
     const request = this.amongAlike(asked);
-    const word = wordOf(request);
-    const hosts = word === null ? undefined : this.words.get(word);
+    const hosts = this.words.hostsOf(request);
     return {
       request,
       class: classes.of(request),
       antiAffine: hosts && { has: (slot: number) => hosts.has(table.uids[slot] ?? '') },
       contended,
       machines: machineWish(affinity, request),
+      availability: this.availability.checkOf(request),
     };
   }
 
@@ -290,7 +300,9 @@ export class CapacityIndex implements Index {
 
   private putCluster(uid: Uuid, document: JsonObject | null): void {
     const name = this.clusters.put(uid, document);
+    if (name === undefined) return;
     for (const [hostUid, host] of this.hosts) if (host.facts.cluster === name) this.show(hostUid, host);
+    this.availability.promiseOf(name, this.clusters.guarantee(name));
   }
 
   private putHost(object: { uid: Uuid; version: number; document: JsonObject | null }): void {
@@ -302,15 +314,21 @@ export class CapacityIndex implements Index {
       this.show(object.uid, host);
     } else {
       this.hosts.delete(object.uid);
+      const slot = table.slotOf(object.uid);
       table.remove(object.uid);
+      if (slot !== undefined) this.availability.hostChanged(slot);
     }
     const { [HOSTNAME_LABEL]: _name, ...topology } = host?.facts.labels ?? {};
     const { [HOSTNAME_LABEL]: _before, ...former } = before ?? {};
-    if (!sameJson(former, topology)) affinity.relabelled();
+    if (sameJson(former, topology)) return;
+    affinity.relabelled();
+    this.availability.relabelled();
   }
 
   private show(uid: Uuid, host: KnownHost): void {
-    this.fleet.table.put(uid, factsOf(host, this.clusters.overcommit(host.facts.cluster)));
+    const { table } = this.fleet;
+    table.put(uid, factsOf(host, this.clusters.overcommit(host.facts.cluster)));
+    this.availability.hostChanged(table.slotOf(uid) ?? 0);
   }
 
   private putPlacement(uid: Uuid, raw: JsonObject | null, atMs: number): void {
@@ -323,20 +341,21 @@ export class CapacityIndex implements Index {
     const known = document && { request: document.spec.request, hostUid, cell };
     if (known) this.placements.set(uid, known);
     // One that stays pending keeps its place in the queue.
-    if (known && hostUid === null) this.wait(uid, known.request);
+    if (known && hostUid === null) this.wait(uid, known.request, document);
     else {
       this.pending.delete(uid);
       this.pendingByRule.delete(uid);
     }
     this.fleet.offers.end(uid);
+    if (hostUid === null) this.availability.breakPromise(uid);
     if (!known || hostUid === null || before?.hostUid === hostUid) return;
     const since = document.status.conditions?.[0]?.lastTransitionTime ?? document.metadata.creationTimestamp;
     this.occupy(uid, known, { bornAtMs: millisecondsOf(since) ?? atMs, nowMs: atMs });
   }
 
-  private wait(placement: Uuid, request: PlacementRequest): void {
+  private wait(placement: Uuid, request: PlacementRequest, document: PlacementDocument): void {
     this.pending.set(placement, request);
-    if (request.labels || request.affinity) this.pendingByRule.add(placement);
+    if (request.labels || request.affinity || isGuarded(document)) this.pendingByRule.add(placement);
   }
 
   private occupy(
@@ -352,7 +371,8 @@ export class CapacityIndex implements Index {
     mix.count(request, 1);
     const far = request.affinity?.virtualMachineAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? [];
     if (labels || far.length > 0) affinity.put(placement, { uid, namespace, labels: labels ?? {}, far, slot });
-    this.countWord(request, hostUid ?? '', 1);
+    this.words.count(request, hostUid ?? '', 1);
+    this.availability.placed({ placement, request, slot, cell });
   }
 
   private vacate(placement: Uuid, { request, hostUid, cell }: Known, atMs: number): void {
@@ -361,18 +381,8 @@ export class CapacityIndex implements Index {
     affinity.remove(placement);
     lifetimes.released(placement, atMs);
     mix.count(request, -1);
-    table.use(hostUid ?? '', { memoryBytes, vcpus, cell, resources }, -1);
-    this.countWord(request, hostUid ?? '', -1);
-  }
-
-  private countWord(request: PlacementRequest, hostUid: Uuid, change: 1 | -1): void {
-    const word = wordOf(request);
-    if (word === null) return;
-    const hosts = this.words.get(word) ?? new Map<Uuid, number>();
-    const count = (hosts.get(hostUid) ?? 0) + change;
-    if (count > 0) hosts.set(hostUid, count);
-    else hosts.delete(hostUid);
-    if (hosts.size > 0) this.words.set(word, hosts);
-    else this.words.delete(word);
+    const slot = table.use(hostUid ?? '', { memoryBytes, vcpus, cell, resources }, -1);
+    this.words.count(request, hostUid ?? '', -1);
+    this.availability.released({ placement, request, slot, cell });
   }
 }

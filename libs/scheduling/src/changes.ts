@@ -23,6 +23,7 @@ const TO_BE: Readonly<Record<Exclude<Filter, Counted>, string>> = {
   machineAffinity: 'a machine to be near to is in the host’s place',
   machineAntiAffinity: 'no machine to be far from is in the host’s place',
   contended: 'nobody else takes the host at this moment',
+  availability: 'the loss of hosts that would not be covered is',
 };
 
 const isPlain = (filter: Filter): filter is Exclude<Filter, Counted> => filter in TO_BE;

@@ -1,5 +1,6 @@
-import type { ClusterSpec } from '@xenolith/contracts';
+import type { ClusterAvailability, ClusterSpec } from '@xenolith/contracts';
 import type { JsonObject, Uuid } from '@xenolith/kernel';
+import type { Guarantee } from './availability/failover-planner.js';
 import type { SchedulingPolicy } from './scores.js';
 
 /** Virtual CPUs per hardware thread where a host names a cluster that nobody made: the cluster kind's own default. */
@@ -9,6 +10,21 @@ interface KnownCluster {
   readonly name: string;
   readonly cpuOvercommit: number;
   readonly policy: SchedulingPolicy | undefined;
+  /** What it promises of the loss of hosts; null: nothing. */
+  readonly guarantee: Guarantee | null;
+  /** Whether that holds, as the cluster says. */
+  readonly told: ClusterAvailability | undefined;
+}
+
+const guaranteeOf = ({ highAvailability }: ClusterSpec): Guarantee | null => {
+  const { hostFailures = 0, eviction = 'Never' } = highAvailability ?? {};
+  return hostFailures === 0 ? null : { hostFailures, eviction };
+};
+
+interface ClusterDocument {
+  readonly metadata: { readonly name: string };
+  readonly spec: ClusterSpec;
+  readonly status?: { readonly highAvailability?: ClusterAvailability };
 }
 
 /** What clusters say of how their hosts are filled. */
@@ -29,8 +45,14 @@ export class Clusters {
     if (before) this.byName.delete(before.name);
     this.byUid.delete(uid);
     if (!raw) return before?.name;
-    const { metadata, spec } = raw as unknown as { metadata: { name: string }; spec: ClusterSpec };
-    const cluster = { name: metadata.name, cpuOvercommit: spec.cpuOvercommit, policy: spec.placementPolicy };
+    const { metadata, spec, status } = raw as unknown as ClusterDocument;
+    const cluster = {
+      name: metadata.name,
+      cpuOvercommit: spec.cpuOvercommit,
+      policy: spec.placementPolicy,
+      guarantee: guaranteeOf(spec),
+      told: status?.highAvailability,
+    };
     this.byUid.set(uid, cluster);
     this.byName.set(cluster.name, cluster);
     return cluster.name;
@@ -38,6 +60,15 @@ export class Clusters {
 
   nameOf(uid: Uuid): string | undefined {
     return this.byUid.get(uid)?.name;
+  }
+
+  guarantee(name: string): Guarantee | null {
+    return this.byName.get(name)?.guarantee ?? null;
+  }
+
+  /** What clusters say of their guarantees. */
+  *told(): Iterable<{ readonly uid: Uuid; readonly name: string; readonly told: ClusterAvailability | undefined }> {
+    for (const [uid, { name, told }] of this.byUid) yield { uid, name, told };
   }
 
   overcommit(name: string): number {

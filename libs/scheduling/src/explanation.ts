@@ -30,6 +30,16 @@ const taintClause = ({ table }: Fleet, { request }: Wish, slot: number): string 
   return `that it does not tolerate (${taint?.key ?? ''} on ${table.names[slot] ?? ''})`;
 };
 
+const guardClause = ({ table }: Fleet, { availability }: Wish, slot: number): string => {
+  const refused = availability?.refusal(slot);
+  if (!refused) return '';
+  const lost = refused.lost.map((host) => table.names[host] ?? '').join(' and ');
+  const name = table.names[slot] ?? '';
+  const what = refused.verdict === 'impossible' ? 'could not be covered' : 'might not be covered';
+  const loss = lost === '' ? '' : `the loss of ${lost} ${what}: `;
+  return `(with it on ${name} ${loss}${refused.shortage.message})`;
+};
+
 interface Group {
   readonly filter: Filter;
   readonly hosts: number;
@@ -112,6 +122,8 @@ const clauseOf = (fleet: Fleet, wish: Wish, { filter, hosts, slot }: Group): str
     }
     case 'numa':
       return clause(hosts, 'has no NUMA node with room', 'have no NUMA node with room', cellClause(request));
+    case 'availability':
+      return clause(hosts, 'is kept free for failovers', 'are kept free for failovers', guardClause(fleet, wish, slot));
   }
 };
 

@@ -1,4 +1,5 @@
 import type { PlacementRequest } from '@xenolith/contracts';
+import type { AvailabilityCheck } from './availability/availability-book.js';
 import { CELLS_MAX, type HostTable } from './host-table.js';
 import { hasRepellent, lacksCompany, type AffinityBook, type MachineWish } from './machine-affinity.js';
 import {
@@ -26,6 +27,7 @@ export const FILTERS = [
   'memory',
   'cpu',
   'numa',
+  'availability',
 ] as const;
 export type Filter = (typeof FILTERS)[number];
 type OwnFilter = Exclude<Filter, TraitFilter>;
@@ -44,6 +46,8 @@ export interface Wish {
   /** Hosts that refused this very command a moment ago. */
   readonly contended?: Slots | undefined;
   readonly machines?: MachineWish | null;
+  /** Where clusters promise to survive the loss of hosts. */
+  readonly availability?: AvailabilityCheck | undefined;
 }
 
 /** What filters look at. */
@@ -115,8 +119,13 @@ const refusesItself = (filter: OwnFilter, fleet: Fleet, slot: number, wish: Wish
       return table.freeVcpus(slot) < request.vcpus;
     case 'numa':
       return request.numa === 'single-numa-node' && cellFor(table, slot, request) === NO_CELL;
+    case 'availability':
+      return breaksPromise(slot, wish);
   }
 };
+
+const breaksPromise = (slot: number, { availability }: Wish): boolean =>
+  availability !== undefined && availability.refusal(slot) !== null;
 
 export const FITS = -1;
 const FIRST_TRAIT = FILTERS.indexOf(TRAIT_FILTERS[0]);
@@ -149,12 +158,10 @@ export const admits = (fleet: Fleet, slot: number, wish: Wish): boolean => {
   if (request.host !== undefined && table.names[slot] !== request.host) return false;
   if (request.exceptHost !== undefined && table.names[slot] === request.exceptHost) return false;
   if (wish.contended?.has(slot) === true || wish.antiAffine?.has(slot) === true) return false;
-  if (!wish.machines) return true;
-  const { affinity } = fleet;
-  return (
-    lacksCompany(affinity, wish.machines, slot) === undefined &&
-    hasRepellent(affinity, wish.machines, slot) === undefined
-  );
+  const { machines } = wish;
+  if (machines && lacksCompany(fleet.affinity, machines, slot) !== undefined) return false;
+  if (machines && hasRepellent(fleet.affinity, machines, slot) !== undefined) return false;
+  return !breaksPromise(slot, wish);
 };
 
 export const isOpen = (table: HostTable, slot: number): boolean =>

@@ -42,6 +42,9 @@ const HOSTS_PER_CLUSTER_CHANGE = 256;
 /** A reconsideration is one local decision; longer means that the service is not there. */
 const RECONSIDER_TIMEOUT_MS = 10_000;
 
+/** What a cluster says is told again with the next change: waiting longer than for any other command helps nobody. */
+const ASSESSMENT_TIMEOUT_MS = 15_000;
+
 /**
  * A reconsideration brings the host that its sender saw, as the scheduler that answers may not have heard of the change yet. After so many
  * attempts it looks for itself, too.
@@ -141,11 +144,11 @@ const concerned = (index: CapacityIndex, event: LoggedEvent): readonly Retry[] =
     case 'ClusterCreated':
     case 'ClusterSpecChanged': {
       const hosts = index.hostsOfCluster(event.streamId).slice(0, HOSTS_PER_CLUSTER_CHANGE);
-      return hosts.flatMap(onHost).slice(0, RECONSIDERED_PER_EVENT);
+      return [...hosts.flatMap(onHost), ...byRule()].slice(0, RECONSIDERED_PER_EVENT);
     }
     default:
-      // A host of other labels makes other places: rules about places may let somebody in elsewhere.
-      return [...onHost(event.streamId), ...(event.type === 'HostMetadataChanged' ? byRule() : [])];
+      // A host of other labels makes other places, and more of it may cover a loss: somebody may be let in elsewhere.
+      return [...onHost(event.streamId), ...(event.type === 'HostMetadataChanged' || index.guards ? byRule() : [])];
   }
 };
 
@@ -166,8 +169,36 @@ const reconsiderPending = (index: CapacityIndex): Reaction => ({
   ],
   react: (event) => {
     const retries = new Map(concerned(index, event).map((retry) => [retry.placement, retry]));
+    index.expect([...retries.values()], event.metadata.at);
     return [...retries.values()].map((retry) => reconsideration(event, retry));
   },
+});
+
+/** Tells clusters whether what they promise of the loss of hosts holds, when that has changed. */
+const assessAvailability = (index: CapacityIndex): Reaction => ({
+  name: 'availability-assessment',
+  on: [
+    'PlacementReleased',
+    'PlacementDecided',
+    'ClusterCreated',
+    'ClusterSpecChanged',
+    'HostRegistered',
+    'HostBecameReady',
+    'HostBecameUnreachable',
+    'HostSpecChanged',
+    'HostMetadataChanged',
+    'HostDeleted',
+  ],
+  react: (event) =>
+    [...index.assessments()].map(({ uid, found }) => ({
+      key: `availability/${uid}`,
+      commandId: uuidFrom(event.eventId, 'availability', uid),
+      subject: commandSubject('compute', 'RecordClusterAvailability'),
+      type: 'RecordClusterAvailability',
+      streamId: uid,
+      data: found,
+      timeoutMs: ASSESSMENT_TIMEOUT_MS,
+    })),
 });
 
 /** The scheduler with what it keeps in memory, for its companion. */
@@ -188,7 +219,7 @@ export const schedulingService = (
     routes: [...routes(index), ...moving.routes],
     indexes: [index, moving.index],
     processes: [rebalanceProcess],
-    reactions: [reconsiderPending(index), ...moving.reactions],
+    reactions: [reconsiderPending(index), assessAvailability(index), ...moving.reactions],
     eventSchemas: { ...placementEvents, ...hostLedgerEvents, ...rebalancePlanEvents },
     rebalancing: moving,
   };

@@ -25,6 +25,37 @@ const rebalancing = z.strictObject({
 });
 export type RebalancingPolicy = z.infer<typeof rebalancing>;
 
+const highAvailability = z.strictObject({
+  hostFailures: z
+    .union([z.literal(0), z.literal(1), z.literal(2)])
+    .default(0)
+    .describe(
+      'How many hosts may be lost at once so that all machines with ha.restart always fit on the others. Machines that would break this wait. Two: up to 64 hosts.',
+    ),
+  eviction: z
+    .enum(['Never', 'LowerTiers'])
+    .default('Never')
+    .describe('Whether running machines that are not always to be restarted may be counted as ended to make room.'),
+});
+export type HighAvailabilityPolicy = z.infer<typeof highAvailability>;
+
+/** Whether the loss of hosts is covered, as the scheduler's plans say. */
+export const clusterAvailability = z.strictObject({
+  hostFailures: z.number().int().describe('How many hosts may be lost by the cluster’s policy.'),
+  tolerates: z.number().int().describe('The loss of any so many hosts is covered by a plan.'),
+  state: z
+    .enum(['Off', 'Protected', 'Overcommitted', 'Unknown'])
+    .describe(
+      'Overcommitted: some loss is proved to be covered by no plan. Unknown: for some loss neither a plan nor that proof was found.',
+    ),
+  uncovered: z
+    .array(z.string())
+    .optional()
+    .describe('Hosts whose loss, together, is not covered: the first such loss.'),
+  message: z.string().describe('Why that loss is not covered.'),
+});
+export type ClusterAvailability = z.infer<typeof clusterAvailability>;
+
 export const clusterSpec = z.strictObject({
   description: z.string().max(1024).default('').describe('Free text for people.'),
   cpuOvercommit: z
@@ -41,12 +72,16 @@ export const clusterSpec = z.strictObject({
       'Whether new machines go where most is free, or where they leave other hosts empty. Default: the scheduler’s.',
     ),
   rebalancing: rebalancing.optional().describe('Whether running machines are moved, and when. Default: never.'),
+  highAvailability: highAvailability.optional().describe('What is promised of the loss of hosts. Default: nothing.'),
 });
 export type ClusterSpec = z.infer<typeof clusterSpec>;
 
 export const clusterStatus = z.looseObject({
   hosts: z.number().int().describe('Hosts that belong to the cluster.'),
   readyHosts: z.number().int().describe('Hosts of the cluster that are Ready.'),
+  highAvailability: clusterAvailability
+    .optional()
+    .describe('Whether what is promised of the loss of hosts holds; absent until something was promised.'),
 });
 
 export const clusterKind = defineKind({
@@ -72,6 +107,12 @@ export const clusterKind = defineKind({
       description: 'Virtual CPUs for each hardware thread.',
       priority: 1,
     },
+    {
+      name: 'HA',
+      type: 'string',
+      path: '.status.highAvailability.state',
+      description: 'Whether the loss of hosts is covered.',
+    },
     { name: 'Age', type: 'date', path: '.metadata.creationTimestamp', description: 'Time since creation.' },
   ],
 });
@@ -80,7 +121,11 @@ export const clusterKind = defineKind({
 const hostCounts = z.strictObject({ hosts: z.number().int(), readyHosts: z.number().int() });
 
 /** Commands on a cluster's stream beside `ChangeCluster` and `DeleteCluster`. */
-export const clusterCommands = { RecordClusterHosts: hostCounts } as const;
+export const clusterCommands = {
+  RecordClusterHosts: hostCounts,
+  /** Sent by the scheduler when its plans for the loss of hosts come to something else than the cluster says. */
+  RecordClusterAvailability: clusterAvailability,
+} as const;
 
 export const clusterEvents = {
   ClusterCreated: z.object({ metadata: z.looseObject({}), spec: z.looseObject({}) }),
@@ -89,5 +134,6 @@ export const clusterEvents = {
   ClusterDeletionRequested: z.looseObject({}),
   ClusterDeleted: z.object({}),
   ClusterHostsCounted: hostCounts,
+  ClusterAvailabilityAssessed: clusterAvailability,
 } as const;
 export type ClusterEvent = EventOf<typeof clusterEvents>;

@@ -3,7 +3,7 @@ import type { Uuid } from '@xenolith/kernel';
 import type { Fleet } from '../filters.js';
 import type { ClassBook } from '../request-class.js';
 import { ADMISSION_STEPS, FailoverPlanner, type Guarantee, type Refused } from './failover-planner.js';
-import { residentOf, type Resident } from './resident.js';
+import { residentOf } from './resident.js';
 
 /** A machine that was promised a host and has not come after so long won't: its command came to nothing. */
 const PROMISE_MS = 30_000;
@@ -54,16 +54,17 @@ export class AvailabilityBook {
     if (!same) this.rebuild(cluster, guarantee);
   }
 
-  /** A host has come, says something else, has gone, or has changed its cluster. */
-  hostChanged(slot: number, before: string): void {
+  /** A host has come, says something else of itself, or has gone. */
+  hostChanged(slot: number): void {
     const { table } = this.ground;
-    const now = table.present[slot] === 1 ? table.clusterOf(slot) : '';
-    if (before !== now) this.planners.get(before)?.removeHost(slot);
-    const planner = this.planners.get(now);
-    if (!planner) return;
-    // What runs on a host that comes anew may be known already.
-    if (before !== now && (table.usedMemory[slot] ?? 0) > 0) this.rebuild(now, planner.guarantee);
-    else planner.putHost(slot);
+    const cluster = table.present[slot] === 1 ? table.clusterOf(slot) : null;
+    for (const [name, planner] of this.planners) {
+      const isMember = planner.has(slot);
+      // What runs on a host that comes anew may be known already.
+      if (name === cluster && !isMember && (table.usedMemory[slot] ?? 0) > 0) this.rebuild(name, planner.guarantee);
+      else if (name === cluster) planner.putHost(slot);
+      else if (isMember) planner.removeHost(slot);
+    }
   }
 
   relabelled(): void {
@@ -93,7 +94,7 @@ export class AvailabilityBook {
   }
 
   /** Undefined: nothing that a cluster promises can be broken. A machine that only leaves its host, or has a host, is not admitted anew. */
-  checkOf(placement: Uuid, request: PlacementRequest): AvailabilityCheck | undefined {
+  checkOf(request: PlacementRequest): AvailabilityCheck | undefined {
     if (this.idle || request.exceptHost !== undefined) return undefined;
     const { table, classes } = this.ground;
     const known = new Map<number, Refused | null>();
@@ -106,7 +107,7 @@ export class AvailabilityBook {
         if (seen !== undefined) return seen;
         if (spent > ADMISSION_STEPS) return GIVEN_UP;
         const before = planner.steps;
-        const refused = planner.refusalOf(residentOf(classes, { placement, request, slot, cell: undefined }));
+        const refused = planner.refusalOf(residentOf(classes, { ...ARRIVING, request, slot }));
         spent += planner.steps - before;
         known.set(slot, refused);
         return refused;
@@ -149,10 +150,11 @@ export class AvailabilityBook {
   }
 }
 
+/** Nobody has its uid yet. */
+const ARRIVING = { placement: '', cell: undefined } as const;
+
 const GIVEN_UP: Refused = {
   lost: [],
   verdict: 'unknown',
   shortage: { message: 'too many plans were tried for other hosts to try this one' },
 };
-
-export type { Resident };

@@ -105,6 +105,10 @@ export class FailoverPlanner {
     return this.members.size;
   }
 
+  has(slot: number): boolean {
+    return this.members.has(slot);
+  }
+
   /** A host has come, or says something else of itself. */
   putHost(slot: number): void {
     this.members.add(slot);

@@ -38,10 +38,8 @@ export class FailoverFleet {
   }
 
   putHost(facts: HostFacts): void {
-    const known = this.own.slot(facts.name);
-    const before = known < 0 ? '' : this.own.table.clusterOf(known);
     this.own.put(facts);
-    this.book.hostChanged(this.own.slot(facts.name), before);
+    this.book.hostChanged(this.own.slot(facts.name));
   }
 
   /** A known host says something else of itself. */
@@ -104,7 +102,7 @@ export class FailoverFleet {
   /** Whether a machine would be let in on a host. */
   refusal(host: string, asked: Asked = {}): string | null {
     const request = requestFor('new', { memoryBytes: GIB, ha: ALWAYS, ...asked });
-    const refused = this.book.checkOf('new', request)?.refusal(this.own.slot(host));
+    const refused = this.book.checkOf(request)?.refusal(this.own.slot(host));
     return refused ? refused.shortage.message : null;
   }
 }

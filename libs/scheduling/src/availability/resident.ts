@@ -2,6 +2,7 @@ import type { MachineAffinityTerm, PlacementRequest } from '@xenolith/contracts'
 import type { Uuid } from '@xenolith/kernel';
 import type { Term } from '../machine-affinity.js';
 import type { ClassBook, RequestClass } from '../request-class.js';
+import { wordOf } from '../word-book.js';
 
 export type Restart = 'always' | 'best-effort' | 'never';
 
@@ -50,7 +51,7 @@ export const residentOf = (
   classes: ClassBook,
   { placement, request, slot, cell }: Pick<Resident, 'placement' | 'request' | 'slot' | 'cell'>,
 ): Resident => {
-  const { antiAffinity, labels, resources, numa, host, virtualMachine, ha } = request;
+  const { antiAffinity, labels, resources, numa, host, ha } = request;
   const social = labels !== undefined || nearTerms(request).length > 0 || farTerms(request).length > 0;
   return {
     placement,
@@ -62,7 +63,7 @@ export const residentOf = (
     priority: ha?.priority ?? 0,
     plain: !social && antiAffinity === undefined && !resources && numa !== 'single-numa-node' && host === undefined,
     social,
-    word: antiAffinity === undefined ? null : `${virtualMachine.namespace}/${antiAffinity}`,
+    word: wordOf(request),
     bond: { at: -1, named: false, terms: NO_BOND },
   };
 };

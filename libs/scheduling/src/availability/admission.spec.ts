@@ -1,0 +1,126 @@
+import { commandSubject } from '@xenolith/contracts';
+import { ok } from '@xenolith/kernel';
+import { describe, expect, it } from 'vitest';
+import { GIB, TestScheduler } from '../scheduler.spec-fixture.js';
+import { ALWAYS } from './failover.spec-fixture.js';
+
+const gib = (count: number) => ({ memoryBytes: count * GIB, ha: ALWAYS });
+
+const CLUSTER = 'cluster-default';
+
+/** Hosts of 8Gi in a cluster that promises to survive the loss of so many. */
+const guarded = async (hosts: number, hostFailures: number, schedulers = 1): Promise<TestScheduler> => {
+  const scheduler = new TestScheduler({ schedulers });
+  promise(scheduler, hostFailures);
+  for (let number = 1; number <= hosts; number += 1)
+    scheduler.putHost({ name: `host-${number}`, memoryBytes: 8 * GIB, threads: 8 });
+  await scheduler.start();
+  await scheduler.quiet();
+  return scheduler;
+};
+
+const promise = (scheduler: TestScheduler, hostFailures: number): void => {
+  scheduler.logged('cluster', CLUSTER, 'ClusterSpecChanged', {
+    document: {
+      kind: 'Cluster',
+      metadata: { name: 'default', creationTimestamp: '2026-01-01T00:00:00Z' },
+      spec: { cpuOvercommit: 4, highAvailability: { hostFailures, eviction: 'Never' } },
+      status: {},
+    },
+  });
+};
+
+const phases = (scheduler: TestScheduler): Record<string, string> =>
+  Object.fromEntries(scheduler.placements().map(({ request, phase }) => [request.virtualMachine.name, phase]));
+
+describe('admission to a cluster that promises to survive the loss of hosts', () => {
+  it('lets machines in until a loss could not be covered, and says which and why', async () => {
+    const scheduler = await guarded(2, 1);
+    const first = await scheduler.settled(scheduler.place('one', gib(6)));
+    expect(first.ok).toBe(true);
+    const second = await scheduler.settled(scheduler.place('two', gib(6)));
+    expect(second.ok ? '' : second.rejection.message).toMatch(
+      /^0\/2 hosts: 1 lacks memory .*, 1 is kept free for failovers \(with it on host-\d the loss of host-\d could not be covered: default\/(one|two) needs 6Gi, the most that is free on another host is 2Gi\)$/u,
+    );
+    const small = await scheduler.settled(scheduler.place('three', gib(2)));
+    expect(small.ok).toBe(true);
+  });
+
+  it('keeps room free from machines that are not to be restarted, too', async () => {
+    const scheduler = await guarded(2, 1);
+    await scheduler.settled(scheduler.place('one', gib(6)));
+    const { memoryBytes } = gib(3);
+    const other = await scheduler.settled(scheduler.place('batch', { memoryBytes }));
+    expect(other.ok ? '' : other.rejection.message).toContain('kept free for failovers');
+  });
+
+  it('lets in who waited when room has come anywhere in the cluster', async () => {
+    const scheduler = await guarded(2, 1);
+    await scheduler.settled(scheduler.place('one', gib(6)));
+    await scheduler.settled(scheduler.place('two', gib(5)));
+    await scheduler.settled(scheduler.place('three', gib(5)));
+    expect(phases(scheduler)).toEqual({ one: 'Placed', two: 'Pending', three: 'Pending' });
+    scheduler.putHost({ name: 'host-3', memoryBytes: 8 * GIB, threads: 8 });
+    await scheduler.quiet();
+    // Two of them: the third host is what covers the loss of either.
+    expect(Object.values(phases(scheduler)).sort()).toEqual(['Pending', 'Placed', 'Placed']);
+    await scheduler.settled(scheduler.release('one'));
+    await scheduler.quiet();
+    expect(phases(scheduler)).toEqual({ two: 'Placed', three: 'Placed' });
+  });
+
+  it('lets in who waited when the cluster promises less', async () => {
+    const scheduler = await guarded(2, 1);
+    await scheduler.settled(scheduler.place('one', gib(6)));
+    await scheduler.settled(scheduler.place('two', gib(6)));
+    promise(scheduler, 0);
+    await scheduler.quiet();
+    expect(phases(scheduler)).toEqual({ one: 'Placed', two: 'Placed' });
+  });
+
+  it('counts machines that are asked for at the same moment', async () => {
+    const scheduler = await guarded(4, 1);
+    const names = Array.from({ length: 8 }, (_, number) => `m${number}`);
+    await scheduler.settled(Promise.all(names.map((name) => scheduler.place(name, gib(4)))));
+    await scheduler.quiet();
+    // Three of four hosts' worth, two machines on each.
+    expect(Object.values(phases(scheduler)).filter((phase) => phase === 'Placed')).toHaveLength(6);
+  });
+
+  it('keeps room for two hosts where that is promised', async () => {
+    const scheduler = await guarded(4, 2);
+    for (let number = 0; number < 6; number += 1)
+      await scheduler.settled(scheduler.place(`m${number}`, { ...gib(4), ha: ALWAYS }));
+    expect(Object.values(phases(scheduler)).filter((phase) => phase === 'Placed')).toHaveLength(4);
+  });
+
+  it('lets a machine go that leaves its host, whatever the cluster promises', async () => {
+    const scheduler = await guarded(2, 1);
+    await scheduler.settled(scheduler.place('one', { ...gib(6), host: 'host-1' }));
+    const moved = await scheduler.settled(scheduler.place('one', { ...gib(6), exceptHost: 'host-1' }));
+    expect(moved.ok).toBe(true);
+  });
+
+  it('tells the cluster whether its promise holds, when that changes', async () => {
+    const scheduler = await guarded(2, 1);
+    const told: unknown[] = [];
+    await scheduler.bus.connect('compute').serve(commandSubject('compute', 'RecordClusterAvailability'), (message) => {
+      told.push(message.data);
+      return Promise.resolve(ok({}));
+    });
+    await scheduler.settled(scheduler.place('one', gib(6)));
+    await scheduler.quiet();
+    expect(told.at(-1)).toEqual({ hostFailures: 1, tolerates: 1, state: 'Protected', message: '' });
+    const [placed] = scheduler.placements();
+    const other = placed?.host === 'host-1' ? 'host-2' : 'host-1';
+    scheduler.putHost({ name: other, memoryBytes: 8 * GIB, threads: 8, ready: false });
+    await scheduler.quiet();
+    expect(told.at(-1)).toEqual({
+      hostFailures: 1,
+      tolerates: 0,
+      state: 'Overcommitted',
+      uncovered: [placed?.host],
+      message: 'default/one could be restarted nowhere: no other host is allowed',
+    });
+  });
+});
