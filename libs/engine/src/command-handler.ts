@@ -3,7 +3,6 @@ import {
   ok,
   present,
   reject,
-  uuidFrom,
   type AnyAggregate,
   type AppendRequest,
   type ClaimChange,
@@ -19,35 +18,18 @@ import {
   type Reply,
   type Result,
   type StreamVersion,
-  type StreamWrite,
   type Uuid,
 } from '@xenolith/kernel';
 import { metadataOf, requestHash } from './command-origin.js';
 import { KeyLock } from './key-lock.js';
-import { LoadedStreams, type LoadedStream } from './loaded-streams.js';
+import { LoadedStreams } from './loaded-streams.js';
 import type { IndexFeed } from './index-feed.js';
 import { claimMissing, staleVersion, takenName } from './refusals.js';
-import {
-  routesOf,
-  type CommandRoute,
-  type EngineObserver,
-  type IndexedEvent,
-  type ServiceDefinition,
-} from './service.js';
+import { routesOf, type CommandRoute, type EngineObserver, type ServiceDefinition } from './service.js';
+import { documentOf, evolveTouched, storedEvents, writeOf, type Touched } from './touched-stream.js';
 
 /** A command meets a conflict only when another process writes the same stream; each round one of them gets through. */
 const MAX_ATTEMPTS = 12;
-
-/** One stream that a decision touches. */
-interface Touched {
-  readonly aggregate: AnyAggregate;
-  readonly streamId: Uuid;
-  readonly before: LoadedStream;
-  state: unknown;
-  readonly events: NewEvent[];
-  /** What `toResource` gives for the state after all events: made once, when the decision is complete. */
-  document?: JsonObject | null;
-}
 
 interface Decided {
   readonly touched: readonly Touched[];
@@ -329,43 +311,6 @@ export class CommandHandler {
     }
   }
 }
-
-const evolveTouched = (stream: Touched, event: NewEvent, command: Command): void => {
-  stream.events.push(event);
-  const place = {
-    streamId: stream.streamId,
-    version: stream.before.version + stream.events.length,
-    at: command.at,
-    actor: command.actor,
-  };
-  stream.state = stream.aggregate.evolve(stream.state, event, place) as unknown;
-};
-
-const documentOf = (stream: Touched): JsonObject | null =>
-  (stream.document ??= stream.aggregate.toResource(stream.state));
-
-const writeOf = (stream: Touched): StreamWrite => ({
-  streamId: stream.streamId,
-  category: stream.aggregate.category,
-  expected: stream.before.version === 0 ? 'no_stream' : { exact: stream.before.version },
-  events: stream.events,
-  document: documentOf(stream),
-  ends: stream.aggregate.ended?.(stream.state) ?? false,
-});
-
-const storedEvents = (request: AppendRequest, stream: Touched): IndexedEvent[] =>
-  stream.events.map((event, index) => ({
-    ...event,
-    // Hashed when somebody asks: hardly anybody does.
-    get eventId() {
-      return uuidFrom(request.commandId, stream.streamId, index);
-    },
-    streamId: stream.streamId,
-    category: stream.aggregate.category,
-    version: stream.before.version + index + 1,
-    metadata: request.metadata,
-    ...(index === stream.events.length - 1 ? { document: documentOf(stream) } : {}),
-  }));
 
 const answerOf = (route: CommandRoute, message: CommandMessage, decided: Decided): Reply => {
   const main = present(decided.touched[0], 'a decision touches its own stream');
