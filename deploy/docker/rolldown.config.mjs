@@ -1,0 +1,21 @@
+/** The programs of the images: each one folder that needs nothing but Node. */
+const PROGRAMS = {
+  gateway: 'apps/gateway/dist/main.js',
+  compute: 'apps/compute/dist/main.js',
+  agent: 'apps/compute/dist/agent.js',
+  storage: 'apps/storage/dist/main.js',
+  network: 'apps/network/dist/main.js',
+  scheduler: 'apps/scheduler/dist/main.js',
+};
+
+export default Object.entries(PROGRAMS).map(([name, entry]) => ({
+  input: { main: entry },
+  platform: 'node',
+  output: {
+    dir: `deploy/docker/dist/${name}`,
+    format: 'esm',
+    sourcemap: true,
+    // Nest's decorators find reflect-metadata only if it runs first, as the programs import it.
+    strictExecutionOrder: true,
+  },
+}));
