@@ -51,7 +51,8 @@ describe('hosts of profiles', () => {
       { kind: 'pci', address: '0000:18:00.0', model: 'X710', class: 'net', virtualFunctions: 2 },
       { kind: 'usb', address: '1.4', model: 'Dongle', class: 'licence' },
     ];
-    const told = await registered([{ prefix: 'rich-', devices, iommu: false }]);
+    const told = await registered([{ prefix: 'rich-', devices, iommu: false, driverDomains: ['network'] }]);
+    expect(told.get('rich-0001')?.setup).toMatchObject({ driverDomains: ['network'] });
     const { hardware } = registerHostData.parse(told.get('rich-0001'));
     expect(hardware.devices).toEqual([
       { kind: 'pci', address: '0000:18:00.0', model: 'X710', class: 'net', virtualFunctions: 2 },

@@ -10,13 +10,14 @@ const USUAL: MadeHost = { hypervisor: 'xen' };
 export const hostNames = (count: number, prefix = 'host-'): string[] =>
   Array.from({ length: count }, (_, index) => `${prefix}${String(index + 1).padStart(4, '0')}`);
 
-const setupOf = ({ release, controlDomain, scheduler, network, devices, iommu }: HostProfile): XenSetup => ({
+const setupOf = ({ release, controlDomain, scheduler, network, ...more }: HostProfile): XenSetup => ({
   release: release ?? DEFAULT_XEN_SETUP.release,
   controlDomain: controlDomain ?? DEFAULT_XEN_SETUP.controlDomain,
   scheduler: scheduler ?? (release === 'xen-4.0' ? 'credit' : DEFAULT_XEN_SETUP.scheduler),
   network: network ?? DEFAULT_XEN_SETUP.network,
-  ...(devices && { devices }),
-  ...(iommu === false && { iommu }),
+  ...(more.driverDomains && { driverDomains: [...new Set(more.driverDomains)] }),
+  ...(more.devices && { devices: more.devices }),
+  ...(more.iommu === false && { iommu: false }),
 });
 
 /** The hosts of profiles, with what they are. Throws where a profile names hardware that nobody knows. */

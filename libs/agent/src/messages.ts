@@ -233,8 +233,9 @@ export const registrationOf = (fleet: Fleet, slot: HostSlot, agentVersion: strin
 };
 
 const xenPart = ({ controlDomain, setup, maxVcpus }: XenFacts) => {
-  const { release, scheduler, network, controlDomain: policy } = setup;
-  return { controlDomain: { ...controlDomain, policy }, setup: { release, scheduler, network }, maxVcpus };
+  const { release, scheduler, network, driverDomains, controlDomain: policy } = setup;
+  const told = { release, scheduler, network, ...(driverDomains && { driverDomains: [...driverDomains] }) };
+  return { controlDomain: { ...controlDomain, policy }, setup: told, maxVcpus };
 };
 
 /** A message from a host to a service. */

@@ -10,6 +10,8 @@ export interface DeviceEffects {
   readonly failHotplug?: string;
   /** Of a machine whose device model is meant (its name is `device-model`): it never says that it runs. */
   readonly stallDeviceModel?: true;
+  /** The driver domain that serves it crashes. */
+  readonly crashDriverDomain?: true;
   /** Its back-end answers no requests: the rings fill and the guest waits. */
   readonly fillRings?: true;
 }

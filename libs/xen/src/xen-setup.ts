@@ -1,4 +1,4 @@
-import type { GuestType } from '@xenolith/kernel';
+import { memoryOverheadBytes, type GuestType } from '@xenolith/kernel';
 import type { NetworkMode } from './dom0/networking.js';
 import { RELEASE_PROFILES, type ReleaseProfile } from './dom0/release-profile.js';
 import type { SizingPolicy } from './dom0/sizing.js';
@@ -24,9 +24,23 @@ export interface XenSetup {
   readonly network: NetworkMode;
   /** Devices that guests can be given; absent: none. */
   readonly devices?: readonly InstalledDevice[];
+  /** What is served by domains of their own instead of Dom0; absent: nothing. */
+  readonly driverDomains?: readonly DriverRole[];
   /** Set where it is switched off. */
   readonly iommu?: false;
 }
+
+/** Disks are a storage driver domain's, interfaces a network driver domain's. */
+export type DriverRole = 'network' | 'storage';
+
+/** Of each driver domain. Assumption: a small Linux. */
+export const DRIVER_DOMAIN_BYTES = 512 * 2 ** 20;
+export const DRIVER_DOMAIN_VCPUS = 1;
+
+/** What a driver domain takes of the memory that guests could have. */
+const DRIVER_DOMAIN_TAKES =
+  DRIVER_DOMAIN_BYTES +
+  memoryOverheadBytes({ guestType: 'pv', vcpus: DRIVER_DOMAIN_VCPUS, staticMaxBytes: DRIVER_DOMAIN_BYTES });
 
 /** A device in the machine, or on a cable of it. */
 export type InstalledDevice = {
@@ -70,7 +84,8 @@ export const xenFacts = (setup: XenSetup, profile: HardwareProfile): XenFacts =>
   const hardware = usedHardware(profile, limits);
   return {
     setup,
-    allocatableBytes: allocatableBytesOf(hardware, setup.controlDomain),
+    allocatableBytes:
+      allocatableBytesOf(hardware, setup.controlDomain) - (setup.driverDomains?.length ?? 0) * DRIVER_DOMAIN_TAKES,
     controlDomain: controlDomainOf(hardware, setup.controlDomain),
     maxVcpus: limits.maxVcpus,
   };

@@ -31,6 +31,12 @@ export const deviceEffects = z.strictObject({
     .describe(
       'The device model of an HVM guest (as a device: device-model) never says that it runs; the toolstack gives up after 60 s. Strikes nothing on KVM hosts.',
     ),
+  crashDriverDomain: z
+    .boolean()
+    .default(false)
+    .describe(
+      'The driver domain that serves the device crashes, now if the device is connected, or when it connects. It boots again and serves its devices anew; Dom0 never crashes by this.',
+    ),
   fillRings: z
     .boolean()
     .default(false)

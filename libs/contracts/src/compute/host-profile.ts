@@ -8,6 +8,11 @@ const choices = {
   network: z
     .enum(['bridge', 'openvswitch', 'route', 'nat'])
     .describe('How guests reach the network: by Linux’ bridges, by those of Open vSwitch, routed, or behind Dom0.'),
+  driverDomains: z
+    .array(z.enum(['network', 'storage']))
+    .max(2)
+    .optional()
+    .describe('What is served by a domain of its own instead of Dom0: interfaces, disks.'),
 };
 export const hostSetup = z.strictObject(choices);
 export type HostSetup = z.infer<typeof hostSetup>;
@@ -30,6 +35,7 @@ export const hostProfile = z
     controlDomain: z.enum(DOM0_POLICIES).optional().describe('How the size of Dom0 follows from that of the machine.'),
     scheduler: choices.scheduler.optional().describe('Default: credit2; for xen-4.0, which has no other, credit.'),
     network: choices.network.optional(),
+    driverDomains: choices.driverDomains,
     devices: z.array(installedDevice).max(256).optional().describe('Cards and USB devices that machines can be given.'),
     iommu: z.boolean().optional().describe('False: without it only pv guests can have PCI devices. Default: true.'),
   })

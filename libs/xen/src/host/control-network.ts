@@ -63,11 +63,15 @@ const attachmentOf = (host: Host, { device }: MachineDevice): VifAttachment => (
   bridge: '',
 });
 
+/** The network in which a device's back-end lives: Dom0's, or that of its driver domain. */
+const networkOf = ({ state }: Host, { device }: MachineDevice): NetworkState =>
+  Object.values(state.drivers ?? {}).find(({ domid }) => domid === device.backendDomid)?.network ?? state.network;
+
 const nicOf = (machine: Machine, { name }: MachineDevice) => machine.settings.nics.find((nic) => nic.name === name);
 
 /** The platform makes a network's bridge on a host before it plugs the first interface into it. */
 export const makeBridge = (host: Host, machine: Machine, device: MachineDevice): void => {
-  const { network } = host.state;
+  const network = networkOf(host, device);
   const setup = setupOf(host.state);
   const bridge = nicOf(machine, device)?.bridge ?? '';
   if (device.kind !== 'nic' || bridge === '' || network.links[bridge]) return;
@@ -80,13 +84,13 @@ export const makeBridge = (host: Host, machine: Machine, device: MachineDevice):
 
 /** netback took the device up: Dom0 has its interface. */
 export const interfaceAppears = (host: Host, device: MachineDevice): void => {
-  if (device.kind === 'nic') createVif(host.state.network, attachmentOf(host, device));
+  if (device.kind === 'nic') createVif(networkOf(host, device), attachmentOf(host, device));
 };
 
 /** netback let the device go: its interface is gone, and with the last of them the bridge that was made for it. */
 export const interfaceGoes = (host: Host, device: MachineDevice): void => {
   if (device.kind !== 'nic') return;
-  const { network } = host.state;
+  const network = networkOf(host, device);
   const { domid, devid } = device.device;
   const bridge = network.links[`vif${domid}.${devid}`]?.master ?? null;
   removeVif(network, attachmentOf(host, device));
@@ -96,7 +100,7 @@ export const interfaceGoes = (host: Host, device: MachineDevice): void => {
 
 /** What a script did to Dom0's network. */
 export const applyLink = (host: Host, machine: Machine, device: MachineDevice, link: InterfaceLink): void => {
-  const { network } = host.state;
+  const network = networkOf(host, device);
   const attachment: VifAttachment = {
     ...attachmentOf(host, device),
     bridge: link.bridge ?? network.links[link.name]?.master ?? '',
@@ -110,9 +114,13 @@ export const applyLink = (host: Host, machine: Machine, device: MachineDevice, l
 const addressOf = ({ links }: NetworkState, name: string): string | null =>
   links[name]?.up === true ? (links[name].addresses[0]?.split('/')[0] ?? null) : null;
 
-/** What scripts find of Dom0's network. */
-export const networkView = ({ state }: Host): Pick<HotplugHost, 'hasLink' | 'bridgeKind' | 'addressOf' | 'mtuOf'> => {
-  const { links } = state.network;
+/** What the scripts of a device find of the network. */
+export const networkView = (
+  host: Host,
+  device: MachineDevice,
+): Pick<HotplugHost, 'hasLink' | 'bridgeKind' | 'addressOf' | 'mtuOf'> => {
+  const network = networkOf(host, device);
+  const { links } = network;
   return {
     hasLink: (name) => links[name] !== undefined,
     bridgeKind: (name) => {
@@ -120,7 +128,7 @@ export const networkView = ({ state }: Host): Pick<HotplugHost, 'hasLink' | 'bri
       if (kind === 'bridge') return 'linux';
       return kind === 'openvswitch' ? 'openvswitch' : null;
     },
-    addressOf: (name) => addressOf(state.network, name),
+    addressOf: (name) => addressOf(network, name),
     mtuOf: (name) => links[name]?.mtu ?? null,
   };
 };

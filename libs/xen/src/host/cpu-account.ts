@@ -11,7 +11,7 @@ export { accountCpu } from './host-state.js';
 
 const NS_PER_US = 1_000;
 const US_PER_SECOND = 1_000_000;
-/** What a vCPU of Dom0 uses for itself. Assumption: daemons and timers of an idle control domain. */
+/** What a vCPU of Dom0 or of a driver domain uses for itself. Assumption: daemons and timers of an idle Linux. */
 const CONTROL_DOMAIN_DEMAND = 0.01;
 /** A guest that boots keeps a CPU busy. */
 const BOOTING_DEMAND = 1;
@@ -42,7 +42,7 @@ const demandsOf = (host: Host, domain: DomainState, dom0Busy: number): Demanding
     weight: domain.weight,
     cap: domain.cap,
     vcpus: domain.vcpus.map((vcpu, id) => {
-      const own = machine ? demandOf(host, machine, id) : dom0Demand;
+      const own = machine ? demandOf(host, machine, id) : domain.domid === 0 ? dom0Demand : CONTROL_DOMAIN_DEMAND;
       const demand = halted || !vcpu.online ? 0 : own;
       return vcpu.hardAffinity === null ? { demand } : { demand, hardAffinity: cpusOf(vcpu.hardAffinity) };
     }),

@@ -11,29 +11,28 @@ import {
   frontendStep,
   frontendWatches,
   hotplugDurationUs,
+  hotplugRunOf,
   removeDevice,
+  TOOLSTACK_DOMID,
   XENBUS,
   XENBUS_RETRY_US,
   type BackendView,
   type BackendWake,
-  type Device,
   type DeviceTaskStep,
   type DeviceTaskWake,
   type Force,
+  type HotplugRun,
   type FrontendWake,
-  type Queue,
-  type RingRequest,
   type WatchToken,
   type XenbusAction,
   type XenbusState,
 } from '../devices/index.js';
-import type { Outcome } from '../outcome.js';
 import { plan } from './agenda.js';
-import { controlDomainCpus } from './control-domain.js';
+import { allocate, freeRings, mapRings, unmapRings } from './device-rings.js';
 import { inFlightOf } from './device-work.js';
 import { works } from './guest-work.js';
 import { interfaceAppears, interfaceGoes, makeBridge } from './control-network.js';
-import { losesWatch } from './faults.js';
+import { losesWatch, mayLoseDriver } from './faults.js';
 import { runScriptOf } from './hotplug-scripts.js';
 import {
   accountCpu,
@@ -47,9 +46,6 @@ import {
 } from './host-state.js';
 import { deviceNodes, diskOf } from './machine-devices.js';
 import { transact, unwatch, viewOf, watch } from './store-access.js';
-
-/** Frames of guests' rings. The content of pages is not modelled: every ring has a frame number of its own and nothing in it. */
-const FIRST_RING_FRAME = 0x1000;
 
 const tokenOf = (who: Watcher, machine: Machine, device: MachineDevice, why: string): string =>
   `${who} ${machine.domid} ${device.name} ${why}`;
@@ -73,14 +69,9 @@ const performTask = (host: Host, machine: Machine, device: MachineDevice, step: 
       case 'transaction':
         transact(host, 0, action.operations);
         break;
-      case 'runHotplug': {
-        device.scripts += 1;
-        device.script = { run: action.run, number: device.scripts };
-        const durationUs = host.timing.timedDevices ? hotplugDurationUs(action.run) : 0;
-        const due = host.state.nowUs + durationUs;
-        plan(host.state.agenda, due, { do: 'script', uid, domid, device: device.name, number: device.scripts });
+      case 'runHotplug':
+        startScript(host, machine, device, action.run);
         break;
-      }
       case 'killHotplug':
         device.complaint ??= killed(device);
         device.script = null;
@@ -88,6 +79,36 @@ const performTask = (host: Host, machine: Machine, device: MachineDevice, step: 
     }
   if (step.task.phase === 'done' && step.task.rc !== 0)
     device.complaint ??= `unable to ${step.task.action} device with path ${backendOf(device.device)}`;
+};
+
+const startScript = (host: Host, machine: Machine, device: MachineDevice, run: HotplugRun): void => {
+  const { uid, domid } = machine;
+  device.scripts += 1;
+  device.script = { run, number: device.scripts };
+  const due = host.state.nowUs + (host.timing.timedDevices ? hotplugDurationUs(run) : 0);
+  plan(host.state.agenda, due, { do: 'script', uid, domid, device: device.name, number: device.scripts });
+};
+
+/**
+ * `xl devd` in a driver domain: runs the script of a device that its back-end has found, and forgets one that is closed for good; in Dom0 the toolstack does both
+ * (tools/libs/light/libxl_device.c, `backend_watch_callback`).
+ */
+const serveDevice = (host: Host, machine: Machine, device: MachineDevice): void => {
+  if (device.device.backendDomid === TOOLSTACK_DOMID || device.back === null) return;
+  const view = toolView(host);
+  const back = backendOf(device.device);
+  const { shown } = device.back;
+  const comes = shown === XENBUS.initWait && device.scripts === 0;
+  const goes = shown === XENBUS.closed && device.script === null && view.read(`${back}/online`) === '0';
+  if (!comes && !goes) return;
+  const run = hotplugRunOf(device.device, comes ? 'add' : 'remove', 0, view);
+  if (run !== null && run !== 'noScript') startScript(host, machine, device, run);
+};
+
+/** The driver domain's part of a removal is done: the toolstack waits until its directory is gone. */
+const forgetBackend = (host: Host, { device, back }: MachineDevice): void => {
+  if (device.backendDomid === TOOLSTACK_DOMID || back?.shown !== XENBUS.closed) return;
+  transact(host, TOOLSTACK_DOMID, [{ op: 'cleanup', path: backendOf(device) }]);
 };
 
 /** libxl's words for a script that it ends (tools/libs/light/libxl_aoutils.c, `async_exec_timeout`). */
@@ -121,62 +142,11 @@ export const endScript = (host: Host, machine: Machine, device: MachineDevice, n
   if (result === null) return;
   device.script = null;
   transact(host, 0, result.operations);
+  forgetBackend(host, device);
   wakeTask(host, machine, device, { why: 'scriptEnded', exit: result.exit });
 };
 
 // The two ends.
-
-const granted = (host: Host, owner: number, to: number, frame: number): Outcome<number> =>
-  host.hypervisor.grants.permitAccess(owner, { to, frame });
-
-const allocate = (host: Host, device: Device, request: RingRequest): Queue[] | 'ENOSPC' => {
-  const queues: Queue[] = [];
-  for (let queue = 0; queue < request.queues; queue += 1) {
-    const rings: number[][] = [];
-    for (let ring = 0; ring < request.ringsPerQueue; ring += 1) {
-      const pages: number[] = [];
-      for (let page = 0; page < request.pagesPerRing; page += 1) {
-        const ref = granted(host, device.domid, device.backendDomid, FIRST_RING_FRAME + pages.length);
-        if (!ref.ok) return 'ENOSPC';
-        pages.push(ref.value);
-      }
-      rings.push(pages);
-    }
-    const ports: number[] = [];
-    for (let port = 0; port < request.portsPerQueue; port += 1) {
-      const found = host.hypervisor.events.allocUnbound(device.domid, device.domid, device.backendDomid);
-      if (!found.ok) return 'ENOSPC';
-      ports.push(found.value);
-    }
-    queues.push({ rings, ports });
-  }
-  return queues;
-};
-
-const freeRings = (host: Host, domid: number, queues: readonly Queue[]): void => {
-  for (const queue of queues) {
-    for (const port of queue.ports) host.hypervisor.events.close(domid, port);
-    for (const ref of queue.rings.flat()) host.hypervisor.grants.endAccess(domid, ref);
-  }
-};
-
-const mapRings = (host: Host, device: MachineDevice, queues: readonly Queue[]): boolean => {
-  const { domid, backendDomid } = device.device;
-  for (const queue of queues) {
-    for (const ref of queue.rings.flat()) {
-      const mapped = host.hypervisor.grants.map(backendDomid, { granter: domid, ref, readonly: false });
-      if (mapped.status !== 0) return false;
-      device.mappings.push(mapped.value);
-    }
-    for (const port of queue.ports)
-      if (!host.hypervisor.events.bindInterdomain(backendDomid, domid, port).ok) return false;
-  }
-  return true;
-};
-
-const unmapRings = (host: Host, device: MachineDevice): void => {
-  for (const handle of device.mappings.splice(0)) host.hypervisor.grants.unmap(device.device.backendDomid, handle);
-};
 
 const backendView = (host: Host, machine: Machine, device: MachineDevice): BackendView => ({
   ...viewOf(host.xenstore, device.device.backendDomid),
@@ -193,9 +163,12 @@ const connectionChanged = (host: Host, machine: Machine, before: XenbusState, af
 export const wakeBack = (host: Host, machine: Machine, device: MachineDevice, wake: BackendWake): void => {
   if (device.back === null) return;
   const step = backendStep(device.back, wake, backendView(host, machine, device));
-  connectionChanged(host, machine, device.back.state, step.end.state);
+  const before = device.back.state;
+  connectionChanged(host, machine, before, step.end.state);
   device.back = step.end;
   for (const action of step.actions) performBack(host, machine, device, action);
+  serveDevice(host, machine, device);
+  if (before !== XENBUS.connected && step.end.state === XENBUS.connected) mayLoseDriver(host, machine, device);
 };
 
 const performBack = (host: Host, machine: Machine, device: MachineDevice, action: XenbusAction): void => {
@@ -244,7 +217,8 @@ export const probeBack = (host: Host, machine: Machine, device: MachineDevice): 
 
 const takeUp = (host: Host, machine: Machine, device: MachineDevice): void => {
   const driver = device.kind === 'disk' ? 'blkback' : 'netback';
-  device.back = createBackend(driver, device.device, controlDomainCpus(host));
+  const { vcpus = [] } = host.state.hypervisor.domains[device.device.backendDomid] ?? {};
+  device.back = createBackend(driver, device.device, vcpus.length);
   interfaceAppears(host, device);
   setBackWatches(host, machine, device, watch);
   wakeBack(host, machine, device, { why: 'probe' });

@@ -1,8 +1,10 @@
 import { globOf, randomFrom, type Uuid } from '@xenolith/kernel';
 import type { DeviceEffects, DeviceFault } from '../device-fault.js';
+import { TOOLSTACK_DOMID, XENBUS } from '../devices/index.js';
 import type { DomainSettings } from '../host-model.js';
+import { plan } from './agenda.js';
 import { nowMs, type SpeakingHost } from './answers.js';
-import { accountCpu, type Host, type Machine, type Watcher } from './host-state.js';
+import { accountCpu, type Host, type Machine, type MachineDevice, type Watcher } from './host-state.js';
 
 const matches = (patterns: readonly string[], ...texts: readonly string[]): boolean =>
   patterns.length === 0 || patterns.some((pattern) => texts.some((text) => globOf(pattern).test(text)));
@@ -78,9 +80,21 @@ export const losesWatch = (host: Host, machine: Machine, device: string, { who, 
   return struckBy(host, target, 'dropWatches', applies) !== null;
 };
 
+/** A device that is served by a driver domain may cost it its life. */
+export const mayLoseDriver = (host: Host, machine: Machine, { name, kind, device, back }: MachineDevice): void => {
+  const { faults, nowUs, agenda } = host.state;
+  if (faults.length === 0 || device.backendDomid === TOOLSTACK_DOMID || back?.state !== XENBUS.connected) return;
+  const target: Target = { machine, device: name, what: `driver/${device.backendDomid}` };
+  if (struckBy(host, target, 'crashDriverDomain') === null) return;
+  const role = kind === 'disk' ? 'storage' : 'network';
+  plan(agenda, nowUs, { do: 'driverDomain', role, what: 'crash', dueUs: nowUs });
+};
+
 /** Puts a list of faults in force instead of the last; a crash of the host does not end it. */
 export const setFaults = (host: Host, faults: readonly DeviceFault[]): void => {
   host.state.faults = [...faults];
   // What keeps back-ends from answering begins and ends now.
   accountCpu(host);
+  for (const machine of Object.values(host.state.machines))
+    for (const device of machine.devices) mayLoseDriver(host, machine, device);
 };

@@ -16,7 +16,7 @@ import type { DomainSettings, GuestEnd, HostEvent, HostInput, SavedGuestImage, T
 import type { HostTiming } from '../host-timing.js';
 import type { Hypervisor } from '../hypervisor/index.js';
 import { type HypervisorState } from '../hypervisor/index.js';
-import { DEFAULT_XEN_SETUP, releaseOf, type XenSetup } from '../xen-setup.js';
+import { DEFAULT_XEN_SETUP, releaseOf, type DriverRole, type XenSetup } from '../xen-setup.js';
 import type { Xenstore } from '../xenstore/index.js';
 import { type XenstoreState } from '../xenstore/index.js';
 import type { MigrationSession, MigrationTask } from './migration-session.js';
@@ -46,6 +46,8 @@ export interface HostState {
   /** Of Dom0. */
   daemons: DaemonsState;
   network: NetworkState;
+  /** Absent: Dom0 serves all devices. */
+  drivers?: Partial<Record<DriverRole, DriverDomain>>;
   /** Absent: there is nothing to give. */
   passthrough?: PassthroughState;
   agenda: AgendaState<HostTask>;
@@ -61,6 +63,20 @@ export interface HostState {
   migrations: Record<string, MigrationSession>;
   /** CPU time up to `sinceUs`, and what the vCPUs get from then on. */
   cpu: CpuAccount;
+}
+
+/** A domain that serves devices of a kind instead of Dom0. */
+export interface DriverDomain {
+  readonly role: DriverRole;
+  /** Its last one while it is down: devices that are made then wait for nobody. */
+  domid: number;
+  up: boolean;
+  sinceUs: number;
+  boots: number;
+  /** When it is up again; null: nothing is planned. */
+  bootUs: number | null;
+  /** Of the one that serves interfaces: what is Dom0's elsewhere. */
+  network: NetworkState | null;
 }
 
 export interface CpuAccount {
@@ -200,6 +216,7 @@ export type HostTask =
   | { readonly do: 'saved'; readonly uid: Uuid; readonly domid: number; readonly sizeBytes: number }
   /** Somebody has waited long enough for a guest to take a device up. */
   | { readonly do: 'plugTimer'; readonly uid: Uuid; readonly ticket: Ticket }
+  | { readonly do: 'driverDomain'; readonly role: DriverRole; readonly what: 'crash' | 'boot'; readonly dueUs: number }
   /** A balloon arrives, or asks for memory again. */
   | { readonly do: 'hypervisor'; readonly dueUs: number };
 

@@ -1,6 +1,7 @@
 import {
   DEFAULT_XEN_SETUP,
   timingFor,
+  type DeviceFault,
   type DomainSettings,
   type HostEvent,
   type HostInput,
@@ -72,6 +73,10 @@ export class ModelRig<State> {
     const whole = { uid: 'a', incarnation: 1, ticket, ...input } as HostInput;
     this.events.push(...this.model.apply(this.state, whole, this.at));
     return ticket;
+  }
+
+  setFaults(...faults: readonly DeviceFault[]): void {
+    this.events.push(...this.model.apply(this.state, { do: 'setFaults', faults }, this.at));
   }
 
   crash(): void {

@@ -11,9 +11,9 @@ import type { Host, Machine, MachineDevice } from './host-state.js';
 import { volumeNumbers, volumePath } from './machine-devices.js';
 import { viewOf } from './store-access.js';
 
-const hotplugHost = (host: Host, machine: Machine): HotplugHost => ({
+const hotplugHost = (host: Host, machine: Machine, device: MachineDevice): HotplugHost => ({
   ...viewOf(host.xenstore, 0),
-  ...networkView(host),
+  ...networkView(host, device),
   findDisk: (path) =>
     machine.settings.disks.some(({ volume }) => volumePath(volume) === path)
       ? { kind: 'phy', numbers: volumeNumbers(path), node: path }
@@ -37,7 +37,7 @@ export const runScriptOf = (
   device: MachineDevice,
   run: HotplugRun,
 ): HotplugResult | null => {
-  const result = runHotplug(run, hotplugHost(host, machine), scriptFault(host, machine, device));
+  const result = runHotplug(run, hotplugHost(host, machine, device), scriptFault(host, machine, device));
   if (result?.link) applyLink(host, machine, device, result.link);
   return result;
 };

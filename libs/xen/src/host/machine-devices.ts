@@ -10,7 +10,7 @@ import {
 } from '../devices/index.js';
 import type { NetworkMode } from '../dom0/index.js';
 import type { DeviceSettings, DomainSettings } from '../host-model.js';
-import type { Machine, MachineDevice } from './host-state.js';
+import type { Host, Machine, MachineDevice } from './host-state.js';
 
 /** A guest with front-ends of its own; one without drives what qemu emulates. */
 export const hasFrontends = ({ settings }: Machine): boolean => settings.guestType !== 'hvm' || settings.pvDrivers;
@@ -100,8 +100,16 @@ const newDevice = (name: string, kind: MachineDevice['kind'], slot: number, devi
   complaint: null,
 });
 
-const deviceAt = (machine: Machine, kind: MachineDevice['kind'], name: string, slot: number): MachineDevice => {
-  const of = { domid: machine.domid, backendDomid: 0 };
+/** Who serves devices of a kind on the host. */
+const backendFor = ({ state }: Host, kind: MachineDevice['kind']): number =>
+  state.drivers?.[kind === 'disk' ? 'storage' : 'network']?.domid ?? 0;
+
+const deviceAt = (
+  host: Host,
+  machine: Machine,
+  { kind, name, slot }: Pick<MachineDevice, 'kind' | 'name' | 'slot'>,
+): MachineDevice => {
+  const of = { domid: machine.domid, backendDomid: backendFor(host, kind) };
   return kind === 'disk'
     ? newDevice(name, kind, slot, { kind: 'vbd', backendKind: 'vbd', devid: diskNumber(slot), ...of })
     : newDevice(name, kind, slot, { kind: 'vif', backendKind: 'vif', devid: slot, ...of });
@@ -112,19 +120,19 @@ export const renewedDevice = ({ name, kind, slot, device }: MachineDevice): Mach
   newDevice(name, kind, slot, device);
 
 /** The devices of a machine's domain, before anything was done for them. */
-export const devicesOf = (machine: Machine): MachineDevice[] => {
+export const devicesOf = (host: Host, machine: Machine): MachineDevice[] => {
   return [
-    ...machine.settings.disks.map(({ name }, index) => deviceAt(machine, 'disk', name, index)),
-    ...machine.settings.nics.map(({ name }, index) => deviceAt(machine, 'nic', name, index)),
+    ...machine.settings.disks.map(({ name }, index) => deviceAt(host, machine, { kind: 'disk', name, slot: index })),
+    ...machine.settings.nics.map(({ name }, index) => deviceAt(host, machine, { kind: 'nic', name, slot: index })),
   ];
 };
 
 /** A device that comes to those that a machine has, at the first place that is free. */
-export const pluggedDevice = (machine: Machine, { kind, settings }: DeviceSettings): MachineDevice => {
+export const pluggedDevice = (host: Host, machine: Machine, { kind, settings }: DeviceSettings): MachineDevice => {
   const taken = machine.devices.filter((device) => device.kind === kind).map(({ slot }) => slot);
   let slot = 0;
   while (taken.includes(slot)) slot += 1;
-  return deviceAt(machine, kind, settings.name, slot);
+  return deviceAt(host, machine, { kind, name: settings.name, slot });
 };
 
 interface Named {

@@ -138,7 +138,7 @@ const beginPlug = (host: Host, machine: Machine, added: DeviceSettings): void =>
   machine.settings = withDevice(machine.settings, added);
   // It comes up with the rest of a domain that is not built yet.
   if (!takesDevices(host, machine)) return;
-  const device = pluggedDevice(machine, added);
+  const device = pluggedDevice(host, machine, added);
   machine.devices.push(device);
   beginAdd(host, machine, device);
 };

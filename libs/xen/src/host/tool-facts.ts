@@ -20,6 +20,7 @@ import {
 } from '../xl/index.js';
 import { activityAt, cpusUsed } from './cpu-account.js';
 import { transfersOf, type Transfers } from './device-work.js';
+import { driverNamed } from './driver-domains.js';
 import { passthroughOf, usbController, usbOf } from './passed-devices.js';
 import { releaseOfHost, type Host, type Machine, type MachineDevice } from './host-state.js';
 
@@ -34,7 +35,7 @@ export const machineOfDomid = (host: Host, domid: number): Machine | null => {
 };
 
 export const nameOfDomain = (host: Host, domid: number): string | null =>
-  domid === 0 ? CONTROL_DOMAIN : (machineOfDomid(host, domid)?.settings.name ?? null);
+  domid === 0 ? CONTROL_DOMAIN : (machineOfDomid(host, domid)?.settings.name ?? driverNamed(host, domid));
 
 /** Every domain, zombies included, as it is at this moment; asking moves nothing. */
 export const domainsAt = (host: Host, nowUs: number): readonly DomainInfo[] =>

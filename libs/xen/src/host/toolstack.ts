@@ -163,7 +163,7 @@ export const domainBuilt = (host: Host, machine: Machine): void => {
   makeHome(host, machine);
   askWhatWasAsked(host, machine);
   writeFunctions(host, machine);
-  machine.devices = devicesOf(machine);
+  machine.devices = devicesOf(host, machine);
   for (const device of machine.devices) beginAdd(host, machine, device);
   continueBuild(host, machine);
 };

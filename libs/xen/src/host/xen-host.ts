@@ -7,6 +7,7 @@ import { applyCommand, giveUp } from './commands.js';
 import { freshLayers, layersOf } from './control-domain.js';
 import { settleCpu } from './cpu-account.js';
 import { deviceWatchFired, deviceWatchOf, endScript, probeBack, retryEnd, wakeTask } from './device-control.js';
+import { driverDomainMoves, driverDomainStillMoves, startDriverDomains } from './driver-domains.js';
 import { CONTROL_TOKEN } from './domain-store.js';
 import { setFaults } from './faults.js';
 import { domainFiguresOf, figuresOf } from './figures.js';
@@ -149,6 +150,10 @@ const perform = (host: Host, task: HostTask): void => {
       if (machine) suspendTimerEnds(host, machine, task.ticket, task.timeoutMs);
       return;
     }
+    case 'driverDomain':
+      driverDomainMoves(host, task);
+      for (const machine of Object.values(host.state.machines)) lookAround(host, machine);
+      return;
     case 'hypervisor':
       balloonsMove(host);
       return;
@@ -204,6 +209,8 @@ const stillApplies = (host: Host, task: HostTask): boolean => {
       return host.state.migrations[task.key]?.effectDueUs === task.dueUs;
     case 'keepalive':
       return host.state.migrations[task.key]?.keepaliveUs === task.dueUs;
+    case 'driverDomain':
+      return driverDomainStillMoves(host, task);
     case 'hypervisor':
       return host.hypervisor.nextDueUs() === task.dueUs;
   }
@@ -267,6 +274,7 @@ const crash = (host: Host): void => {
   Object.assign(state, freshLayers(state), { machines: {}, byDomid: {}, agenda: emptyAgenda<HostTask>() });
   Object.assign(host, layersOf(state));
   state.cpu = { sinceUs: state.nowUs, stale: true, domains: {} };
+  startDriverDomains(host);
   state.upAtUs = state.nowUs + jittered(host.timing.hostBootMs, seed, `boot/${state.boots}`) * US_PER_MS;
 };
 
@@ -347,7 +355,9 @@ export const xenHostModel = (timing: HostTiming): HostModel => {
         migrations: {},
         cpu: { sinceUs: at * US_PER_MS, stale: true, domains: {} },
       };
-      settleCpu(hostOf(state));
+      const host = hostOf(state);
+      startDriverDomains(host);
+      settleCpu(host);
       return state;
     },
     apply: (state, input, at) => step(state, at, input),

@@ -17,7 +17,7 @@ import { rename } from './xen-sending.js';
 /** The domain has its memory: it gets its home, and its interfaces, whose scripts fail before the switch if they must. */
 const shellBuilt = (host: Host, machine: Machine): void => {
   makeHome(host, machine);
-  machine.devices = devicesOf(machine);
+  machine.devices = devicesOf(host, machine);
   for (const device of machine.devices) if (device.kind === 'nic') beginAdd(host, machine, device);
 };
 
