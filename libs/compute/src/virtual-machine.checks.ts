@@ -88,6 +88,12 @@ const causesOfNics = (spec: VirtualMachineSpec): FieldCause[] =>
         reason: 'FieldValueDuplicate',
         message: `two interfaces are named "${nic.name}"`,
       });
+    if (spec.disks.some((disk) => disk.name === nic.name))
+      causes.push({
+        field: `${field}.name`,
+        reason: 'FieldValueDuplicate',
+        message: `a disk is named "${nic.name}" too; hosts know devices by their names`,
+      });
     if (nic.mac !== undefined && spec.nics.findIndex((other) => other.mac === nic.mac) !== index)
       causes.push({
         field: `${field}.mac`,

@@ -23,6 +23,16 @@ const devices = (rig: HostRig): string =>
   );
 
 describe('a device that comes or goes while its machine lives', () => {
+  it('refuses a device that is named as one of another kind', () => {
+    const rig = new HostRig();
+    rig.start();
+    const settings = { name: 'eth0', volume: 'w', sizeBytes: 1, readOnly: false };
+    expect(rig.ask({ do: 'attach', device: { kind: 'disk', settings } })).toMatchObject({
+      code: 'host_device_failed',
+      value: expect.stringContaining('a nic of the machine has the same name') as string,
+    });
+  });
+
   it('connects both ends, and leaves nothing behind when it goes', () => {
     const rig = new HostRig();
     rig.start();

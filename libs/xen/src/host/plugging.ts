@@ -119,6 +119,12 @@ const attach = (host: Host, input: HostInput & { do: 'attach' }): void => {
   const { device, ticket, uid } = input;
   const named: Plugged = { kind: device.kind, name: device.settings.name };
   if (!machine || isSuspended(host, machine, named, ticket)) return;
+  // Devices go by their names in all that the toolstack keeps of them.
+  const other = named.kind === 'disk' ? 'nic' : 'disk';
+  if (hasDevice(machine.settings, { kind: other, name: named.name })) {
+    refuse(host, ticket, failed(host, machine, named, `a ${other} of the machine has the same name`));
+    return;
+  }
   const known = deviceNamed(machine, named.name);
   if (known && isLeaving(known)) {
     refuse(host, ticket, failed(host, machine, named, 'it is being taken away; detach it first'));
