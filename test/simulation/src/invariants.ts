@@ -63,7 +63,7 @@ export const brokenWhenQuiet = (evidence: Evidence, watcher: Watcher): readonly 
 
 /** What must hold once users have deleted all that they made, too. */
 export const leftOver = (evidence: Evidence): readonly string[] => [
-  ...['virtualmachine', 'volume', 'port', 'placement'].flatMap((category) =>
+  ...['virtualmachine', 'virtualmachinesnapshot', 'volume', 'port', 'placement'].flatMap((category) =>
     documentsOf(evidence, category).map(({ document }) => `${document.kind} ${document.metadata.name} is left over`),
   ),
   ...evidence

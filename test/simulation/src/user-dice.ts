@@ -14,6 +14,7 @@ import {
   type KindDefinition,
 } from '@xenolith/contracts';
 import type { JsonObject, Random, StoredDocument } from '@xenolith/kernel';
+import { SnapshotDice } from './snapshot-dice.js';
 import { NAMESPACE, type EditedDocument, type Users } from './users.js';
 
 /** One thing that users do, and how often beside the others. */
@@ -37,6 +38,7 @@ const STRUCK = [
   'ShutdownDomain',
   'DestroyDomain',
   'SuspendDomain',
+  'CheckpointDomain',
   'ResumeDomain',
   'AttachDisk',
   'DetachDisk',
@@ -78,6 +80,7 @@ export class UserDice {
     private readonly users: Users,
     private readonly random: Random,
   ) {
+    const snapshots = new SnapshotDice(users, random);
     this.habits = [
       { weight: 24, act: () => this.createMachine() },
       { weight: 3, act: () => this.createBatch() },
@@ -86,6 +89,7 @@ export class UserDice {
       { weight: 10, act: () => this.changeLive() },
       { weight: 14, act: () => this.migrateMachine() },
       { weight: 4, act: () => this.cancelMigration() },
+      { weight: 14, act: () => snapshots.act() },
       { weight: 24, act: () => this.actOnMachine() },
       { weight: 4, act: () => this.operateOnMachine() },
       { weight: 12, act: () => this.deleteOne(virtualMachineKind) },

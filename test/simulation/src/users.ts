@@ -10,6 +10,7 @@ import {
   portKind,
   storageDomainKind,
   virtualMachineKind,
+  virtualMachineSnapshotKind,
   volumeKind,
   type KindDefinition,
 } from '@xenolith/contracts';
@@ -139,7 +140,7 @@ export class Users {
 
   /** Deletes all that people made; machines first, as they use the rest. */
   deleteEverything(): void {
-    const kinds = [virtualMachineKind, volumeKind, portKind, namespaceKind];
+    const kinds = [virtualMachineKind, virtualMachineSnapshotKind, volumeKind, portKind, namespaceKind];
     for (const kind of kinds) {
       for (const stored of this.documents(kind.kind.toLowerCase())) {
         const { name } = (stored.document as unknown as EditedDocument).metadata;
