@@ -157,26 +157,30 @@ export const evolveRebalancePlan = (
   return after.own.phase === state.own.phase ? after : { ...after, meta: withFinalizer(after) };
 };
 
-const counted = (count: number, one: string, many: string): string => `${count} ${count === 1 ? one : many}`;
+export const counted = (count: number, one: string, many: string): string => `${count} ${count === 1 ? one : many}`;
+
+/** A clause on machines that stay; empty: there are none. */
+export const cantMove = (blocked: readonly unknown[]): string =>
+  blocked.length === 0 ? '' : `; ${counted(blocked.length, 'machine', 'machines')} can't move`;
 
 /** What the plan comes to, in a sentence. */
-export const outcomeOf = ({ moves }: Pick<RebalancePlanOwn, 'moves'>): string => {
-  if (moves.length === 0) return 'there was nothing to move';
+export const outcomeOf = ({ moves, blocked }: Pick<RebalancePlanOwn, 'moves' | 'blocked'>): string => {
+  if (moves.length === 0) return `there was nothing to move${cantMove(blocked)}`;
   const count = (phase: PlanMove['phase']): number => moves.filter((move) => move.phase === phase).length;
   const others = (['Failed', 'Skipped', 'Cancelled'] as const)
     .filter((phase) => count(phase) > 0)
     .map((phase) => `${count(phase)} ${phase.toLowerCase()}`);
-  return [`${count('Succeeded')} of ${counted(moves.length, 'move', 'moves')} succeeded`, ...others].join(', ');
+  const succeeded = `${count('Succeeded')} of ${counted(moves.length, 'move', 'moves')} succeeded`;
+  return `${[succeeded, ...others].join(', ')}${cantMove(blocked)}`;
 };
 
 const messageOf = (own: RebalancePlanOwn): string => {
   if (own.message !== '') return own.message;
-  const stay = own.blocked.length === 0 ? '' : `; ${counted(own.blocked.length, 'machine', 'machines')} can't move`;
-  if (own.moves.length === 0) return `nothing to move${stay}`;
+  if (own.moves.length === 0) return `nothing to move${cantMove(own.blocked)}`;
   const [before, after] = [own.before, own.after];
   const imbalance = `imbalance ${before.imbalance} to ${after.imbalance}`;
   const empty = `empty hosts ${before.emptyHosts} to ${after.emptyHosts}`;
-  return `${counted(own.moves.length, 'move', 'moves')}: ${imbalance}, ${empty}${stay}`;
+  return `${counted(own.moves.length, 'move', 'moves')}: ${imbalance}, ${empty}${cantMove(own.blocked)}`;
 };
 
 const CONDITION: Readonly<Record<RebalancePhase, Condition['status']>> = {
@@ -215,7 +219,7 @@ const statusOf = (plan: PresentPlan): JsonObject => {
         type: 'Complete',
         status: CONDITION[own.phase],
         reason: own.phase,
-        message: own.message,
+        message: messageOf(own),
         lastTransitionTime: begun ? lastTransitionTime : meta.creationTimestamp,
       },
     ],

@@ -1,5 +1,6 @@
 import type { HostLedgerEvent, PlacementEvent, RebalancePlanEvent } from '@xenolith/contracts';
 import type { NewEvent } from '@xenolith/kernel';
+import { cantMove, counted } from './rebalance-plan.js';
 
 /** An event in the words of Kubernetes' Events. */
 export interface EventDescription {
@@ -30,7 +31,7 @@ export const describeSchedulingEvent = (stored: NewEvent): EventDescription | nu
       };
     case 'RebalancePlanProposed': {
       const { moves, blocked } = event.data;
-      const message = `${moves.length} moves are proposed, ${blocked.length} machines can't move`;
+      const message = `${counted(moves.length, 'move', 'moves')} proposed${cantMove(blocked)}`;
       return { reason: 'Proposed', message, type: 'Normal' };
     }
     case 'RebalancePlanApproved':
