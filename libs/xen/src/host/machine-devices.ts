@@ -39,12 +39,13 @@ export const volumeNumbers = (path: string): string => `fd:${randomFrom(path).be
 const ALPHABET = 26;
 const FIRST_LETTER = 'a'.charCodeAt(0);
 
-/** Name of the n-th disk in its guest: xvda … xvdz, xvdaa … */
-const diskNodeName = (index: number): string => {
+/** Letters of the n-th disk in its guest: a … z, aa … */
+export const diskLetters = (index: number): string => {
   const last = String.fromCharCode(FIRST_LETTER + (index % ALPHABET));
-  if (index < ALPHABET) return `xvd${last}`;
-  return `xvd${String.fromCharCode(FIRST_LETTER + Math.floor(index / ALPHABET) - 1)}${last}`;
+  return index < ALPHABET ? last : `${String.fromCharCode(FIRST_LETTER + Math.floor(index / ALPHABET) - 1)}${last}`;
 };
+
+const diskNodeName = (index: number): string => `xvd${diskLetters(index)}`;
 
 const diskNumber = (index: number): number => {
   const number = vbdNumber(diskNodeName(index));

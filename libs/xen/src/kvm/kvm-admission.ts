@@ -124,7 +124,7 @@ export const newProcess = (
     paused: false,
     asked: null,
     settings,
-    devices: devicesOf(settings),
+    devices: devicesOf(host, settings),
     guest: { phase: 'off', next: null, stopping: null },
     savedUs: null,
     image: null,

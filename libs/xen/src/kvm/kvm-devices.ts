@@ -4,7 +4,7 @@ import { answer, refuse } from '../host/answers.js';
 import { followFlows, isStalled, type WorkingDevice } from '../host/device-work.js';
 import { struckBy, type FaultyMachine } from '../host/faults.js';
 import { hasDevice, withDevice, withoutDevice } from '../host/machine-devices.js';
-import { planIn, runs, waitingFor, type KvmHost, type KvmMachine } from './kvm-state.js';
+import { planIn, runs, waitingFor, type KvmDevice, type KvmHost, type KvmMachine } from './kvm-state.js';
 
 /** QEMU's default of virtio-blk and virtio-net (hw/block/virtio-blk.c, `queue-size`; hw/net/virtio-net.c, `rx_queue_size`); a request takes one entry, as its buffers are listed elsewhere (indirect descriptors). */
 const QUEUE_ENTRIES = 256;
@@ -17,17 +17,26 @@ const ROOT_PORTS = 28;
 
 type Named = Pick<WorkingDevice, 'kind' | 'name'>;
 
-const newDevice = (kind: WorkingDevice['kind'], name: string): WorkingDevice => ({
+/** The host counts the taps that it makes, and uses no number again while it is up. */
+const newTap = ({ state }: KvmHost): number => {
+  const tap = state.lastTap + 1;
+  state.lastTap = tap;
+  return tap;
+};
+
+const newDevice = (host: KvmHost, { kind, name }: Named, slot: number): KvmDevice => ({
   kind,
   name,
+  slot,
+  tap: kind === 'nic' ? newTap(host) : null,
   flows: [],
   stalledBy: null,
 });
 
 /** The devices that a process begins with. */
-export const devicesOf = ({ disks, nics }: DomainSettings): WorkingDevice[] => [
-  ...disks.map(({ name }) => newDevice('disk', name)),
-  ...nics.map(({ name }) => newDevice('nic', name)),
+export const devicesOf = (host: KvmHost, { disks, nics }: DomainSettings): KvmDevice[] => [
+  ...disks.map(({ name }, slot) => newDevice(host, { kind: 'disk', name }, slot)),
+  ...nics.map(({ name }, slot) => newDevice(host, { kind: 'nic', name }, slot)),
 ];
 
 /** The device goes from the machine, and from what it will boot with. */
@@ -80,9 +89,13 @@ export const deviceFault = (host: KvmHost, machine: KvmMachine, name: string): s
   return struckBy(host, target, 'failHotplug')?.effects.failHotplug ?? null;
 };
 
-const plug = (machine: KvmMachine, device: DeviceSettings): void => {
+const plug = (host: KvmHost, machine: KvmMachine, device: DeviceSettings): void => {
+  const { kind } = device;
+  const taken = machine.devices.filter((other) => other.kind === kind).map(({ slot }) => slot);
+  let slot = 0;
+  while (taken.includes(slot)) slot += 1;
   machine.settings = withDevice(machine.settings, device);
-  machine.devices.push(newDevice(device.kind, device.settings.name));
+  machine.devices.push(newDevice(host, { kind, name: device.settings.name }, slot));
 };
 
 /** `device_add`: the device is there at once, whether the guest looks or not. */
@@ -106,7 +119,7 @@ export const attach = (host: KvmHost, machine: KvmMachine, { device, ticket }: H
   }
   const target = { machine: faulty(machine), device: name, what: `add/${host.state.nowUs}` };
   if (struckBy(host, target, 'stallHotplug') === null) {
-    plug(machine, device);
+    plug(host, machine, device);
     answer(host, ticket, {});
     return;
   }

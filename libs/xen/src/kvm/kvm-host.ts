@@ -22,7 +22,8 @@ import {
   type KvmTask,
 } from './kvm-state.js';
 import { saved } from './kvm-save.js';
-import { kvmTool } from './virsh.js';
+import { failed } from '../xl/index.js';
+import { virsh } from './virsh.js';
 
 /** Commands that a host which boots keeps for later; more are refused. */
 const WAITING_WHILE_DOWN = 1_024;
@@ -147,6 +148,7 @@ const crash = (host: KvmHost): void => {
   state.agenda = emptyAgenda();
   state.lastPid = FIRST_PID;
   state.lastNumber = 0;
+  state.lastTap = -1;
   state.upAtUs =
     state.nowUs + jittered(host.timing.hostBootMs, state.seed, `${state.name}/boot/${state.boots}`) * US_PER_MS;
 };
@@ -226,6 +228,7 @@ export const kvmHostModel = (timing: HostTiming): HostModel<KvmHostState> => {
       migrations: {},
       lastPid: FIRST_PID,
       lastNumber: 0,
+      lastTap: -1,
       cpuSinceUs: at * US_PER_MS,
     }),
     apply: (state, input, at) => step(state, at, input),
@@ -253,6 +256,9 @@ export const kvmHostModel = (timing: HostTiming): HostModel<KvmHostState> => {
         ...workFigures(state, machine, { overRings: hasVirtio(machine), nowUs, more: () => ({}) }),
       }));
     },
-    tool: (state, call) => kvmTool(hostOf(state), call),
+    tool: (state, { tool, args, at }) =>
+      tool === 'virsh' || state.upAtUs !== null
+        ? virsh(hostOf(state), args, Math.max(at * US_PER_MS, state.nowUs))
+        : failed(`${state.name} runs KVM, not Xen: it has no ${tool}; ask virsh there`),
   };
 };

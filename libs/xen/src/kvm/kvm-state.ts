@@ -37,8 +37,17 @@ export interface KvmHostState {
   migrations: Record<string, MigrationSession>;
   lastPid: number;
   lastNumber: number;
+  lastTap: number;
   /** CPU time is booked up to here; later it grows by the machines' shares. */
   cpuSinceUs: number;
+}
+
+/** A disk or an interface of a machine. */
+export interface KvmDevice extends WorkingDevice {
+  /** Its place among those of its kind: a disk's letter. */
+  readonly slot: number;
+  /** Of an interface: vnet<n> on the host. */
+  readonly tap: number | null;
 }
 
 /** One QEMU process. */
@@ -59,7 +68,7 @@ export interface KvmMachine {
   asked: 'poweroff' | 'reboot' | null;
   settings: DomainSettings;
   /** Its disks, then its interfaces; those that came later follow. */
-  devices: WorkingDevice[];
+  devices: KvmDevice[];
   guest: KvmGuest;
   /** When its guest's image is written; null: it is not being saved. */
   savedUs: number | null;
