@@ -47,7 +47,11 @@ interface PlacementDocument extends Named {
 
 interface HostDocument extends Named {
   readonly spec: { readonly cluster: string; readonly unschedulable: boolean };
-  readonly status: { readonly allocatableMemory: string; readonly conditions: readonly { status: string }[] };
+  readonly status: {
+    readonly hypervisor: 'xen' | 'kvm';
+    readonly allocatableMemory: string;
+    readonly conditions: readonly { status: string }[];
+  };
 }
 
 /** What must hold once nothing is under way any more. */
@@ -128,10 +132,14 @@ const hasNoHost = (evidence: Evidence, watcher: Watcher, stream: string): boolea
       document.spec.unschedulable ||
       document.metadata.deletionTimestamp !== undefined ||
       document.status.conditions[0]?.status !== 'True' ||
+      !canRun(document, request) ||
       isFull(watcher.hostLedgers.get(hostLedgerId(uid)), request) ||
       placements.some((other) => sharesWord(other.document, request, uid)),
   );
 };
+
+const canRun = ({ status }: HostDocument, { hypervisor, guestType }: PlacementRequest): boolean =>
+  (hypervisor === 'any' || hypervisor === status.hypervisor) && (status.hypervisor === 'xen' || guestType === 'hvm');
 
 const isFull = (ledger: HostLedgerState | undefined, request: PlacementRequest): boolean =>
   ledger?.phase === 'declared' &&

@@ -18,13 +18,19 @@ interface Life {
 export class SimulatedAgent {
   readonly name = 'agent';
   readonly hosts: readonly string[];
+  private readonly kvmHosts: readonly string[];
   private journal: MemoryJournal;
   private life: Life | null = null;
   /** What ran when the agent was last alive: a dead agent stops no domain. */
   private last: readonly HostTruth[] = [];
 
   constructor(
-    private readonly options: { readonly hosts: number; readonly seed: string; readonly forgetful: boolean },
+    private readonly options: {
+      readonly hosts: number;
+      readonly kvmHosts: number;
+      readonly seed: string;
+      readonly forgetful: boolean;
+    },
     private readonly world: {
       readonly clock: VirtualClock;
       readonly bus: MemoryBus;
@@ -32,7 +38,8 @@ export class SimulatedAgent {
       readonly observer: AgentObserver;
     },
   ) {
-    this.hosts = hostNames(options.hosts);
+    this.kvmHosts = hostNames(options.kvmHosts, 'kvm-');
+    this.hosts = [...hostNames(options.hosts), ...this.kvmHosts];
     this.journal = this.newJournal();
   }
 
@@ -46,7 +53,14 @@ export class SimulatedAgent {
     const clock = new ProcessClock(this.world.clock);
     const bus = this.world.bus.connect(this.name);
     const agent = new Agent(
-      { hosts: this.hosts, seed: this.options.seed, profile: '2x8-128', bootTimeMs: 5_000, agentVersion: '0.1.0' },
+      {
+        hosts: this.hosts,
+        made: new Map(this.kvmHosts.map((name) => [name, { hypervisor: 'kvm' }] as const)),
+        seed: this.options.seed,
+        profile: '2x8-128',
+        bootTimeMs: 5_000,
+        agentVersion: '0.1.0',
+      },
       { bus: this.world.through(bus), clock, journal: this.journal, observer: this.world.observer },
     );
     this.life = { clock, bus, agent };

@@ -137,6 +137,7 @@ export class UserDice {
       {
         powerState: random.pick(['Running', 'Running', 'Running', 'Paused', 'Halted']),
         cpu: { vcpus: 1 + random.below(4), max: 4 },
+        guestType: random.pick(['pvh', 'hvm']),
         memory: random.pick(['512Mi', '2Gi', '8Gi', '24Gi', '60Gi', '60Gi']),
         guest: { ignoresShutdown: random.chance(0.1) },
         disks,

@@ -17,6 +17,8 @@ import { Users } from './users.js';
 
 /** Few enough to fill. */
 const HOSTS = 3;
+/** Beside them, for machines that either kind can run. */
+const KVM_HOSTS = 2;
 /** How often the log's timers are looked at. */
 const TIMER_LOOK_MS = 250;
 const TIMER_PATIENCE_MS = 10_000;
@@ -60,7 +62,7 @@ export class World {
     this.bus = new MemoryBus(this.clock, this.network.policy);
     this.services = this.newServices(mutant);
     this.agent = new SimulatedAgent(
-      { hosts: HOSTS, seed: String(seed), forgetful: mutant?.forgetfulJournal === true },
+      { hosts: HOSTS, kvmHosts: KVM_HOSTS, seed: String(seed), forgetful: mutant?.forgetfulJournal === true },
       {
         clock: this.clock,
         bus: this.bus,
