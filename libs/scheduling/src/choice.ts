@@ -10,6 +10,11 @@ import { levelsFor, type Level, type Moment, type Outlook, type SchedulingPolicy
 export const COMPARED: Readonly<Record<SchedulingPolicy, number>> = { balance: 16, density: 32 };
 /** With so few hosts that may do, all of them are looked at. */
 const ALL_LOOKED_AT = 128;
+/**
+ * Where no more hosts are in use, density compares as many as are ever compared: on the Azure packing traces 128 pack 0.4 and 0.6 points better than
+ * 32. Where more are, more machines come at once, and what a decision takes counts more.
+ */
+const IN_USE_COMPARED_WIDELY = 768;
 /** Hosts of one bucket, and in all, that are looked at before all hosts are: buckets are coarse, and what does not fit is many. */
 const LOOKED_AT_PER_BUCKET = 128;
 const LOOKED_AT_MAX = 1_024;
@@ -162,6 +167,9 @@ export class HostSearch {
       for (const group of eligible.groups) this.lookAll(group, wish, 0);
       return;
     }
+    // Hosts with next to nothing on them are in the first bucket.
+    const inUse = table.hosts - (table.byLoad.counts[0] ?? 0);
+    if (asked.policy === 'density' && inUse <= IN_USE_COMPARED_WIDELY) this.most = ALL_LOOKED_AT;
     this.collectLiked(wish);
     if (wish.class.prefers(table) || eligible.hosts * RARE < table.hosts)
       for (const group of eligible.groups) if (this.lookAll(group, wish, asked.seed)) break;
