@@ -3,7 +3,7 @@ import type { Ranking } from './packing.js';
 import { nearTerms, type Resident } from './resident.js';
 
 /** Hosts asked before a search is given up: some milliseconds. */
-const SEARCH_STEPS = 100_000;
+const SEARCH_STEPS = 30_000;
 
 /** `none`: every way was gone through, so there is none. `spent`: not every way. */
 export type Searched = 'seated' | 'none' | 'spent';

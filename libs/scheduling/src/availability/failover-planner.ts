@@ -19,8 +19,8 @@ const SETTLE_STEPS = 1_000_000;
 /** Hosts asked after one change to find plans for losses that had none: some milliseconds, as they may be many and the change small. */
 const RETRY_STEPS = 100_000;
 
-/** Hosts asked to find out whether one machine may be admitted somewhere. */
-export const ADMISSION_STEPS = 1_000_000;
+/** Hosts asked to find out whether one machine may be admitted somewhere: some tens of milliseconds, as others wait for their decision. */
+export const ADMISSION_STEPS = 200_000;
 
 /** What a cluster promises of the loss of hosts. */
 export interface Guarantee {

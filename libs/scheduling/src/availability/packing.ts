@@ -2,7 +2,7 @@ import type { Board, Seat } from './board.js';
 import { nearTerms, type Resident } from './resident.js';
 
 /** Hosts asked to move machines of a plan out of each other's way, before other orders are tried. */
-const REPAIR_STEPS = 20_000;
+const REPAIR_STEPS = 5_000;
 /** A machine that makes room may need another to make room for it, and no further: each level multiplies what is tried. */
 const REPAIR_DEPTH = 2;
 
