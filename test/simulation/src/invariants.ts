@@ -4,6 +4,7 @@ import { hostLedgerId, type HostLedgerState } from '@xenolith/scheduling';
 import type { MemoryEventLog } from '@xenolith/testing';
 import type { Evidence } from './evidence.js';
 import { staleViews } from './views.js';
+import { unlikeMaintenance } from './maintenance.js';
 import { isThingMissing, type MachineWithDisks } from './missing-things.js';
 import type { Watcher } from './watcher.js';
 
@@ -46,7 +47,7 @@ interface PlacementDocument extends Named {
 }
 
 interface HostDocument extends Named {
-  readonly spec: { readonly cluster: string; readonly unschedulable: boolean };
+  readonly spec: { readonly cluster: string; readonly unschedulable: boolean; readonly maintenance?: boolean };
   readonly status: {
     readonly hypervisor: 'xen' | 'kvm';
     readonly allocatableMemory: string;
@@ -61,6 +62,7 @@ export const brokenWhenQuiet = (evidence: Evidence, watcher: Watcher): readonly 
   ...unlikeHosts(evidence),
   ...orphans(evidence),
   ...unlikeLedgers(evidence, watcher),
+  ...unlikeMaintenance(evidence),
   ...unlikeReplay(evidence),
   ...evidence.running().flatMap((views) => staleViews(views, evidence.log)),
 ];
@@ -130,6 +132,7 @@ const hasNoHost = (evidence: Evidence, watcher: Watcher, stream: string): boolea
   return hostsOf(evidence).every(
     ({ uid, document }) =>
       document.spec.unschedulable ||
+      document.spec.maintenance === true ||
       document.metadata.deletionTimestamp !== undefined ||
       document.status.conditions[0]?.status !== 'True' ||
       !canRun(document, request) ||

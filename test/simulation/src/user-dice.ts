@@ -14,6 +14,7 @@ import {
   type KindDefinition,
 } from '@xenolith/contracts';
 import type { JsonObject, Random, StoredDocument } from '@xenolith/kernel';
+import { FleetDice } from './fleet-dice.js';
 import { SnapshotDice } from './snapshot-dice.js';
 import { NAMESPACE, type EditedDocument, type Users } from './users.js';
 
@@ -80,6 +81,7 @@ export class UserDice {
     private readonly users: Users,
     private readonly random: Random,
   ) {
+    const fleet = new FleetDice(users, random);
     const snapshots = new SnapshotDice(users, random);
     this.habits = [
       { weight: 24, act: () => this.createMachine() },
@@ -105,6 +107,7 @@ export class UserDice {
       { weight: 2, act: () => this.createFaultRule() },
       { weight: 1, act: () => this.deleteOne(faultRuleKind) },
       { weight: 2, act: () => this.cordon() },
+      { weight: 8, act: () => fleet.act() },
       { weight: 4, act: () => this.createLateThing() },
       { weight: 1, act: () => this.deleteOne(random.pick([networkKind, imageKind, storageDomainKind, hostKind])) },
     ];

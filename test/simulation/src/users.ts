@@ -8,6 +8,7 @@ import {
   networkKind,
   operationKind,
   portKind,
+  rebalancePlanKind,
   storageDomainKind,
   virtualMachineKind,
   virtualMachineSnapshotKind,
@@ -126,7 +127,7 @@ export class Users {
     void this.create(operationKind, { name, namespace }, { target: named, action, parameters: {} });
   }
 
-  /** Ends what makes work fail or wait on purpose: rules, and hosts that take nothing. */
+  /** Ends what makes work fail or wait on purpose, or goes on for ever: rules, hosts that take nothing, policies. Who wants a host empty still does. */
   mendEverything(): void {
     for (const rule of this.documents('faultrule')) this.delete(faultRuleKind, rule.streamId, 'Background');
     for (const host of this.documents('host'))
@@ -136,11 +137,25 @@ export class Users {
         (document) => ({ ...document, spec: { ...document.spec, unschedulable: false } }),
         false,
       );
+    for (const cluster of this.documents('cluster'))
+      this.change(
+        clusterKind,
+        cluster,
+        ({ spec: { rebalancing: _ended, ...spec }, metadata }) => ({ metadata, spec }),
+        false,
+      );
   }
 
   /** Deletes all that people made; machines first, as they use the rest. */
   deleteEverything(): void {
-    const kinds = [virtualMachineKind, virtualMachineSnapshotKind, volumeKind, portKind, namespaceKind];
+    const kinds = [
+      rebalancePlanKind,
+      virtualMachineKind,
+      virtualMachineSnapshotKind,
+      volumeKind,
+      portKind,
+      namespaceKind,
+    ];
     for (const kind of kinds) {
       for (const stored of this.documents(kind.kind.toLowerCase())) {
         const { name } = (stored.document as unknown as EditedDocument).metadata;

@@ -1,7 +1,7 @@
 import type { ComputeService } from '@xenolith/compute';
 import type { ServiceDefinition } from '@xenolith/engine';
-import { canonicalJson, type JsonObject } from '@xenolith/kernel';
-import { CapacityIndex } from '@xenolith/scheduling';
+import { canonicalJson, type JsonObject, type Uuid } from '@xenolith/kernel';
+import { CapacityIndex, RebalanceIndex } from '@xenolith/scheduling';
 import { CollectorIndex } from '@xenolith/tenancy';
 import type { MemoryEventLog } from '@xenolith/testing';
 
@@ -19,6 +19,7 @@ const answersOf = (definition: ServiceDefinition, log: MemoryEventLog): JsonObje
         answers[`placement ${uid}`] = { placed: index.isPlaced(uid), pending: index.pendingRequest(uid), request };
       if (index instanceof CapacityIndex && category === 'host')
         answers[`host ${uid}`] = index.waitingFor(uid, 10).toSorted();
+      if (index instanceof RebalanceIndex) answers[`rebalancing ${uid}`] = rebalancingAnswers(index, category, uid);
     }
     if (category === 'virtualmachine') answers[`machine ${uid}`] = computeIndexes?.machines.get(uid);
     if (category === 'host')
@@ -31,6 +32,22 @@ const answersOf = (definition: ServiceDefinition, log: MemoryEventLog): JsonObje
   for (const index of definition.indexes)
     if (index instanceof CollectorIndex) answers['garbage'] = [...index.garbage()].toSorted();
   return JSON.parse(JSON.stringify(answers)) as JsonObject;
+};
+
+const rebalancingAnswers = (index: RebalanceIndex, category: string, uid: Uuid): unknown => {
+  switch (category) {
+    case 'host':
+      return {
+        placed: [...index.placedOn(uid).keys()].toSorted(),
+        maintained: index.underMaintenance().find((host) => host.uid === uid),
+      };
+    case 'virtualmachine':
+      return { fixed: index.fixed(uid) };
+    case 'rebalanceplan':
+      return index.allPlans().find((plan) => plan.uid === uid);
+    default:
+      return null;
+  }
 };
 
 /** Answers of indexes that followed the log, against those of indexes that loaded today's documents. */
