@@ -9,6 +9,7 @@ import {
   hostCommands,
   hostEvents,
   hostKind,
+  nameScope,
   operationCommands,
   operationEvents,
   operationKind,
@@ -23,7 +24,7 @@ import {
   type KindDefinition,
   type RegisterHostData,
 } from '@xenolith/contracts';
-import type { CommandRoute, ServiceDefinition } from '@xenolith/engine';
+import { takenName, type CommandRoute, type ServiceDefinition } from '@xenolith/engine';
 import { ok, reject, type CommandMessage, type JsonObject, type Reply, type Result, type Uuid } from '@xenolith/kernel';
 import type { z } from 'zod';
 import { ClusterIndex } from './cluster.index.js';
@@ -61,6 +62,9 @@ export interface ComputeIndexes {
 
 /** The most machines that a refusal names. */
 const NAMED_MACHINES = 5;
+
+/** Scopes of the claims that keep names of snapshots apart. */
+const SNAPSHOT_NAMES = nameScope(virtualMachineSnapshotKind, '');
 
 const objectRoutes = (kind: KindDefinition, category: string): [CommandRoute, CommandRoute] => [
   { type: `Change${kind.kind}`, category, schema: changeData },
@@ -110,12 +114,22 @@ const examined = (state: unknown): Reply => {
   });
 };
 
+/** The name of a snapshot that another one has: the request's own object is not meant. */
+const onSnapshotNameTaken = (claim: { scope: string; value: string; holder: Uuid }): Reply => {
+  if (!claim.scope.startsWith(SNAPSHOT_NAMES)) return takenName(claim);
+  const message = `there is a snapshot named "${claim.value}" already`;
+  const field = 'spec.parameters.name';
+  return reject('object_invalid', `${field}: ${message}`, {
+    causes: [{ field, reason: 'FieldValueDuplicate', message }],
+  });
+};
+
 const routes = (indexes: ComputeIndexes): readonly CommandRoute[] => {
   const { machines } = indexes;
   const [changeHost, deleteHost] = objectRoutes(hostKind, 'host');
   const [changeOperation, deleteOperation] = objectRoutes(operationKind, 'operation');
   const { RegisterHost, ...hostRecords } = hostCommands;
-  const { ExamineDomain, ...machineRecords } = virtualMachineCommands;
+  const { ExamineDomain, StartOperation, ...machineRecords } = virtualMachineCommands;
   const { BeginOperation: _onlyFromTheTarget, ...operationRecords } = operationCommands;
   return [
     ...objectRoutes(clusterKind, 'cluster'),
@@ -137,9 +151,19 @@ const routes = (indexes: ComputeIndexes): readonly CommandRoute[] => {
     ...routesFor('host', hostRecords),
     ...objectRoutes(virtualMachineKind, 'virtualmachine'),
     ...routesFor('virtualmachine', { ...machineRecords, ReportDomainStopped: reportDomainStoppedData }),
+    {
+      type: 'StartOperation',
+      category: 'virtualmachine',
+      schema: StartOperation,
+      onClaimTaken: onSnapshotNameTaken,
+    },
     { type: 'ExamineDomain', category: 'virtualmachine', schema: ExamineDomain, answer: examined },
     ...objectRoutes(virtualMachineSnapshotKind, SNAPSHOT_CATEGORY),
-    { ...changeOperation, prepare: (message) => prepareOperation(message, indexes) },
+    {
+      ...changeOperation,
+      prepare: (message) => prepareOperation(message, indexes),
+      onClaimTaken: onSnapshotNameTaken,
+    },
     deleteOperation,
     ...routesFor('operation', operationRecords),
     ...objectRoutes(faultRuleKind, 'faultrule'),

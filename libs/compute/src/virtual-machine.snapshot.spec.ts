@@ -167,9 +167,10 @@ describe('a snapshot', () => {
     await go('snapshot', { name: 'before' });
     await platform.settle();
     const snapshot = snapshots()[0]?.streamId ?? '';
-    expect(await platform.send('StartOperation', uid, { action: 'snapshot', parameters: { name: 'before' } })).toEqual(
-      reject('already_exists', expect.any(String) as string),
-    );
+    const again = { action: 'snapshot', parameters: { name: 'before' } };
+    expect(await platform.send('StartOperation', uid, again)).toMatchObject({
+      rejection: { code: 'object_invalid', causes: [{ field: 'spec.parameters.name' }] },
+    });
     platform.storage.refusal = ({ type }) => (type === 'RevertVolume' ? reject('fault_injected', 'not yet') : null);
     await go('revert', { to: 'before' });
     await platform.until(() => platform.storage.asked.some(({ type }) => type === 'RevertVolume'));

@@ -330,6 +330,6 @@ export const virtualMachineAggregate: Aggregate<MachineState> = {
   toResource: (state) => objectResource(machineRules, state),
   consequences,
   ended: (state) => state.phase === 'deleted',
-  stateVersion: 5,
+  stateVersion: 6,
   snapshotEvery: 100,
 };
