@@ -63,10 +63,16 @@ export interface Run {
   readonly finished: boolean;
 }
 
-/** Runs hbal on a cluster; null: it is not installed (Debian: ganeti-htools). */
-export const runHbal = (
-  cluster: { readonly nodes: readonly Node[]; readonly instances: readonly Instance[] },
-  options: { readonly words: readonly string[]; readonly limitMs: number },
+interface Cluster {
+  readonly nodes: readonly Node[];
+  readonly instances: readonly Instance[];
+}
+
+/** Runs a tool with files of the cluster and of its loads; null: it is not installed (Debian: ganeti-htools). */
+const run = (
+  tool: string,
+  cluster: Cluster,
+  options: { readonly words: (file: string, loads: string) => readonly string[]; readonly limitMs: number },
 ): Run | null => {
   const folder = mkdtempSync(join(tmpdir(), 'xenolith-htools-'));
   try {
@@ -75,7 +81,7 @@ export const runHbal = (
     const loads = join(folder, 'loads');
     writeFileSync(loads, loadsOf(cluster.nodes, cluster.instances));
     const begun = performance.now();
-    const { error, stdout, status } = spawnSync('hbal', ['-t', file, '-U', loads, ...options.words], {
+    const { error, stdout, status } = spawnSync(tool, options.words(file, loads), {
       encoding: 'utf8',
       timeout: options.limitMs,
       maxBuffer: 64 * MIB,
@@ -86,3 +92,12 @@ export const runHbal = (
     rmSync(folder, { recursive: true });
   }
 };
+
+export const runHbal = (
+  cluster: Cluster,
+  { words, limitMs }: { readonly words: readonly string[]; readonly limitMs: number },
+): Run | null => run('hbal', cluster, { words: (file, loads) => ['-t', file, '-U', loads, ...words], limitMs });
+
+/** Says whether every node may fail; without the rebalancing that it would try beside. */
+export const runHcheck = (cluster: Cluster, { limitMs }: { readonly limitMs: number }): Run | null =>
+  run('hcheck', cluster, { words: (file) => ['-t', file, '--no-simulation'], limitMs });

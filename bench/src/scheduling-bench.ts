@@ -1,6 +1,7 @@
 import type { PlacementRequest } from '@xenolith/contracts';
 import { randomFrom, type JsonObject, type Random, type Uuid } from '@xenolith/kernel';
 import type { SchedulingPolicy } from '@xenolith/scheduling';
+import { benchAvailability } from './availability-bench.js';
 import { BenchFleet, GIB, hostDocument, START_MS, type HostShape } from './fleet.js';
 import { benchPacking } from './packing-bench.js';
 import { benchRebalancing } from './rebalance-bench.js';
@@ -215,6 +216,6 @@ const CASES: readonly Case[] = (['balance', 'density'] as const).flatMap((policy
   { hosts: 50_000, large: 4, policy, floor: 20_000, limitUs: 250, turns: 50_000 },
 ]);
 
-/** Decisions of the function that the service calls, at 85 % full with every filter on; how hosts are evened out; and how densely the public traces are packed. */
+/** Decisions of the function that the service calls, at 85 % full with every filter on; how hosts are evened out; plans for their loss; and how densely the public traces are packed. */
 export const benchScheduling = (): Promise<readonly Row[]> =>
-  Promise.resolve([...CASES.flatMap(decisions), ...benchRebalancing(), ...benchPacking()]);
+  Promise.resolve([...CASES.flatMap(decisions), ...benchRebalancing(), ...benchAvailability(), ...benchPacking()]);

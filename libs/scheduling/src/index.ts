@@ -1,3 +1,5 @@
+export * from './availability/availability-book.js';
+export * from './availability/failover-planner.js';
 export * from './capacity.index.js';
 export * from './changes.js';
 export * from './choice.js';
