@@ -177,7 +177,7 @@ export const virtualMachineStatus = z.looseObject({
   phase: z
     .string()
     .describe(
-      'Pending, Starting, Running, Paused, Migrating, Suspending, Suspended, Resuming, Stopping, Halted, Deleting: for people.',
+      'Pending, Starting, Running, Paused, Migrating, Suspending, Suspended, Resuming, Reverting, Stopping, Halted, Deleting: for people.',
     ),
   host: z.string().optional().describe('The host that runs it.'),
   domid: z.number().int().optional().describe('Domain id on the host.'),
