@@ -1,11 +1,17 @@
-import { virtualMachineKind, virtualMachineSnapshotKind } from '@xenolith/contracts';
+import { categoryOf, virtualMachineKind, virtualMachineSnapshotKind } from '@xenolith/contracts';
 import type { JsonObject, Random, StoredDocument } from '@xenolith/kernel';
 import type { Users } from './users.js';
 
 /** Names are few, so that users meet. */
 const NAMES = 6;
 
-const CATEGORY = 'virtualmachinesnapshot';
+const CATEGORY = categoryOf(virtualMachineSnapshotKind);
+const MACHINE_CATEGORY = categoryOf(virtualMachineKind);
+
+const hasState = ({ document }: StoredDocument): boolean => {
+  const { powerState, disks } = document['status'] as { powerState: string; disks: readonly unknown[] };
+  return powerState !== 'Halted' && disks.length > 0;
+};
 
 const machineOf = ({ document }: StoredDocument): unknown => (document['spec'] as JsonObject)['virtualMachine'];
 
@@ -20,35 +26,29 @@ export class SnapshotDice {
 
   act(): void {
     const drawn = this.random.below(10);
-    if (drawn < 5) this.take();
-    else if (drawn < 9) this.revert();
-    else this.delete();
+    const snapshot = this.pick(CATEGORY, () => true);
+    if (snapshot === undefined || drawn < 4) this.take();
+    else if (drawn < 9) this.revert(snapshot);
+    else this.users.delete(virtualMachineSnapshotKind, snapshot.streamId, 'Background');
   }
 
   private take(): void {
-    const machine = this.pick(virtualMachineKind.kind.toLowerCase());
-    if (!machine) return;
     const { random } = this;
+    // Mostly of what has a memory, and disks that can be taken.
+    const wanted = random.chance(0.8) ? hasState : () => true;
+    const machine = this.pick(MACHINE_CATEGORY, wanted);
+    if (!machine) return;
     const name = random.chance(0.3) ? { name: `snapshot-${random.below(NAMES)}` } : {};
     this.users.act(machine, random.pick(['snapshot', 'checkpoint', 'checkpoint']), name);
   }
 
-  private revert(): void {
-    const snapshot = this.pick(CATEGORY);
-    if (!snapshot) return;
-    const machine = this.users
-      .documents(virtualMachineKind.kind.toLowerCase())
-      .find((stored) => nameOf(stored) === machineOf(snapshot));
+  private revert(snapshot: StoredDocument): void {
+    const machine = this.users.documents(MACHINE_CATEGORY).find((stored) => nameOf(stored) === machineOf(snapshot));
     if (machine) this.users.act(machine, 'revert', { to: nameOf(snapshot) });
   }
 
-  private delete(): void {
-    const snapshot = this.pick(CATEGORY);
-    if (snapshot) this.users.delete(virtualMachineSnapshotKind, snapshot.streamId, 'Background');
-  }
-
-  private pick(category: string): StoredDocument | undefined {
-    const all = this.users.documents(category);
+  private pick(category: string, wanted: (stored: StoredDocument) => boolean): StoredDocument | undefined {
+    const all = this.users.documents(category).filter(wanted);
     return all.length === 0 ? undefined : this.random.pick(all);
   }
 }
