@@ -1,6 +1,6 @@
 import { commandSubject, FOREGROUND_FINALIZER, ORPHAN_FINALIZER, type ReleaseData } from '@xenolith/contracts';
 import type { Dispatch, Reaction } from '@xenolith/engine';
-import { uuidFrom, type JsonObject, type LoggedEvent, type Uuid } from '@xenolith/kernel';
+import { canonicalJson, uuidFrom, type JsonObject, type LoggedEvent, type Uuid } from '@xenolith/kernel';
 import type { CollectedObject, CollectorIndex } from './collector.index.js';
 import { NAMESPACE_FINALIZER } from './namespace.js';
 
@@ -44,7 +44,10 @@ export class Collector {
       ...[...this.index.terminatingNamespaces()].flatMap(([name, uid]) => this.emptyNamespace(event, name, uid)),
     ];
     const byKey = new Map(dispatches.map((dispatch) => [dispatch.key, dispatch]));
-    return [...byKey.values()].slice(0, COMMANDS_PER_EVENT);
+    const sent = [...byKey.values()].slice(0, COMMANDS_PER_EVENT);
+    for (const { streamId } of sent)
+      this.asked.set(streamId, { version: this.index.get(streamId)?.version ?? 0, event: event.eventId });
+    return sent;
   }
 
   private deletions(
@@ -58,7 +61,7 @@ export class Collector {
       const object = this.index.get(uid);
       if (!object || object.deleting || object.busy) continue;
       if (!how.again && !this.isNews(event, object)) continue;
-      dispatches.push(this.deletion(event, object, how.policy));
+      dispatches.push(command(event, object, 'Delete', { propagationPolicy: how.policy }));
     }
     return dispatches;
   }
@@ -66,11 +69,6 @@ export class Collector {
   private isNews(event: LoggedEvent, object: CollectedObject): boolean {
     const asked = this.asked.get(object.uid);
     return asked?.version !== object.version || asked.event === event.eventId;
-  }
-
-  private deletion(event: LoggedEvent, object: CollectedObject, policy: Policy): Dispatch {
-    this.asked.set(object.uid, { version: object.version, event: event.eventId });
-    return command(event, object, 'Delete', { propagationPolicy: policy });
   }
 
   /** An object that is deleted in the foreground waits for the dependents that block it; one that orphans sets its dependents free. */
@@ -108,12 +106,11 @@ export class Collector {
   }
 
   private release(event: LoggedEvent, object: CollectedObject, what: ReleaseData): readonly Dispatch[] {
-    if (!this.isNews(event, object)) return [];
-    this.asked.set(object.uid, { version: object.version, event: event.eventId });
-    return [command(event, object, 'Release', what)];
+    return this.isNews(event, object) ? [command(event, object, 'Release', what)] : [];
   }
 }
 
+/** An event that is shown again may find its objects changed: what is asked of a later version, or something else, is another command. */
 const command = (
   event: LoggedEvent,
   object: CollectedObject,
@@ -123,7 +120,7 @@ const command = (
   const type = `${verb}${object.kind.kind}`;
   return {
     key: `${type}/${object.uid}`,
-    commandId: uuidFrom(event.eventId, type, object.uid),
+    commandId: uuidFrom(event.eventId, type, object.uid, object.version, canonicalJson(data)),
     subject: commandSubject(object.kind.service, type),
     type,
     streamId: object.uid,

@@ -4,9 +4,10 @@ import {
   operationKind,
   portKind,
   virtualMachineKind,
+  volumeKind,
   type KindDefinition,
 } from '@xenolith/contracts';
-import { ServiceEngine } from '@xenolith/engine';
+import { ServiceEngine, type Dispatch } from '@xenolith/engine';
 import { uuidFrom, type JsonObject, type LoggedEvent } from '@xenolith/kernel';
 import { given, MemoryBus, MemoryEventLog, VirtualClock } from '@xenolith/testing';
 import { describe, expect, it } from 'vitest';
@@ -79,17 +80,22 @@ interface Put {
   readonly deleting?: boolean;
   readonly finalizers?: string[];
   readonly phase?: string;
+  /** The index has seen it, the reaction has not come so far. */
+  readonly ahead?: boolean;
 }
 
 const world = (): {
   readonly put: (kind: KindDefinition, name: string, more?: Put) => readonly string[];
   readonly drop: (kind: KindDefinition, name: string) => readonly string[];
+  /** What is asked when an event is shown once more: the last one, or one so many before it. */
+  readonly again: (before?: number) => readonly Dispatch[];
 } => {
   const index = new CollectorIndex();
   index.load([]);
   const reaction = new Collector(index).reaction();
+  const shown: LoggedEvent[] = [];
   let position = 0;
-  const show = (kind: KindDefinition, name: string, document: JsonObject | null): readonly string[] => {
+  const show = (kind: KindDefinition, name: string, document: JsonObject | null, ahead = false): readonly string[] => {
     position += 1;
     const event = {
       type: 'X',
@@ -101,26 +107,35 @@ const world = (): {
       document,
     } as unknown as LoggedEvent;
     index.apply(event);
-    return reaction.react(event).map((dispatch) => `${dispatch.type} ${nameOf.get(dispatch.streamId) ?? ''}`);
+    shown.push(event);
+    return ahead
+      ? []
+      : reaction.react(event).map((dispatch) => `${dispatch.type} ${nameOf.get(dispatch.streamId) ?? ''}`);
   };
   const nameOf = new Map<string, string>();
   show(namespaceKind, 'team', { kind: 'Namespace', metadata: { name: 'team' } });
   return {
-    put: (kind, name, { owners = [], deleting = false, finalizers = [], phase } = {}) => {
+    put: (kind, name, { owners = [], deleting = false, finalizers = [], phase, ahead = false } = {}) => {
       nameOf.set(uuidFrom(name), name);
-      return show(kind, name, {
-        kind: kind.kind,
-        metadata: {
-          name,
-          ...(kind.namespaced ? { namespace: 'team' } : {}),
-          finalizers,
-          ownerReferences: owners.map((owner) => ({ uid: uuidFrom(owner), blockOwnerDeletion: true })),
-          ...(deleting ? { deletionTimestamp: '2026-01-01T00:00:00Z' } : {}),
+      return show(
+        kind,
+        name,
+        {
+          kind: kind.kind,
+          metadata: {
+            name,
+            ...(kind.namespaced ? { namespace: 'team' } : {}),
+            finalizers,
+            ownerReferences: owners.map((owner) => ({ uid: uuidFrom(owner), blockOwnerDeletion: true })),
+            ...(deleting ? { deletionTimestamp: '2026-01-01T00:00:00Z' } : {}),
+          },
+          status: { phase },
         },
-        status: { phase },
-      });
+        ahead,
+      );
     },
     drop: (kind, name) => show(kind, name, null),
+    again: (before = 0) => reaction.react(shown.at(-1 - before) as LoggedEvent),
   };
 };
 
@@ -161,6 +176,32 @@ describe('the collector', () => {
     expect(put(virtualMachineKind, 'web', { deleting: true, finalizers: ['orphan'] })).toEqual([
       'ReleaseVirtualMachine web',
     ]);
+  });
+
+  it('never let a volume go that was deleted while the event before it was shown again', () => {
+    const { put, again } = world();
+    put(virtualMachineKind, 'web', { deleting: true, finalizers: ['orphan'] });
+    put(volumeKind, 'root', { owners: ['web'] });
+    const first = again();
+    put(volumeKind, 'root', { deleting: true, finalizers: ['orphan'], ahead: true });
+    const later = again(1);
+    expect([first, later].map((dispatches) => dispatches.map(({ type, data }) => ({ type, data })))).toEqual([
+      [{ type: 'ReleaseVolume', data: { owner: uuidFrom('web') } }],
+      expect.arrayContaining([{ type: 'ReleaseVolume', data: { finalizer: 'orphan' } }]),
+    ]);
+    const release = later.find(({ type }) => type === 'ReleaseVolume');
+    expect(release?.commandId).not.toBe(first[0]?.commandId);
+  });
+
+  it('forgot what did not fit among the commands of one event', () => {
+    const { put, drop } = world();
+    for (const machine of ['web', 'db']) {
+      put(virtualMachineKind, machine);
+      for (let number = 0; number < 50; number += 1) put(portKind, `${machine}-${number}`, { owners: [machine] });
+    }
+    put(virtualMachineKind, 'db', { deleting: true, finalizers: ['foregroundDeletion'], ahead: true });
+    const asked = new Set([...drop(virtualMachineKind, 'web'), ...put(virtualMachineKind, 'other')]);
+    expect(asked.size).toBe(100);
   });
 
   it('empties a namespace, then lets it go', () => {
