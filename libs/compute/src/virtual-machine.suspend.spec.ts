@@ -230,7 +230,7 @@ describe('the platform', () => {
       phase: 'Suspended',
       suspendImage: { volume: 'web-suspend-image' },
       conditions: [{ status: 'False', reason: 'Suspended' }],
-      allowedOperations: ['destroy', 'hard_shutdown', 'resume'],
+      allowedOperations: ['checkpoint', 'destroy', 'hard_shutdown', 'resume', 'snapshot'],
     });
     expect(platform.machine('web')['host']).toBeUndefined();
     expect(platform.placements.size).toBe(0);

@@ -78,10 +78,10 @@ describe('a table', () => {
 
   it('shows lists of words as words, and an empty list as what it means', () => {
     const rules = present(findServedKind('chaos.xenolith.dev', 'v1alpha1', 'faultrules'), 'fault rules are served');
-    const rule = (match: JsonObject): JsonObject => ({ metadata: { name: 'rule' }, spec: { match, enabled: true } });
-    const table = tableOf(rules, [rule({ commands: ['StartDomain', 'StopDomain'], hosts: [] })], options);
-    const cells = (table['rows'] as JsonObject[])[0]?.['cells'] as readonly unknown[];
-    expect(cells.slice(0, 4)).toEqual(['rule', 'StartDomain,StopDomain', '*', true]);
+    const rule = (...hosts: string[]): JsonObject => ({ metadata: { name: 'rule' }, spec: { match: { hosts } } });
+    const table = tableOf(rules, [rule('host-0001', 'host-0002'), rule()], options);
+    const hosts = (table['rows'] as { cells: unknown[] }[]).map(({ cells }) => cells[2]);
+    expect(hosts).toEqual(['host-0001,host-0002', '*']);
   });
 
   it('carries the object, or none, as asked', () => {
