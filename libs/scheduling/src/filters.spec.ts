@@ -179,6 +179,16 @@ describe('rules between machines', () => {
     expect(verdicts(made, self)).toEqual([null, null, null, null]);
   });
 
+  it('took a machine that moves within a rack for one of those that it is to be near to, or far from', () => {
+    const made = fleet();
+    const { uid } = made.wish({}).request.virtualMachine;
+    made.machine('vm', 'b', { uid, labels: { app: 'web' } });
+    const byRack = required(term('db', 'rack'));
+    const [near, far] = ['machineAffinity', 'machineAntiAffinity'];
+    expect(verdicts(made, { affinity: { virtualMachineAffinity: byRack } })).toEqual([null, null, near, near]);
+    expect(verdicts(made, { affinity: { virtualMachineAntiAffinity: byRack } })).toEqual([far, far, null, null]);
+  });
+
   it('let the only machine of those that are to be together move anywhere', () => {
     const made = fleet();
     const together = { labels: { app: 'lone' }, affinity: { virtualMachineAffinity: required(term('lone', HOST)) } };

@@ -129,9 +129,9 @@ export class AffinityBook {
     return found;
   }
 
-  /** Where a machine has placements already, as one does that migrates: it is neither near to nor far from itself. */
-  slotsOf(machine: Uuid): readonly number[] {
-    return [...(this.ofMachine.get(machine) ?? [])].map((placement) => this.machines.get(placement)?.slot ?? -1);
+  /** What a machine has placed already, as one does that migrates: it is neither near to nor far from itself. */
+  placedOf(machine: Uuid): readonly AffineMachine[] {
+    return [...(this.ofMachine.get(machine) ?? [])].flatMap((placement) => this.machines.get(placement) ?? []);
   }
 
   private countAll(term: Term): void {
@@ -140,7 +140,7 @@ export class AffinityBook {
       if (!machine) continue;
       const domain = this.domain(term, machine.slot);
       if (selects(term.selector, machine.labels)) add(term.matching, domain, 1);
-      if (machine.far.some((far) => termKey(machine.namespace, far) === term.key)) add(term.holding, domain, 1);
+      if (isCounted(machine, term, true)) add(term.holding, domain, 1);
     }
   }
 
@@ -177,8 +177,8 @@ export interface MachineWish {
   /** Terms of machines that are there which keep this one away. */
   readonly repelling: readonly Term[];
   readonly liked: readonly { readonly weight: number; readonly term: Term }[];
-  /** Slots of this machine's own other placements. */
-  readonly own: readonly number[];
+  /** This machine's own other placements. */
+  readonly own: readonly AffineMachine[];
 }
 
 const NO_LABELS: Labels = {};
@@ -206,7 +206,7 @@ export const machineWish = (book: AffinityBook, request: PlacementRequest): Mach
   const near = required.map(term);
   // As in Kubernetes: the first of a group that wants to be together may be anywhere.
   // One that migrates is its own company no more than it is a stranger.
-  const own = book.slotsOf(uid);
+  const own = book.placedOf(uid);
   const alone = ({ matching }: Term): boolean =>
     matching.size <= own.length && [...matching.values()].reduce((sum, count) => sum + count, 0) <= own.length;
   const first = near.every((wanted) => selects(wanted.selector, labels) && alone(wanted));
@@ -214,14 +214,19 @@ export const machineWish = (book: AffinityBook, request: PlacementRequest): Mach
   return { near: first ? [] : near, first: first ? near : [], far, repelling, liked, own };
 };
 
-const without = (book: AffinityBook, wish: MachineWish, term: Term, domain: Domain): number =>
-  wish.own.filter((slot) => book.domain(term, slot) === domain).length;
+const isCounted = (machine: AffineMachine, { key, selector }: Term, held: boolean): boolean =>
+  held ? machine.far.some((far) => termKey(machine.namespace, far) === key) : selects(selector, machine.labels);
 
 const counted = (book: AffinityBook, wish: MachineWish, at: { term: Term; slot: number; held: boolean }): number => {
-  const domain = book.domain(at.term, at.slot);
+  const { term, slot, held } = at;
+  const domain = book.domain(term, slot);
   if (domain === undefined) return 0;
-  const count = (at.held ? at.term.holding : at.term.matching).get(domain) ?? 0;
-  return count === 0 || wish.own.length === 0 ? count : count - without(book, wish, at.term, domain);
+  const count = (held ? term.holding : term.matching).get(domain) ?? 0;
+  if (count === 0 || wish.own.length === 0) return count;
+  const own = wish.own.filter(
+    (machine) => book.domain(term, machine.slot) === domain && isCounted(machine, term, held),
+  );
+  return count - own.length;
 };
 
 /** Machines of a term in a slot's place. */

@@ -25,7 +25,7 @@ export const affinityKeys = (book: AffinityBook, wish: Wish, slot: number): read
   const far = wide.flatMap((term) => {
     const domain = book.domain(term, slot);
     // A machine on its way within its place has the key already.
-    if (domain === undefined || machines.own.some((own) => book.domain(term, own) === domain)) return [];
+    if (domain === undefined || machines.own.some((own) => book.domain(term, own.slot) === domain)) return [];
     return [{ scope, value: `${uuidFrom(term.key)}/${domain}` }];
   });
   // What it has already where it comes from, it keeps until it is gone from there.

@@ -177,7 +177,7 @@ export class Board {
     return {
       ...this.rulesOf(machine),
       meant: labels ? affinity.selecting(virtualMachine.namespace, labels) : [],
-      own: affinity.slotsOf(virtualMachine.uid).filter((slot) => !this.isLost(slot)),
+      own: affinity.placedOf(virtualMachine.uid).flatMap(({ slot }) => (this.isLost(slot) ? [] : [slot])),
     };
   }
 
