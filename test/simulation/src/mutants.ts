@@ -56,10 +56,10 @@ const onMessages = (bus: MessageBus, change: (message: CommandMessage) => Comman
 let serial = 0;
 
 export const MUTANTS: readonly Mutant[] = [
-  storeMutant('expected_version', 'an append does not look at the version that it expects', 1),
-  storeMutant('command_deduplication', 'a command that comes twice happens twice', 2),
+  storeMutant('expected_version', 'an append does not look at the version that it expects', 8),
+  storeMutant('command_deduplication', 'a command that comes twice happens twice', 5),
   storeMutant('claims', 'names and addresses may be taken twice', 1),
-  storeMutant('cancels', 'a do that comes after its undo happens', 1),
+  storeMutant('cancels', 'a do that comes after its undo happens', 129),
   {
     name: 'compensation',
     what: 'a failed operation takes nothing back',
@@ -85,7 +85,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'ledger_capacity',
     what: 'a host’s ledger promises more than the host has',
-    shownBy: 1,
+    shownBy: 43,
     service: (definition) =>
       withAggregate(definition, 'hostledger', (aggregate) => ({
         ...aggregate,
@@ -107,7 +107,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'agent_deduplication',
     what: 'an agent acts again on a command that it knows',
-    shownBy: 13,
+    shownBy: 3,
     agentBus: (bus) =>
       onMessages(bus, (message) => ({
         ...message,
@@ -117,7 +117,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'inventory',
     what: 'nobody compares what a host says that it runs with the log',
-    shownBy: 1,
+    shownBy: 4,
     service: (definition) => ({
       ...definition,
       routes: definition.routes.map((route) =>
@@ -130,7 +130,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'agent_fencing',
     what: 'an agent takes every run for the youngest',
-    shownBy: 202,
+    shownBy: 9,
     agentBus: (bus) =>
       onMessages(bus, (message) =>
         'incarnation' in message.data ? { ...message, data: { ...message.data, incarnation: 1 } } : message,
