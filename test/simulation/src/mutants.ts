@@ -139,7 +139,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'agent_journal',
     what: 'an agent forgets what it had accepted when it is restarted',
-    shownBy: 57,
+    shownBy: 20,
     forgetfulJournal: true,
   },
 ];
