@@ -148,6 +148,28 @@ describe('a machine on emulated hosts', () => {
     expect(await xl(before.host, 'list')).not.toMatch(/^web +/m);
   });
 
+  it('is put back to a checkpoint, and goes on from there', async () => {
+    const { vcpus } = (await vm('web')).status;
+    expect(await ended(await operate('web', 'checkpoint', { name: 'before' }))).toMatchObject({
+      status: { phase: 'Succeeded' },
+    });
+    expect(await platform.kubectl('get', 'vmsnap', 'before')).toMatch(/^before +web +Ready +Suspended /m);
+    await patch('web', { cpu: { vcpus: 1 } });
+    await eventually('it has one', async () => (await vm('web')).status.vcpus === 1);
+    expect(await ended(await operate('web', 'revert', { to: 'before' }))).toMatchObject({
+      status: { phase: 'Succeeded' },
+    });
+    expect((await vm('web')).status.powerState).toBe('Suspended');
+    await patch('web', { powerState: 'Running' });
+    await powerState('web', 'Running');
+    expect((await vm('web')).status.vcpus).toBe(vcpus);
+    await platform.kubectl('delete', 'vmsnap', 'before', '--timeout=60s');
+    await eventually('nothing is kept of it', async () => {
+      const volumes = await platform.kubectl('get', 'volumes', '-o', 'name');
+      return volumes.trim() === 'volume.storage.xenolith.dev/web-root';
+    });
+  });
+
   it('stays where it is when its migration is cancelled', async () => {
     await platform.apply(
       machine('big', { memory: '64Gi', guest: { workload: 'database' }, disks: [], cpu: { vcpus: 8 } }),
