@@ -10,39 +10,13 @@ import {
   type Occupied,
   type Scenario,
 } from '@xenolith/scheduling';
-import { GIB } from './fleet.js';
+import { flavourOf, GIB, LARGEST_GIB, type Flavour } from './fleet.js';
 import { runHcheck } from './htools.js';
 import { floorRow, limitRow, percentile, progress, rateRow, shareRow, type Row } from './report.js';
 
 const GROUP = 'scheduling';
 const HOST_GIB = 512;
 const ALWAYS = { restart: 'always', priority: 0, order: 0 } as const;
-
-/** vCPUs and GiB of flavours, with how often they come: mostly small ones, as in the public traces; none above 64 GiB. */
-const FLAVOURS: readonly (readonly [number, number, number])[] = [
-  [1, 1, 8],
-  [1, 2, 18],
-  [2, 4, 30],
-  [4, 8, 24],
-  [2, 8, 6],
-  [8, 16, 9],
-  [4, 16, 3],
-  [16, 32, 1.6],
-  [16, 64, 0.4],
-];
-const WEIGHT = FLAVOURS.reduce((sum, [, , weight]) => sum + weight, 0);
-const LARGEST_GIB = 64;
-
-interface Flavour {
-  readonly vcpus: number;
-  readonly gib: number;
-}
-
-const flavourOf = (random: Random): Flavour => {
-  let left = random.next() * WEIGHT;
-  const [vcpus, gib] = FLAVOURS.find(([, , weight]) => (left -= weight) < 0) ?? [2, 4];
-  return { vcpus, gib };
-};
 
 const hostName = (number: number): string => `host-${number}`;
 

@@ -44,6 +44,32 @@ export const hostDocument = (name: string, shape: HostShape, more: { labels?: ob
     },
   }) as unknown as JsonObject;
 
+/** vCPUs and GiB of flavours, with how often they come: mostly small ones, as in the public traces. */
+const FLAVOURS: readonly (readonly [number, number, number])[] = [
+  [1, 1, 8],
+  [1, 2, 18],
+  [2, 4, 30],
+  [4, 8, 24],
+  [2, 8, 6],
+  [8, 16, 9],
+  [4, 16, 3],
+  [16, 32, 1.6],
+  [16, 64, 0.4],
+];
+const WEIGHT = FLAVOURS.reduce((sum, [, , weight]) => sum + weight, 0);
+export const LARGEST_GIB = Math.max(...FLAVOURS.map(([, gib]) => gib));
+
+export interface Flavour {
+  readonly vcpus: number;
+  readonly gib: number;
+}
+
+export const flavourOf = (random: Random): Flavour => {
+  let left = random.next() * WEIGHT;
+  const [vcpus, gib] = FLAVOURS.find(([, , weight]) => (left -= weight) < 0) ?? [2, 4];
+  return { vcpus, gib };
+};
+
 const stored = (category: string, uid: Uuid, document: JsonObject): StoredDocument => ({
   streamId: uid,
   category,

@@ -2,7 +2,7 @@ import type { PlacementRequest } from '@xenolith/contracts';
 import { randomFrom, type JsonObject, type Random, type Uuid } from '@xenolith/kernel';
 import type { SchedulingPolicy } from '@xenolith/scheduling';
 import { benchAvailability } from './availability-bench.js';
-import { BenchFleet, GIB, hostDocument, START_MS, type HostShape } from './fleet.js';
+import { BenchFleet, flavourOf, GIB, hostDocument, START_MS, type HostShape } from './fleet.js';
 import { benchPacking } from './packing-bench.js';
 import { benchRebalancing } from './rebalance-bench.js';
 import { floorRow, limitRow, percentile, progress, shareRow, type Row } from './report.js';
@@ -32,23 +32,8 @@ const hostOf = (number: number): JsonObject => {
   );
 };
 
-/** vCPUs and GiB of flavours, with how often they come: mostly small ones, as in the public traces. */
-const FLAVOURS: readonly (readonly [number, number, number])[] = [
-  [1, 1, 8],
-  [1, 2, 18],
-  [2, 4, 30],
-  [4, 8, 24],
-  [2, 8, 6],
-  [8, 16, 9],
-  [4, 16, 3],
-  [16, 32, 1.6],
-  [16, 64, 0.4],
-];
-const WEIGHT = FLAVOURS.reduce((sum, [, , weight]) => sum + weight, 0);
-
 const flavour = (random: Random, large: number): { vcpus: number; memoryBytes: number } => {
-  let left = random.next() * WEIGHT;
-  const [vcpus, gib] = FLAVOURS.find(([, , weight]) => (left -= weight) < 0) ?? [2, 4];
+  const { vcpus, gib } = flavourOf(random);
   return { vcpus: vcpus * large, memoryBytes: gib * large * GIB };
 };
 

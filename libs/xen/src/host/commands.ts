@@ -1,10 +1,11 @@
 import { reject, type Rejection, type Uuid } from '@xenolith/kernel';
 import type { HostInput } from '../host-model.js';
 import { answer, refuse, rememberEnded, US_PER_MS } from './answers.js';
-import { addressed, admissionRefused, isOver, unknownDomain } from './addressing.js';
+import { admissionRefused, isOver, unknownDomain } from './addressing.js';
 import { plan } from './agenda.js';
 import { askToStop } from './domain-store.js';
 import { stopGuest } from './guest-life.js';
+import { addressed } from './runs.js';
 import { change } from './live-change.js';
 import { toolstack } from './guest-watcher.js';
 import { applyMigration } from './migration.js';

@@ -83,7 +83,7 @@ export type MigrationTask =
   | { readonly do: 'keepalive'; readonly key: string; readonly dueUs: number };
 
 /** Of a host's state. */
-interface Migrations {
+export interface Migrations {
   readonly migrations: Record<string, MigrationSession>;
 }
 

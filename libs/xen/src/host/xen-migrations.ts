@@ -1,4 +1,5 @@
-import { living, refuseStale } from './addressing.js';
+import { living } from './addressing.js';
+import { refuseStale } from './runs.js';
 import { plan } from './agenda.js';
 import type { Host, Machine } from './host-state.js';
 import type { MigrationHost, MovingDomain, Planner } from './migration-host.js';

@@ -1,18 +1,11 @@
-import { qemuOverheadBytes, randomFrom, reject, type Rejection, type Uuid } from '@xenolith/kernel';
+import { qemuOverheadBytes, randomFrom, reject, type Rejection } from '@xenolith/kernel';
 import type { DomainSettings } from '../host-model.js';
 import { refuse } from '../host/answers.js';
-import { isArriving } from '../host/migration-session.js';
+import { addressed, otherRunRefuses, outOfMemory, type OnRun } from '../host/runs.js';
 import { affinityOf } from './kvm-cpu.js';
 import { devicesOf } from './kvm-devices.js';
 import { kvmAllocatableBytes } from './kvm-profile.js';
 import { isOver, profileOf, type KvmHost, type KvmMachine } from './kvm-state.js';
-
-/** Which run of which machine a command is for. */
-export interface OnRun {
-  readonly ticket: string;
-  readonly uid: Uuid;
-  readonly incarnation: number;
-}
 
 /** /proc/sys/kernel/pid_max as systemd sets it on 64-bit machines; below 300 are the kernel's own after a wrap (kernel/pid.c, RESERVED_PIDS). */
 const PID_MAX = 4_194_304;
@@ -20,25 +13,8 @@ const RESERVED_PIDS = 300;
 /** Assumption: processes that others start between two of ours. */
 const PIDS_BETWEEN = 40;
 
-const knownRun = ({ state }: KvmHost, { uid }: OnRun): number =>
-  Math.max(state.ended[uid] ?? 0, state.machines[uid]?.incarnation ?? 0);
-
-export const refuseStale = (host: KvmHost, input: OnRun): void => {
-  const message = `the command is for run ${input.incarnation} of machine ${input.uid}; ${host.state.name} knows run ${knownRun(host, input)} already`;
-  refuse(host, input.ticket, reject('host_stale_incarnation', message));
-};
-
 export const unknownDomain = ({ state }: KvmHost, { uid }: OnRun): { readonly rejection: Rejection } =>
   reject('host_unknown_domain', `${state.name} runs no process of machine ${uid}`);
-
-/** The machine that a command is for; otherwise the command is answered here: a younger run refuses it, an absent one is `gone`. */
-export const addressed = (host: KvmHost, input: OnRun, gone: () => void): KvmMachine | null => {
-  const machine = host.state.machines[input.uid];
-  if (knownRun(host, input) > input.incarnation) refuseStale(host, input);
-  else if (machine?.incarnation !== input.incarnation || isArriving(host.state, machine)) gone();
-  else return machine;
-  return null;
-};
 
 export const living = (host: KvmHost, input: OnRun): KvmMachine | null => {
   const refuseIt = (): void => refuse(host, input.ticket, unknownDomain(host, input));
@@ -59,12 +35,6 @@ export const freeBytes = (host: KvmHost): number =>
     kvmAllocatableBytes(profileOf(host)),
   );
 
-export const outOfMemory = (host: KvmHost, name: string, needed: number): { readonly rejection: Rejection } => {
-  const free = freeBytes(host);
-  const message = `${name} needs ${needed} bytes on ${host.state.name} (overhead included), ${free} are free`;
-  return reject('host_out_of_memory', message, { details: { neededBytes: needed, freeBytes: free } });
-};
-
 export const unsupported = ({ state }: KvmHost, name: string, why: string): { readonly rejection: Rejection } =>
   reject('host_domain_unsupported', `${state.name} can't run ${name} so: ${why}`);
 
@@ -78,25 +48,15 @@ const refusalOf = (host: KvmHost, settings: DomainSettings): { readonly rejectio
     return unsupported(host, name, 'its processor has no virtualisation extensions');
   if (pin !== '' && affinityOf(host, pin) === null) return unsupported(host, name, `it has none of the CPUs ${pin}`);
   if (devices.length > 0) return unsupported(host, name, 'it passes no devices of its own through');
-  const needed = neededBytes(settings);
-  return needed > freeBytes(host) ? outOfMemory(host, name, needed) : null;
+  const room = { neededBytes: neededBytes(settings), freeBytes: freeBytes(host) };
+  return room.neededBytes > room.freeBytes ? outOfMemory(host.state.name, name, room) : null;
 };
 
 /** A new run needs that no other one is here or was, and room; the command is refused where it has not. */
 export const admissionRefused = (host: KvmHost, input: OnRun & { readonly settings: DomainSettings }): boolean => {
-  const { settings, uid, incarnation, ticket } = input;
-  if (knownRun(host, input) > incarnation || host.state.ended[uid] === incarnation) {
-    refuseStale(host, input);
-    return true;
-  }
-  const machine = host.state.machines[uid];
-  if (machine) {
-    const message = `run ${machine.incarnation} of ${settings.name} is still on ${host.state.name} as process ${machine.pid}; destroy it first`;
-    refuse(host, ticket, reject('host_domain_exists', message));
-    return true;
-  }
-  const refusal = refusalOf(host, settings);
-  if (refusal) refuse(host, ticket, refusal);
+  if (otherRunRefuses(host, input, ({ pid }) => `process ${pid}`)) return true;
+  const refusal = refusalOf(host, input.settings);
+  if (refusal) refuse(host, input.ticket, refusal);
   return refusal !== null;
 };
 

@@ -2,19 +2,10 @@ import { reject, type Rejection, type Uuid } from '@xenolith/kernel';
 import type { DomainSettings, HostInput } from '../host-model.js';
 import { jittered } from '../host-timing.js';
 import { answer, refuse, rememberEnded } from '../host/answers.js';
+import { addressed, outOfMemory, type OnRun } from '../host/runs.js';
 import { applyMigration, type MigrationInput } from '../host/migration.js';
 import { isArriving, leavingSession } from '../host/migration-session.js';
-import {
-  addressed,
-  admissionRefused,
-  freeBytes,
-  living,
-  newProcess,
-  outOfMemory,
-  unknownDomain,
-  unsupported,
-  type OnRun,
-} from './kvm-admission.js';
+import { admissionRefused, freeBytes, living, newProcess, unknownDomain, unsupported } from './kvm-admission.js';
 import { affinityOf } from './kvm-cpu.js';
 import { attach as attachDevice, detach as detachDevice, deviceFailed, deviceFault } from './kvm-devices.js';
 import { forUp, goOn, holdStill, letRun, listen, quit, reset, stopped } from './kvm-guest.js';
@@ -154,7 +145,8 @@ const changeRefusal = (
   if (next.dynamicMaxBytes > next.staticMaxBytes || next.dynamicMinBytes > next.dynamicMaxBytes)
     return no(`${next.dynamicMinBytes} to ${next.dynamicMaxBytes} bytes do not lie below ${next.staticMaxBytes}`);
   const more = next.dynamicMaxBytes - before.dynamicMaxBytes;
-  return more > freeBytes(host) ? outOfMemory(host, next.name, more) : null;
+  const room = { neededBytes: more, freeBytes: freeBytes(host) };
+  return room.neededBytes > room.freeBytes ? outOfMemory(host.state.name, next.name, room) : null;
 };
 
 /** The machine, if it lives and stays: libvirt lets nobody change a domain while it migrates it (qemu_domainjob.c, `VIR_JOB_MODIFY`). */

@@ -18,7 +18,8 @@ import { planEffect, type Carried, type SourceSession, type TargetSession } from
 import { PAGE_BYTES } from '../hypervisor/index.js';
 import { CONVERGENCE_SCHEDULES, QEMU_SCHEDULE, type PrecopyPolicy } from '../migration/policies.js';
 import type { DirtyRate } from '../migration/rounds.js';
-import { admissionRefused, living, newProcess, refuseStale } from './kvm-admission.js';
+import { refuseStale } from '../host/runs.js';
+import { admissionRefused, living, newProcess } from './kvm-admission.js';
 import { deviceFault } from './kvm-devices.js';
 import { goOn, holdClock, quit } from './kvm-guest.js';
 import { contentOf, guestIn } from './kvm-save.js';
