@@ -1,5 +1,5 @@
 import { runService, serviceConfig } from '@xenolith/runtime';
-import { Rebalancer, schedulingService, type SchedulingService } from '@xenolith/scheduling';
+import { Membership, Rebalancer, schedulingService, type SchedulingService } from '@xenolith/scheduling';
 import { z } from 'zod';
 
 const config = serviceConfig.extend({
@@ -18,10 +18,13 @@ await runService({
   name: 'scheduler',
   config,
   define: (context) => schedulingService({ policy: context.config.SCHEDULING_POLICY }),
-  start: async ({ engine, bus, clock, lifecycle }) => {
+  start: async ({ engine, bus, clock, lifecycle, config }) => {
     if (!isScheduling(engine.definition)) return;
     const rebalancer = new Rebalancer(engine.definition.rebalancing, { bus, clock });
     await rebalancer.start();
     lifecycle.onStop('rebalancer', () => rebalancer.stop());
+    const membership = new Membership(config.INSTANCE, engine.definition.share, { bus, clock });
+    await membership.start();
+    lifecycle.onStop('membership', () => membership.stop());
   },
 });

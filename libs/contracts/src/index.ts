@@ -13,6 +13,7 @@ export * from './compute/virtual-machine.messages.js';
 export * from './compute/virtual-machine.parts.js';
 export * from './compute/virtual-machine-snapshot.messages.js';
 export * from './kinds.js';
+export * from './membership.js';
 export * from './messages.js';
 export * from './network/network.messages.js';
 export * from './object.js';

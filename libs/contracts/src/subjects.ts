@@ -6,5 +6,8 @@ export const commandSubject = (service: ServiceName, commandType: string): strin
 /** Where a host's agent listens: `agent.host-0001.StartDomain`. */
 export const agentSubject = (hostName: string, commandType: string): string => `agent.${hostName}.${commandType}`;
 
+/** Where the instances of a service tell each other that they are there. */
+export const membershipSubject = (service: ServiceName): string => `membership.${service}`;
+
 /** Lossy figures of a host, once per heartbeat. */
 export const telemetrySubject = (hostName: string): string => `telemetry.${hostName}`;

@@ -15,6 +15,7 @@ import { deferralMessage, explainChoice, explainRefusal } from './explanation.js
 import { cellFor, fitsOn, NO_CELL, type Wish } from './filters.js';
 import { emptyFleet } from './fleet.js';
 import { factsOf, hostOf, type KnownHost } from './host-document.js';
+import { HostShare } from './host-share.js';
 import { machineWish } from './machine-affinity.js';
 import { fittingProposal } from './fitting-proposal.js';
 import { PLACEMENT_CATEGORY } from './placement.js';
@@ -58,7 +59,9 @@ type Refused = Proposal & { readonly fits: false };
 export class CapacityIndex implements Index {
   readonly name = 'capacity';
   readonly categories = [CLUSTER_CATEGORY, HOST_CATEGORY, PLACEMENT_CATEGORY];
-  private fleet = emptyFleet();
+  /** Hosts that this scheduler takes first among equals, as others look after the rest. */
+  readonly share = new HostShare();
+  private fleet = emptyFleet(this.share);
   private readonly hosts = new Map<Uuid, KnownHost>();
   private readonly clusters: Clusters;
   private readonly placements = new Map<Uuid, Known>();
@@ -74,7 +77,7 @@ export class CapacityIndex implements Index {
   }
 
   load(documents: readonly StoredDocument[]): void {
-    this.fleet = emptyFleet();
+    this.fleet = emptyFleet(this.share);
     this.availability = this.plannedFailovers();
     const { hosts, clusters, placements, pending, pendingByRule, words } = this;
     for (const known of [hosts, clusters, placements, pending, pendingByRule, words]) known.clear();

@@ -46,6 +46,44 @@ describe('choosing a host', () => {
   });
 });
 
+describe('a scheduler among several', () => {
+  const loaded = (...gib: readonly number[]): TestFleet => {
+    const name = (number: number): string => `host-${String(number).padStart(4, '0')}`;
+    const fleet = new TestFleet(...gib.map((_, number) => host(name(number), { memoryBytes: 64 * GIB })));
+    gib.forEach((used, number) => fleet.use(name(number), used * GIB));
+    return fleet;
+  };
+  const ofShare = (fleet: TestFleet, place: number): ReadonlySet<string> => {
+    const { share, table } = fleet.fleet;
+    share.divide(place, 2);
+    return new Set(table.names.filter((_, slot) => share.has(table.uids[slot] ?? '')));
+  };
+  const seeds = Array.from({ length: 64 }, (_, seed) => seed);
+
+  it('keeps to its share of the hosts that are about as good', () => {
+    const fleet = loaded(...Array.from({ length: 16 }, () => 1));
+    const shares = [0, 1].map((place) => ofShare(fleet, place));
+    expect([...(shares[0] ?? []), ...(shares[1] ?? [])].sort()).toEqual([...fleet.fleet.table.names].sort());
+    for (const policy of ['balance', 'density'] as const)
+      for (const [place, own] of shares.entries()) {
+        ofShare(fleet, place);
+        const chosen = new Set(seeds.map((seed) => fleet.choose({}, policy, seed)));
+        expect([...chosen].filter((name) => !own.has(name ?? ''))).toEqual([]);
+      }
+  });
+
+  it('takes a host of others where that is clearly better, or the only one that fits', () => {
+    const fleet = loaded(...Array.from({ length: 16 }, () => 32));
+    const [first, second] = [[...ofShare(fleet, 0)], [...ofShare(fleet, 1)]];
+    const other = second[0] ?? '';
+    fleet.use(other, -16 * GIB);
+    ofShare(fleet, 0);
+    expect(fleet.choose({})).toBe(other);
+    expect(fleet.choose({ memoryBytes: 40 * GIB })).toBe(other);
+    expect(first).toContain(fleet.choose({ exceptHost: other }));
+  });
+});
+
 describe('levels of scores', () => {
   const rack = (name: string, value: string) => host(name, { labels: { rack: value } });
 

@@ -116,14 +116,14 @@ export class HostSearch {
     if (this.fitting === 1) return null;
     const { nowMs, policy } = asked;
     const { request } = wish;
-    const { lifetimes } = this.outlook;
+    const { lifetimes, share } = this.outlook;
     const lives =
       policy === 'density'
         ? lifetimes.predicted({ ...request, namespace: request.virtualMachine.namespace }, nowMs)
         : 0;
     const moment: Moment = { nowMs, exitAtMs: nowMs + lives };
     let decider: Level | null = null;
-    for (const level of levelsFor(wish, policy, this.prefers(wish))) {
+    for (const level of levelsFor(wish, { policy, preferring: this.prefers(wish), alone: share.isWhole })) {
       if (this.keepLowest(level, wish, moment)) decider = level;
       if (this.fitting === 1) break;
     }

@@ -2,6 +2,7 @@ import type { PlacementRequest } from '@xenolith/contracts';
 import { ServiceEngine } from '@xenolith/engine';
 import { uuidFrom, type CommandMessage, type JsonObject, type Reply, type Uuid } from '@xenolith/kernel';
 import { MemoryBus, MemoryEventLog, VirtualClock, type MemoryLatency } from '@xenolith/testing';
+import { Membership } from './membership.js';
 import { Rebalancer } from './rebalancer.js';
 import type { SchedulingPolicy } from './scores.js';
 import { schedulingService } from './scheduling.service.js';
@@ -100,6 +101,7 @@ export class TestScheduler {
       void engine
         .start()
         .then(() => rebalancer.start())
+        .then(() => new Membership(`scheduler-${count}`, definition.share, ports).start())
         .then(() => (started = true));
       await this.clock.advanceUntil(() => started, 60_000);
     }

@@ -25,6 +25,7 @@ import {
 } from '@xenolith/kernel';
 import { CapacityIndex, type Retry } from './capacity.index.js';
 import { hostLedgerAggregate } from './host-ledger.js';
+import type { HostShare } from './host-share.js';
 import { PLACEMENT_CATEGORY, type PlacementState } from './placement.js';
 import { placementAggregate } from './placement.decide.js';
 import { ANTI_AFFINITY_SCOPE } from './placement-keys.js';
@@ -204,6 +205,7 @@ const assessAvailability = (index: CapacityIndex): Reaction => ({
 /** The scheduler with what it keeps in memory, for its companion. */
 export interface SchedulingService extends ServiceDefinition {
   readonly rebalancing: Rebalancing;
+  readonly share: HostShare;
 }
 
 /** The scheduler: placements, the ledgers of hosts, and plans that move running machines. */
@@ -222,5 +224,6 @@ export const schedulingService = (
     reactions: [reconsiderPending(index), assessAvailability(index), ...moving.reactions],
     eventSchemas: { ...placementEvents, ...hostLedgerEvents, ...rebalancePlanEvents },
     rebalancing: moving,
+    share: index.share,
   };
 };

@@ -1,6 +1,7 @@
 import { loadOf } from './capacity-buckets.js';
 import type { FlavourMix } from './flavour-mix.js';
 import { cellFor, NO_CELL, type Fleet, type Wish } from './filters.js';
+import type { HostShare } from './host-share.js';
 import { extensionSteps, type Lifetimes } from './lifetimes.js';
 import { likingOf } from './machine-affinity.js';
 
@@ -14,6 +15,7 @@ export type SchedulingPolicy = 'balance' | 'density';
 export interface Outlook extends Fleet {
   readonly lifetimes: Lifetimes;
   readonly mix: FlavourMix;
+  readonly share: HostShare;
 }
 
 /** A decision's own figures, found once. */
@@ -33,6 +35,8 @@ export interface Level {
 
 /** Loads and leftovers that differ by less than this count as equal, so that the next level has a say. */
 const LOAD_STEPS = 256;
+/** Schedulers that work side by side keep to hosts of their own where loads differ by less than this. */
+const SHARED_LOAD_STEPS = 16;
 /** Coarse: on the Azure packing traces finer steps leave too little to density, and pack up to 0.5 points worse. */
 const FRAGMENTATION_STEPS = 8;
 
@@ -81,6 +85,18 @@ const balance: Level = {
     Math.floor(loadOf(table, slot, request.memoryBytes, request.vcpus) * LOAD_STEPS),
 };
 
+const nearlyBalanced: Level = {
+  ...balance,
+  score: ({ table }, slot, { request }) =>
+    Math.floor(loadOf(table, slot, request.memoryBytes, request.vcpus) * SHARED_LOAD_STEPS),
+};
+
+const share: Level = {
+  name: 'share',
+  says: 'one that no other scheduler looks after',
+  score: ({ table, share: own }, slot) => (own.has(table.uids[slot] ?? '') ? 0 : 1),
+};
+
 const density: Level = {
   name: 'density',
   says: 'the fullest',
@@ -96,12 +112,25 @@ const ofPolicy: Readonly<Record<SchedulingPolicy, readonly Level[]>> = {
   density: [lifetime, fragmentation, density],
 };
 
+const amongSeveral: typeof ofPolicy = {
+  balance: [nearlyBalanced, share, balance],
+  density: [lifetime, fragmentation, share, density],
+};
+
 /** The levels for a request, the one that counts most first; `preferring`: whether hosts may be liked differently. */
-export const levelsFor = (wish: Wish, policy: SchedulingPolicy, preferring: boolean): readonly Level[] => {
-  if (!preferring && wish.request.numa !== 'best-effort') return ofPolicy[policy];
+export const levelsFor = (
+  wish: Wish,
+  {
+    policy,
+    preferring,
+    alone,
+  }: { readonly policy: SchedulingPolicy; readonly preferring: boolean; readonly alone: boolean },
+): readonly Level[] => {
+  const levels = (alone ? ofPolicy : amongSeveral)[policy];
+  if (!preferring && wish.request.numa !== 'best-effort') return levels;
   return [
     ...(preferring ? [taints, preference] : []),
     ...(wish.request.numa === 'best-effort' ? [numa] : []),
-    ...ofPolicy[policy],
+    ...levels,
   ];
 };

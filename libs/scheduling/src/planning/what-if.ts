@@ -5,6 +5,7 @@ import { HostSearch } from '../choice.js';
 import { deferralMessage, explainRefusal } from '../explanation.js';
 import { cellFor, fitsOn, NO_CELL, type Wish } from '../filters.js';
 import type { FlavourMix } from '../flavour-mix.js';
+import { HostShare } from '../host-share.js';
 import type { HostTable } from '../host-table.js';
 import type { Lifetimes } from '../lifetimes.js';
 import { AffinityBook, machineWish } from '../machine-affinity.js';
@@ -78,7 +79,8 @@ export class WhatIf {
   ) {
     const table = standing.table.fork();
     const { lifetimes, mix } = standing;
-    this.outlook = { table, affinity: new AffinityBook(table), lifetimes, mix };
+    // Every scheduler makes the same plan, whatever hosts it looks after.
+    this.outlook = { table, affinity: new AffinityBook(table), lifetimes, mix, share: new HostShare() };
     this.search = new HostSearch(this.outlook);
     this.busy = new Float64Array(table.length);
     this.threads = Float64Array.from({ length: table.length }, (_, slot) => standing.threadsOf(table.uids[slot] ?? ''));
