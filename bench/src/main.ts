@@ -1,4 +1,5 @@
 import { benchApi } from './api-bench.js';
+import { benchFleet } from './fleet-platform-bench.js';
 import { benchLog } from './log-bench.js';
 import { benchPlacement } from './placement-bench.js';
 import { benchPlatform } from './platform-bench.js';
@@ -14,6 +15,7 @@ const GROUPS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   xen: benchXen,
   scheduling: benchScheduling,
   placement: benchPlacement,
+  fleet: benchFleet,
 };
 
 const chosen = (): readonly string[] => {

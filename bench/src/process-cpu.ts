@@ -23,16 +23,29 @@ const usageOf = async (pid: number): Promise<Usage | null> => {
   return { parent: field(4), ticks: field(14) + field(15) + field(16) + field(17) };
 };
 
-/** CPU milliseconds that each process has used so far, its children included: PostgreSQL works in children. */
-export const cpuMsByProcess = async (processes: readonly NamedProcess[]): Promise<ReadonlyMap<string, number>> => {
+const usages = async (): Promise<ReadonlyMap<number, Usage>> => {
   const pids = (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry)).map(Number);
-  const usages = await Promise.all(pids.map(async (pid) => ({ pid, usage: await usageOf(pid) })));
+  const found = await Promise.all(pids.map(async (pid) => [pid, await usageOf(pid)] as const));
+  return new Map(found.flatMap(([pid, usage]) => (usage === null ? [] : [[pid, usage]])));
+};
+
+const familyOf = (pid: number, all: ReadonlyMap<number, Usage>): readonly number[] =>
+  [...all].filter(([other, { parent }]) => other === pid || parent === pid).map(([other]) => other);
+
+/** The processes with their children: PostgreSQL works in children. */
+export const familiesOf = async (
+  processes: readonly NamedProcess[],
+): Promise<readonly { readonly name: string; readonly pids: readonly number[] }[]> => {
+  const all = await usages();
+  return processes.map(({ name, pid }) => ({ name, pids: familyOf(pid, all) }));
+};
+
+/** CPU milliseconds that each process has used so far, its children included. */
+export const cpuMsByProcess = async (processes: readonly NamedProcess[]): Promise<ReadonlyMap<string, number>> => {
+  const all = await usages();
   return new Map(
     processes.map(({ name, pid }) => {
-      const ticks = usages.reduce(
-        (sum, { pid: other, usage }) => (other === pid || usage?.parent === pid ? sum + (usage?.ticks ?? 0) : sum),
-        0,
-      );
+      const ticks = familyOf(pid, all).reduce((sum, member) => sum + (all.get(member)?.ticks ?? 0), 0);
       return [name, ticks * TICK_MS];
     }),
   );
