@@ -61,7 +61,7 @@ describe('a scheduler among several', () => {
   const seeds = Array.from({ length: 64 }, (_, seed) => seed);
 
   it('keeps to its share of the hosts that are about as good', () => {
-    const fleet = loaded(...Array.from({ length: 16 }, () => 1));
+    const fleet = loaded(...Array.from({ length: 16 }, (_, number) => 1 + (number % 4)));
     const shares = [0, 1].map((place) => ofShare(fleet, place));
     expect([...(shares[0] ?? []), ...(shares[1] ?? [])].sort()).toEqual([...fleet.fleet.table.names].sort());
     for (const policy of ['balance', 'density'] as const)

@@ -139,7 +139,9 @@ export class HostSearch {
       if (score < lowest) lowest = score;
     }
     let kept = 0;
-    for (let index = 0; index < fitting; index += 1) if (scores[index] === lowest) found[kept++] = found[index] ?? 0;
+    const highest = lowest + (level.tolerance ?? 0);
+    for (let index = 0; index < fitting; index += 1)
+      if ((scores[index] ?? 0) <= highest) found[kept++] = found[index] ?? 0;
     this.fitting = kept;
     return kept < fitting;
   }

@@ -30,13 +30,15 @@ export interface Level {
   readonly name: string;
   /** What is said of the host that it decided for. */
   readonly says: string;
+  /** Scores that are worse than the lowest by no more than this are as good; absent: only equal ones are. */
+  readonly tolerance?: number;
   readonly score: (outlook: Outlook, slot: number, wish: Wish, moment: Moment) => number;
 }
 
 /** Loads and leftovers that differ by less than this count as equal, so that the next level has a say. */
 const LOAD_STEPS = 256;
-/** Schedulers that work side by side keep to hosts of their own where loads differ by less than this. */
-const SHARED_LOAD_STEPS = 16;
+/** Schedulers that work side by side keep to hosts of their own where loads differ by no more than this. */
+const SHARED_LOAD_DIFFERENCE = 1 / 16;
 /** Coarse: on the Azure packing traces finer steps leave too little to density, and pack up to 0.5 points worse. */
 const FRAGMENTATION_STEPS = 8;
 
@@ -87,8 +89,8 @@ const balance: Level = {
 
 const nearlyBalanced: Level = {
   ...balance,
-  score: ({ table }, slot, { request }) =>
-    Math.floor(loadOf(table, slot, request.memoryBytes, request.vcpus) * SHARED_LOAD_STEPS),
+  tolerance: SHARED_LOAD_DIFFERENCE,
+  score: ({ table }, slot, { request }) => loadOf(table, slot, request.memoryBytes, request.vcpus),
 };
 
 const share: Level = {
