@@ -175,7 +175,11 @@ export class HostSearch {
     this.collectLiked(wish);
     if (wish.class.prefers(table) || eligible.hosts * RARE < table.hosts)
       for (const group of eligible.groups) if (this.lookAll(group, wish, asked.seed)) break;
-    if (this.fitting < this.most) this.walk(wish, asked);
+    if (this.fitting < this.most) {
+      // What others take shows late: the hosts that look best are soon mostly theirs.
+      if (!this.outlook.share.isWhole) this.walk(wish, asked, { own: true, until: this.most / 2 });
+      this.walk(wish, asked, { own: false, until: this.most });
+    }
     // Buckets are coarse and other filters many: before it is said that nothing fits, every host has been asked.
     if (this.fitting === 0) this.lookEverywhere(wish, asked.seed);
   }
@@ -191,8 +195,13 @@ export class HostSearch {
     }
   }
 
-  private walk(wish: Wish, { policy, seed }: Asked): void {
-    const { table } = this.outlook;
+  /** `own`: hosts of this scheduler's share only; ends when so many fit. */
+  private walk(
+    wish: Wish,
+    { policy, seed }: Asked,
+    { own, until }: { readonly own: boolean; readonly until: number },
+  ): void {
+    const { table, share } = this.outlook;
     const { request } = wish;
     const visit = (buckets: typeof table.byFree, bucket: number): boolean => {
       const count = buckets.counts[bucket] ?? 0;
@@ -202,7 +211,9 @@ export class HostSearch {
       const most = Math.min(count, LOOKED_AT_PER_BUCKET);
       for (let step = 0; step < most; step += 1) {
         const at = first + step;
-        if (this.look(slots[at < count ? at : at - count] ?? -1, wish)) return true;
+        const slot = slots[at < count ? at : at - count] ?? -1;
+        if (own && !share.has(table.uids[slot] ?? '')) continue;
+        if (this.look(slot, wish) || this.fitting >= until) return true;
       }
       return this.looked > LOOKED_AT_MAX;
     };
