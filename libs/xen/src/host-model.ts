@@ -46,6 +46,8 @@ export interface DomainSettings {
   readonly guestType: GuestType;
   /** Family of the guest's system; absent: `linux`. */
   readonly os?: 'linux' | 'windows' | 'other';
+  /** What its first disk is a copy of; absent: of nothing that is known. */
+  readonly image?: string;
   /** On line at boot; more, up to `maxVcpus`, may follow. */
   readonly vcpus: number;
   readonly maxVcpus: number;
@@ -248,6 +250,8 @@ export interface HostFigures {
   /** Dom0; absent where there is none. */
   readonly controlDomain?: { readonly cpu: number; readonly memoryBytes: number };
   readonly migrations?: { readonly incoming: number; readonly outgoing: number };
+  /** Where guests' equal pages are merged: memory that several have, and what they would have beyond it of their own. */
+  readonly sharing?: { readonly sharedBytes: number; readonly savedBytes: number };
 }
 
 /** Of the rings between guest and back-end; absent where a device model emulates the device. */
@@ -298,6 +302,8 @@ export interface DomainFigures {
   readonly stealSeconds?: number;
   readonly balloon?: { readonly targetBytes: number; readonly actualBytes: number };
   readonly dirtyPagesPerSecond?: number;
+  /** Of its memory, what it has in common with others. */
+  readonly sharedBytes?: number;
   readonly disks?: readonly DiskFigures[];
   readonly nics?: readonly NicFigures[];
 }

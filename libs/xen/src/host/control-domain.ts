@@ -5,6 +5,7 @@ import { hardwareWith, releaseOf, xenFacts } from '../xen-setup.js';
 import { backendsPath, createXenstore, domainNode, Xenstore } from '../xenstore/index.js';
 import { freshNetwork } from './control-network.js';
 import { freshPassthrough } from './passed-devices.js';
+import { newScan } from './page-scan.js';
 import { BACKENDS_TOKEN } from './store-access.js';
 import { setupOf, type Host, type HostState } from './host-state.js';
 
@@ -14,7 +15,7 @@ const DAEMONS: readonly DaemonName[] = ['xenstored', 'xenconsoled', 'qemu-dom0',
 /** A host's layers as they are when Dom0 is up and nothing else runs. */
 export const freshLayers = (
   host: Pick<HostState, 'name' | 'profile' | 'setup'>,
-): Pick<HostState, 'hypervisor' | 'xenstore' | 'daemons' | 'network' | 'passthrough'> => {
+): Pick<HostState, 'hypervisor' | 'xenstore' | 'daemons' | 'network' | 'passthrough' | 'scan'> => {
   const setup = setupOf(host);
   const profile = hardwareWith(setup, HARDWARE_PROFILES[host.profile]);
   const { controlDomain: dom0 } = xenFacts(setup, profile);
@@ -37,7 +38,8 @@ export const freshLayers = (
   const running = new Daemons(daemons, releaseOf(setup));
   // A release without xend answers that it has none.
   for (const daemon of DAEMONS) running.start(daemon);
-  const layers = { hypervisor, xenstore, daemons, network: freshNetwork(host.name, setup) };
+  const network = freshNetwork(host.name, setup);
+  const layers = { hypervisor, xenstore, daemons, network, ...(setup.memorySharing && { scan: newScan() }) };
   if (!setup.devices) return layers;
   return { ...layers, passthrough: freshPassthrough(setup.devices, profile.features.includes('iommu')) };
 };

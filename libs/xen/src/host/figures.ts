@@ -10,6 +10,12 @@ import { underWay } from './migration-session.js';
 
 const thousandths = (value: number): number => Math.round(1000 * value) / 1000;
 
+const sharingOf = (host: Host): Pick<HostFigures, 'sharing'> => {
+  if (!host.state.scan) return {};
+  const { freedPages, usedFrames } = host.hypervisor.sharing.counts();
+  return { sharing: { sharedBytes: usedFrames * PAGE_BYTES, savedBytes: freedPages * PAGE_BYTES } };
+};
+
 /** What the host as a whole uses. */
 export const figuresOf = (host: Host): HostFigures => {
   const info = host.hypervisor.physicalInfo(host.state.nowUs);
@@ -24,6 +30,7 @@ export const figuresOf = (host: Host): HostFigures => {
     freeMemoryBytes: (info.freePages - info.outstandingPages) * PAGE_BYTES,
     cpuLoad: Math.min(1, thousandths(load)),
     migrations: underWay(host.state),
+    ...sharingOf(host),
     controlDomain: {
       cpu: thousandths(cpusUsed(host, 0)),
       memoryBytes: dom0.ok ? dom0.value.totalPages * PAGE_BYTES : 0,
@@ -45,13 +52,15 @@ export const domainFiguresOf = (host: Host, nowUs: number): readonly DomainFigur
   Object.values(host.state.machines).map((machine) => {
     const { uid, domid } = machine;
     const info = host.hypervisor.domains.info(domid, nowUs);
-    const pages = info.ok ? info.value.totalPages : 0;
+    const pages = host.hypervisor.memory.guestPages(domid, nowUs);
     const memoryBytes = info.ok ? (pages + info.value.overheadPages) * PAGE_BYTES : 0;
+    const sharedPages = info.ok ? info.value.sharedPages : 0;
     return {
       uid,
       memoryBytes,
       ...cpuFigures(host, domid, nowUs),
       ...balloonOf(host, domid, pages),
+      ...(sharedPages > 0 && { sharedBytes: sharedPages * PAGE_BYTES }),
       dirtyPagesPerSecond: dirtyingOf(host, machine, pages * PAGE_BYTES).pagesPerSecond,
       ...workFigures(host.state, machine, { overRings: hasFrontends(machine), nowUs, more: statesOf }),
     };

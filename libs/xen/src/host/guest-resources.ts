@@ -67,7 +67,8 @@ const obeyTarget = (host: Host, machine: Machine): void => {
   const domain = host.state.hypervisor.domains[domid];
   if (!found.ok || !domain) return;
   const targetPages = Math.floor(Number(found.value) / KIB_PER_PAGE);
-  const current = domain.balloon?.targetPages ?? domain.pages.reduce((total, pages) => total + pages, 0);
+  const current =
+    domain.balloon?.targetPages ?? domain.pages.reduce((total, pages) => total + pages, domain.sharedPages);
   if (targetPages === current) return;
   const floorPages = balloonFloorPages(Math.floor(settings.staticMaxBytes / PAGE_BYTES));
   host.hypervisor.memory.setBalloonTarget(domid, { targetPages, floorPages }, host.state.nowUs);

@@ -21,6 +21,7 @@ import type { Xenstore } from '../xenstore/index.js';
 import { type XenstoreState } from '../xenstore/index.js';
 import type { MigrationSession, MigrationTask } from './migration-session.js';
 import type { AgendaState } from './agenda.js';
+import type { ScanState } from './page-scan.js';
 
 /** A Xen host as JSON. It belongs to the model, which changes it in place. */
 export interface HostState {
@@ -46,6 +47,8 @@ export interface HostState {
   /** Of Dom0. */
   daemons: DaemonsState;
   network: NetworkState;
+  /** Absent: each guest's pages are its own. */
+  scan?: ScanState;
   /** Absent: Dom0 serves all devices. */
   drivers?: Partial<Record<DriverRole, DriverDomain>>;
   /** Absent: there is nothing to give. */
@@ -217,6 +220,8 @@ export type HostTask =
   /** Somebody has waited long enough for a guest to take a device up. */
   | { readonly do: 'plugTimer'; readonly uid: Uuid; readonly ticket: Ticket }
   | { readonly do: 'driverDomain'; readonly role: DriverRole; readonly what: 'crash' | 'boot'; readonly dueUs: number }
+  /** Guests' pages are looked at. */
+  | { readonly do: 'pages'; readonly dueUs: number }
   /** A balloon arrives, or asks for memory again. */
   | { readonly do: 'hypervisor'; readonly dueUs: number };
 

@@ -111,9 +111,9 @@ export const suspendTimerEnds = (host: Host, machine: Machine, ticket: Ticket, t
 
 /** Memory that an image holds, with the time that its storage takes for it. */
 const writingOf = (host: Host, machine: Machine): { readonly bytes: number; readonly durationUs: number } => {
-  const pages = host.hypervisor.memory.totalPages(machine.domid, host.state.nowUs);
+  const pages = host.hypervisor.memory.guestPages(machine.domid, host.state.nowUs);
   const { guestType, maxVcpus } = machine.settings;
-  const guest = { isPv: guestType === 'pv', pages: pages.ok ? pages.value : 0, vcpus: maxVcpus };
+  const guest = { isPv: guestType === 'pv', pages, vcpus: maxVcpus };
   for (const step of saveSteps('save', guest, imageBytesPerSecondOf(host.state.profile)))
     if (step.do === 'writeImage') return step;
   return { bytes: 0, durationUs: 0 };

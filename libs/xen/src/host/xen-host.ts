@@ -7,7 +7,7 @@ import { applyCommand, giveUp } from './commands.js';
 import { freshLayers, layersOf } from './control-domain.js';
 import { settleCpu } from './cpu-account.js';
 import { deviceWatchFired, deviceWatchOf, endScript, probeBack, retryEnd, wakeTask } from './device-control.js';
-import { driverDomainMoves, driverDomainStillMoves, startDriverDomains } from './driver-domains.js';
+import { driverDomainMoves, startDriverDomains } from './driver-domains.js';
 import { CONTROL_TOKEN } from './domain-store.js';
 import { setFaults } from './faults.js';
 import { domainFiguresOf, figuresOf } from './figures.js';
@@ -25,10 +25,12 @@ import {
 import { toolstack } from './guest-watcher.js';
 import { crashMigrations, effectEnds, followMigrations, keepAlive } from './migration.js';
 import { isArriving } from './migration-session.js';
+import { followPages } from './page-merging.js';
 import { imageWritten, suspendTimerEnds } from './suspend.js';
 import { continuePlugs, plugTimerEnds } from './plugging.js';
 import { BACKENDS_TOKEN, DEVICES_TOKEN } from './store-access.js';
 import { failed } from '../xl/index.js';
+import { stillApplies } from './still-applies.js';
 import { runTool } from './tools.js';
 import { continueBuild, deviceModelSettled, continueTeardown, domainBuilt, domainDestroyed } from './toolstack.js';
 import { xenMigrations } from './xen-migrations.js';
@@ -157,6 +159,9 @@ const perform = (host: Host, task: HostTask): void => {
     case 'hypervisor':
       balloonsMove(host);
       return;
+    case 'pages':
+      // As after all that happens.
+      return;
   }
 };
 
@@ -177,42 +182,6 @@ const performOnMachine = (host: Host, task: HostTask & { do: 'built' | 'guest' |
     case 'destroyed':
       domainDestroyed(host, machine);
       return;
-  }
-};
-
-/** Whether a task still means anything: what was overtaken is dropped, so that a host at rest has nothing to do. */
-const stillApplies = (host: Host, task: HostTask): boolean => {
-  switch (task.do) {
-    case 'watch':
-    case 'script':
-      return true;
-    case 'deviceTimer': {
-      const machine = machineOf(host, task.uid, task.domid);
-      return machine !== null && deviceNamed(machine, task.device)?.task?.dueUs === task.dueUs;
-    }
-    case 'retry': {
-      const machine = machineOf(host, task.uid, task.domid);
-      return machine !== null && deviceNamed(machine, task.device)?.retries[task.end] === task.dueUs;
-    }
-    case 'giveUp':
-    case 'plugTimer':
-    case 'suspendTimer':
-      return host.state.machines[task.uid]?.waiting.some(({ ticket }) => ticket === task.ticket) ?? false;
-    case 'guest':
-      return machineOf(host, task.uid, task.domid)?.guest.next?.dueUs === task.dueUs;
-    case 'built':
-    case 'saved':
-    case 'deviceModel':
-    case 'destroyed':
-      return machineOf(host, task.uid, task.domid) !== null;
-    case 'migrationEffect':
-      return host.state.migrations[task.key]?.effectDueUs === task.dueUs;
-    case 'keepalive':
-      return host.state.migrations[task.key]?.keepaliveUs === task.dueUs;
-    case 'driverDomain':
-      return driverDomainStillMoves(host, task);
-    case 'hypervisor':
-      return host.hypervisor.nextDueUs() === task.dueUs;
   }
 };
 
@@ -251,6 +220,7 @@ const passTime = (host: Host, untilUs: number): void => {
       const next = takeDue(host.state.agenda, due);
       if (next) perform(host, next.task);
     }
+    followPages(host);
     followMigrations(xenMigrations(host));
   }
   moveTo(host, untilUs);
@@ -324,6 +294,7 @@ export const xenHostModel = (timing: HostTiming): HostModel => {
     passTime(host, nowUs);
     if (input) {
       applyInput(host, input);
+      followPages(host);
       followMigrations(xenMigrations(host));
       // What takes no time is done at once.
       passTime(host, nowUs);

@@ -21,10 +21,7 @@ const SQUASH_PATIENCE_US = 20_000_000;
 const US_PER_SECOND = 1_000_000;
 const KIBIBYTE = 1024;
 
-const pagesOf = (host: Host, domid: number): number => {
-  const pages = host.hypervisor.memory.totalPages(domid, host.state.nowUs);
-  return pages.ok ? pages.value : 0;
-};
+const pagesOf = (host: Host, domid: number): number => host.hypervisor.memory.guestPages(domid, host.state.nowUs);
 
 const setTarget = (host: Host, { domid }: Machine, bytes: number): void =>
   transact(host, 0, [{ op: 'write', path: memoryTargetPath(domid), value: String(bytes / KIBIBYTE) }]);

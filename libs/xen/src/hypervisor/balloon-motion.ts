@@ -72,7 +72,7 @@ const stopMove = (state: HypervisorState, domain: DomainState, nowUs: number): v
 
 /** A balloon that deflates reserves what it will need at once: it could not be cut anywhere otherwise when memory is short. */
 const moveUp = (state: HypervisorState, domain: DomainState, balloon: BalloonState, nowUs: number): void => {
-  const needed = Math.min(balloon.targetPages, domain.maxPages) - balloon.fromPages;
+  const needed = Math.min(balloon.targetPages - domain.sharedPages, domain.maxPages) - balloon.fromPages;
   const plan = planFor(state, domain, Math.max(0, needed), domain.claimedPages);
   givePages(state, domain, plan);
   balloon.toPages = balloon.fromPages + plan.pages;
@@ -98,8 +98,10 @@ export const beginMove = (state: HypervisorState, domain: DomainState, nowUs: nu
   balloon.retryUs = null;
   balloon.frozen = domain.controllerPauses > 0 || domain.shutdownCode !== null;
   if (balloon.frozen) return;
-  if (balloon.targetPages > current) moveUp(state, domain, balloon, nowUs);
-  else balloon.toPages = Math.min(current, Math.max(balloon.targetPages, balloon.floorPages));
+  // Its driver counts the pages that it shares as the guest's, Xen does not.
+  const wanted = (pages: number): number => pages - domain.sharedPages;
+  if (wanted(balloon.targetPages) > current) moveUp(state, domain, balloon, nowUs);
+  else balloon.toPages = Math.min(current, Math.max(0, wanted(Math.max(balloon.targetPages, balloon.floorPages))));
 };
 
 /** The driver stops with its guest; it goes on when beginMove is called again. */

@@ -296,6 +296,7 @@ type Step = { readonly afterUs: number; readonly domid: number; readonly pages: 
     | 'pause'
     | 'unpause'
     | 'share'
+    | 'join'
     | 'break'
     | 'transfer'
     | 'shutdown'
@@ -321,6 +322,7 @@ const steps: fc.Arbitrary<Step> = fc.record({
     'pause',
     'unpause',
     'share',
+    'join',
     'break',
     'transfer',
     'shutdown',
@@ -357,6 +359,8 @@ const perform = (host: Hypervisor, { do: what, domid, pages }: Step, nowUs: numb
       return domains.unpause(domid, nowUs);
     case 'share':
       return sharing.share([domid, other], pages % 1000, nowUs);
+    case 'join':
+      return sharing.join(domid, other, pages % 1000, nowUs);
     case 'break':
       return sharing.breakSharing(domid, pages % 1000, nowUs);
     case 'transfer': {

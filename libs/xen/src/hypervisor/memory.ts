@@ -216,6 +216,12 @@ export class Memory {
     return domain.ok ? done(totalPages(domain.value, nowUs)) : domain;
   }
 
+  /** Pages that its guest can use: its own, and those of frames that it shares. */
+  guestPages(domid: number, nowUs: number): number {
+    const domain = this.state.domains[domid];
+    return domain ? totalPages(domain, nowUs) + domain.sharedPages : 0;
+  }
+
   private freePages(): number {
     return sum(this.state.nodes.map((node) => node.freePages));
   }

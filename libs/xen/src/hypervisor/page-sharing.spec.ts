@@ -33,6 +33,43 @@ describe('page sharing', () => {
     expect(accountedPages(host)).toEqual(heapPages(host));
   });
 
+  it('takes those in that turn out to have the same, frames of the most domains first', () => {
+    const host = bootedHost();
+    const [a, b, c, d] = [1000, 1000, 1000, 150].map((pages) => runningDomain(host, pages)) as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    valueOf(host.sharing.share([a, b, c], 100, 0));
+    valueOf(host.sharing.share([a, b], 50, 0));
+    const free = freeHeapPages(host);
+    expect(valueOf(host.sharing.join(d, a, 120, 0))).toBe(120);
+    expect(host.sharing.counts()).toEqual({ freedPages: 370, usedFrames: 150 });
+    expect(freeHeapPages(host)).toBe(free + 120);
+    expect(valueOf(host.sharing.join(d, a, 30, 0))).toBe(30);
+    expect(valueOf(host.sharing.join(c, a, 1000 - 100, 0))).toBe(50);
+    expect(host.sharing.join(d, a, 1, 0)).toEqual(refusal('EINVAL'));
+    // Those that only few have are written to first.
+    valueOf(host.sharing.breakSharing(c, 10, 0));
+    valueOf(host.sharing.breakSharing(d, 150, 0));
+    expect(host.sharing.counts()).toEqual({ freedPages: 290, usedFrames: 150 });
+    expect(host.sharing.join(runningDomain(host, 9, 'pv'), a, 1, 0)).toEqual(refusal('ENODEV'));
+    expect(accountedPages(host)).toEqual(heapPages(host));
+  });
+
+  it('leaves the balloon of a guest where it counts what it shares too', () => {
+    const host = bootedHost();
+    const [a, b] = [runningDomain(host, 1000), runningDomain(host, 1000)];
+    valueOf(host.sharing.share([a, b], 300, 0));
+    const target = { targetPages: 900, floorPages: 500, ratePagesPerSecond: 100 };
+    valueOf(host.memory.setBalloonTarget(a, target, 0));
+    expect(host.memory.guestPages(a, 9_000_000)).toBe(900);
+    host.advance(9_000_000);
+    valueOf(host.memory.setBalloonTarget(a, { ...target, targetPages: 0 }, 9_000_000));
+    expect(host.memory.guestPages(a, 99_000_000)).toBe(500);
+  });
+
   it('needs hardware-assisted paging, no pass-through, and two domains that have the pages', () => {
     const host = bootedHost();
     const hvm = runningDomain(host, 100, 'hvm');

@@ -50,8 +50,36 @@ export class PageSharing {
   }
 
   /**
-   * The domain writes to `pages` of its shared pages: each becomes private, with a new frame unless nobody else is left on it. EINVAL: it has not so many. ENOMEM: the
-   * host has no frames; nothing changed, and the guest's vCPU would wait for one.
+   * Private pages of the domain, `pages` at most, have the content of frames that `sharer` has and the domain has not: it gets entries to those, and its own frames
+   * are freed. Frames that most domains have come first. Answers how many it joined. EINVAL: it has fewer pages, or either is dying. ENODEV, EXDEV: as of share.
+   */
+  join(domid: number, sharer: number, pages: number, nowUs: number): Outcome<number> {
+    for (const member of [domid, sharer]) {
+      const found = this.sharer(member);
+      if (!found.ok) return found;
+    }
+    settleBalloons(this.state, nowUs);
+    const domain = knownDomain(this.state, domid);
+    if (totalPages(domain, nowUs) < pages) return fail('EINVAL');
+    const offered = this.state.shared
+      .filter(({ members }) => members.includes(sharer) && !members.includes(domid))
+      .sort((a, b) => b.members.length - a.members.length);
+    let joined = 0;
+    for (const frames of offered) {
+      const part = splitShared(frames, pages - joined);
+      joined += sum(part.pages);
+      addShared(this.state, { ...part, members: [...part.members, domid].sort((a, b) => a - b) });
+    }
+    this.state.shared = this.state.shared.filter((frames) => sum(frames.pages) > 0);
+    freePages(this.state, takePages(domain.pages, joined));
+    shiftBalloon(domain, -joined);
+    domain.sharedPages += joined;
+    return done(joined);
+  }
+
+  /**
+   * The domain writes to `pages` of its shared pages: each becomes private, with a new frame unless nobody else is left on it; those that the fewest domains have come first. EINVAL: it
+   * has not so many. ENOMEM: the host has no frames; nothing changed.
    */
   breakSharing(domid: number, pages: number, nowUs: number): Outcome<null> {
     const found = domainOf(this.state, domid);
@@ -61,8 +89,11 @@ export class PageSharing {
     settleBalloons(this.state, nowUs);
     let [remaining, copied] = [pages, 0];
     const touched: { readonly index: number; readonly pages: number }[] = [];
-    for (const [index, frames] of this.state.shared.entries()) {
-      if (remaining === 0 || !frames.members.includes(domid)) continue;
+    const own = [...this.state.shared.entries()]
+      .filter(([, { members }]) => members.includes(domid))
+      .sort(([, a], [, b]) => a.members.length - b.members.length);
+    for (const [index, frames] of own) {
+      if (remaining === 0) break;
       const part = Math.min(remaining, sum(frames.pages));
       touched.push({ index, pages: part });
       remaining -= part;
