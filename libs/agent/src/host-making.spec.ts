@@ -49,7 +49,7 @@ describe('hosts of profiles', () => {
   it('tell of their devices, and machines get what is asked for by them', async () => {
     const devices = [
       { kind: 'pci', address: '0000:18:00.0', model: 'X710', class: 'net', virtualFunctions: 2 },
-      { kind: 'usb', address: '1.4', model: 'Dongle', class: 'licence' },
+      { kind: 'usb', address: '1.4', model: 'Dongle', id: '0781:5583', class: 'licence' },
     ];
     const told = await registered([{ prefix: 'rich-', devices, iommu: false, driverDomains: ['network'] }]);
     expect(told.get('rich-0001')?.setup).toMatchObject({ driverDomains: ['network'] });
@@ -70,14 +70,17 @@ describe('hosts of profiles', () => {
         class: 'net',
         physicalFunction: '0000:18:00.0',
       },
-      { kind: 'usb', address: '1.4', model: 'Dongle', class: 'licence' },
+      { kind: 'usb', address: '1.4', model: 'Dongle', id: '0781:5583', class: 'licence' },
     ]);
     expect(hardware.cpu.features).not.toContain('iommu');
     expect(deviceSupply(hardware.devices ?? [])).toEqual({
       'device:sriov/net': 2,
+      'device:sriov=X710 Virtual Function': 2,
       'device:sriov@0000:18:02.0': 1,
       'device:sriov@0000:18:02.1': 1,
       'device:usb/licence': 1,
+      'device:usb=Dongle': 1,
+      'device:usb=0781:5583': 1,
       'device:usb@1.4': 1,
     });
   });

@@ -23,6 +23,7 @@ import {
   type HardwareProfile,
   type HostMake,
   type HostInput,
+  type GivenDevice,
   type NicSettings,
   type PeerMessage,
   type XenFacts,
@@ -43,6 +44,8 @@ const diskOf = ({ name, volume, sizeBytes, readOnly }: DomainDisk): DiskSettings
 
 const nicOf = ({ name, mac, bridge, ips }: DomainNic): NicSettings => ({ name, mac, bridge, ips });
 
+const givenOf = ({ name, kind, address }: GivenDevice): GivenDevice => ({ name, kind, address });
+
 const FAMILIES = ['linux', 'windows'] as const;
 
 const osOf = (name: string): NonNullable<DomainSettings['os']> => FAMILIES.find((family) => family === name) ?? 'other';
@@ -62,7 +65,8 @@ const settingsOf = (config: DomainConfig): DomainSettings => ({
   dynamicMaxBytes: config.dynamicMaxBytes,
   disks: config.disks.map(diskOf),
   nics: config.nics.map(nicOf),
-  ...(config.devices && { devices: config.devices }),
+  ...(config.devices && { devices: config.devices.map(givenOf) }),
+  ...(config.passthrough && { passthrough: config.passthrough }),
   pvDrivers: config.guest.pvDrivers,
   ignoresShutdown: config.guest.ignoresShutdown,
   ...(config.guest.bootSeconds === undefined ? {} : { bootMs: config.guest.bootSeconds * MS_PER_SECOND }),
@@ -85,6 +89,8 @@ export const DOMAIN_COMMANDS = [
   'AttachNic',
   'DetachDisk',
   'DetachNic',
+  'AttachDevice',
+  'DetachDevice',
   'SuspendDomain',
   'CheckpointDomain',
   'ResumeDomain',
@@ -135,7 +141,7 @@ export const parsedData = (type: AgentCommandType, data: unknown): Result<JsonOb
 /** The hypervisor's input for a command of the contract. */
 export const inputOf = (command: Accepted): HostInput => {
   const on = { ticket: command.id, uid: command.uid, incarnation: command.data['incarnation'] as number };
-  const { config, paused, mode, timeoutMs, disk, nic, name, image, ...more } = command.data as unknown as {
+  const { config, paused, mode, timeoutMs, disk, nic, name, devices, image, ...more } = command.data as unknown as {
     config: DomainConfig;
     paused: boolean;
     mode: 'clean' | 'hard';
@@ -143,6 +149,7 @@ export const inputOf = (command: Accepted): HostInput => {
     disk: DomainDisk;
     nic: DomainNic;
     name: string;
+    devices: readonly GivenDevice[];
     image: SavedImage;
   } & MigrationOrder;
   const { from, fromIncarnation, to, toIncarnation, operation, policy, seq, message } = more;
@@ -187,6 +194,10 @@ export const inputOf = (command: Accepted): HostInput => {
       return { do: 'detach', ...on, kind: 'disk', name };
     case 'DetachNic':
       return { do: 'detach', ...on, kind: 'nic', name };
+    case 'AttachDevice':
+      return { do: 'give', ...on, name, devices: devices.map(givenOf) };
+    case 'DetachDevice':
+      return { do: 'take', ...on, name };
   }
 };
 

@@ -22,7 +22,7 @@ export const begun = (action: OperationAction, more: object = {}): NewEvent =>
     ...more,
   });
 
-export const started = (incarnation = 1): NewEvent =>
+export const started = (incarnation = 1, more: object = {}): NewEvent =>
   eventOf('VirtualMachineStarted', {
     operation: 'provision',
     incarnation,
@@ -32,6 +32,7 @@ export const started = (incarnation = 1): NewEvent =>
     paused: false,
     disks: [],
     nics: [],
+    ...more,
   });
 
 export const HALTED = [created({ powerState: 'Halted' })];

@@ -1,7 +1,7 @@
-import type { AttachedDisk, AttachedNic, DomainHardware, VirtualMachineSpec } from '@xenolith/contracts';
+import type { AttachedDisk, AttachedNic, DomainHardware, VirtualMachineSpec, WishedDevice } from '@xenolith/contracts';
 import { ok, sameJson, type FieldCause, type Result } from '@xenolith/kernel';
 import { forbiddenField, memoryOf } from './virtual-machine.checks.js';
-import { blockingOperations, checkAllowed, checkPlug, inProgress } from './virtual-machine.power.js';
+import { blockingOperations, checkAllowed, checkPassThrough, checkPlug, inProgress } from './virtual-machine.power.js';
 import type { OperationAction, PresentMachine } from './virtual-machine.state.js';
 
 type Disk = VirtualMachineSpec['disks'][number];
@@ -21,6 +21,9 @@ export interface LiveChange {
   readonly addedNics: readonly Nic[];
   readonly removedDisks: readonly AttachedDisk[];
   readonly removedNics: readonly AttachedNic[];
+  readonly addedDevices: readonly WishedDevice[];
+  /** Names of wishes. */
+  readonly removedDevices: readonly string[];
 }
 
 const CPU_FIELDS = ['vcpus', 'weight', 'cap', 'pin'] as const;
@@ -36,6 +39,7 @@ export const liveChangeOf = (machine: PresentMachine, spec: VirtualMachineSpec):
   const { own } = machine;
   const has = own.hardware ?? hardwareOf(machine.spec);
   const wanted = hardwareOf(spec);
+  const wishes = spec.devices ?? [];
   const changed = [...CPU_FIELDS, ...MEMORY_FIELDS].filter((field) => has[field] !== wanted[field]);
   return {
     hardware: Object.fromEntries(changed.map((field) => [field, wanted[field]])),
@@ -43,6 +47,8 @@ export const liveChangeOf = (machine: PresentMachine, spec: VirtualMachineSpec):
     addedNics: missingIn(spec.nics, own.nics),
     removedDisks: missingIn(own.disks, spec.disks),
     removedNics: missingIn(own.nics, spec.nics),
+    addedDevices: missingIn(wishes, own.devices),
+    removedDevices: [...new Set(missingIn(own.devices, wishes).map(({ name }) => name))],
   };
 };
 
@@ -52,18 +58,21 @@ const touches = (change: LiveChange, fields: readonly (keyof LiveChange['hardwar
 const plugs = ({ addedDisks, addedNics, removedDisks, removedNics }: LiveChange): boolean =>
   [addedDisks, addedNics, removedDisks, removedNics].some((devices) => devices.length > 0);
 
+const passes = ({ addedDevices, removedDevices }: LiveChange): boolean =>
+  addedDevices.length + removedDevices.length > 0;
+
 /** XAPI's operation where the change is one of them, else the platform's own for a change of several kinds; null: nothing changes. */
 export const actionOf = (
   change: LiveChange,
 ): Extract<OperationAction, 'changing_VCPUs_live' | 'changing_dynamic_range' | 'reconfigure'> | null => {
   const [cpu, memory] = [touches(change, CPU_FIELDS), touches(change, MEMORY_FIELDS)];
-  if (plugs(change) || (cpu && memory)) return 'reconfigure';
+  if (plugs(change) || passes(change) || (cpu && memory)) return 'reconfigure';
   if (cpu) return 'changing_VCPUs_live';
   return memory ? 'changing_dynamic_range' : null;
 };
 
 /** What a domain is built from: a change would need another domain. */
-const FIXED = ['guestType', 'guest', 'hypervisor', 'placement', 'devices'] as const;
+const FIXED = ['guestType', 'guest', 'hypervisor', 'placement', 'passthrough'] as const;
 
 const HALT_FIRST = 'can not change while the machine is not halted; set powerState to Halted first';
 
@@ -102,10 +111,11 @@ const causesOfChange = (machine: PresentMachine, spec: VirtualMachineSpec): read
     ...causesOfMemory(before, spec),
     ...causesOfDevices('spec.disks', before.disks, spec.disks),
     ...causesOfDevices('spec.nics', before.nics, spec.nics),
+    ...causesOfDevices('spec.devices', before.devices ?? [], spec.devices ?? []),
   ];
 };
 
-const PARTS = ['cpu', 'memory', 'disks', 'nics', ...FIXED] as const;
+const PARTS = ['cpu', 'memory', 'disks', 'nics', 'devices', ...FIXED] as const;
 
 /** Whether the domain of the machine would have to differ: `1Gi`, `1024Mi` and `{ staticMax: 1Gi }` are one size of memory. */
 export const touchesDomain = (before: VirtualMachineSpec, after: VirtualMachineSpec): boolean =>
@@ -134,13 +144,18 @@ export const checkLiveChange = (machine: PresentMachine, change: LiveChange): Re
     const allowed = checkAllowed(machine, 'changing_dynamic_range');
     if (!allowed.ok) return allowed;
   }
-  return plugs(change) ? checkPlug(machine) : ok(null);
+  if (plugs(change)) {
+    const allowed = checkPlug(machine);
+    if (!allowed.ok) return allowed;
+  }
+  return passes(change) ? checkPassThrough(machine) : ok(null);
 };
 
 /** The spec with what a change that failed had changed as it was before. */
 export const withoutChange = (spec: VirtualMachineSpec, former: VirtualMachineSpec): VirtualMachineSpec => {
-  const { cpu, memory, disks, nics } = former;
-  return { ...spec, cpu, memory, disks, nics };
+  const { devices: _devices, ...rest } = spec;
+  const { cpu, memory, disks, nics, devices } = former;
+  return { ...rest, cpu, memory, disks, nics, ...(devices && { devices }) };
 };
 
 /** Devices that the machine has from a former run and that its spec does not name any more. */

@@ -120,7 +120,7 @@ const causesOfGuest = (spec: VirtualMachineSpec): FieldCause[] => {
 const USB_DEVICES_MAX = 6;
 
 const causesOfDevices = (spec: VirtualMachineSpec): FieldCause[] => {
-  const { devices = [], guestType, hypervisor } = spec;
+  const { devices = [], guestType, passthrough } = spec;
   const { staticMaxBytes, dynamicMinBytes } = memoryOf(spec);
   const causes = devices.flatMap(({ name }, index): FieldCause[] =>
     devices.findIndex((other) => other.name === name) === index
@@ -129,9 +129,7 @@ const causesOfDevices = (spec: VirtualMachineSpec): FieldCause[] => {
   );
   if (countDevices(devices, (wish) => !isPciDevice(wish)) > USB_DEVICES_MAX)
     causes.push(invalidField('spec.devices', `a machine can have ${USB_DEVICES_MAX} USB devices at most`));
-  if (devices.length > 0 && hypervisor === 'kvm')
-    causes.push(invalidField('spec.devices', 'hosts of kvm give machines none of their devices; use xen'));
-  if (!devices.some(isPciDevice)) return causes;
+  if (!devices.some(isPciDevice) && passthrough === undefined) return causes;
   if (guestType === 'pvh')
     causes.push(invalidField('spec.guestType', 'Xen passes no PCI devices through to pvh guests; use hvm or pv'));
   if (dynamicMinBytes !== staticMaxBytes)

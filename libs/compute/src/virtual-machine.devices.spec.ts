@@ -1,16 +1,20 @@
 import { wishedDevice } from '@xenolith/contracts';
 import { describe, expect, it } from 'vitest';
 import { act, begun, change, create, created, machine, started } from './machine.spec-fixture.js';
+import { virtualMachineAggregate } from './virtual-machine.js';
+import { changePlan } from './virtual-machine.plan-change.js';
 import { placementRequest, domainConfig } from './virtual-machine.plan-steps.js';
 import { allowedOperations } from './virtual-machine.power.js';
 
 const GPU = { name: 'gpu', kind: 'pci', class: 'gpu', count: 2 } as const;
 const PORT = { name: 'fast', kind: 'sriov', class: 'ten-gigabit' } as const;
 const DONGLE = { name: 'dongle', kind: 'usb', address: '1.4' } as const;
+const GIVEN_DONGLE = { ...DONGLE, model: 'Dongle', class: 'licence' };
 
 const running = (devices: readonly object[]) => {
   const spec = { guestType: 'hvm', devices };
-  return machine([created(spec), begun('provision', { incarnation: 1 }), started()]);
+  const given = devices.includes(DONGLE) ? [GIVEN_DONGLE] : [];
+  return machine([created(spec), begun('provision', { incarnation: 1 }), started(1, { devices: given })]);
 };
 
 const presentState = (devices: readonly object[]) => {
@@ -26,7 +30,8 @@ describe('a machine with devices of its host', () => {
       cpuFeatures: ['iommu'],
       resources: { 'device:pci/gpu': 2, 'device:sriov/ten-gigabit': 1, 'device:usb@1.4': 1 },
     });
-    expect(domainConfig(state)).toMatchObject({ devices: [GPU, PORT, DONGLE] });
+    expect(placementRequest(state)).toMatchObject({ devices: [GPU, PORT, DONGLE] });
+    expect(domainConfig(state)).toMatchObject({ devices: { $from: 'place', path: 'devices' } });
     expect(placementRequest(presentState([DONGLE]))).not.toHaveProperty('cpuFeatures');
   });
 
@@ -42,10 +47,53 @@ describe('a machine with devices of its host', () => {
     expect(allowedOperations(presentState([DONGLE]))).not.toContain('suspend');
   });
 
-  it('keeps them until it is halted', () => {
+  it('gets and loses some while it runs: reserved before they are given, given back after they are taken', () => {
+    const { state } = running([DONGLE])
+      .when(change({ guestType: 'hvm', devices: [PORT] }))
+      .then([
+        { type: 'VirtualMachineSpecChanged' },
+        { type: 'VirtualMachineOperationStarted', data: { action: 'reconfigure' } },
+      ]);
+    if (state.phase !== 'present' || state.own.run.phase !== 'running') throw new Error('the machine runs');
+    const plan = changePlan(state, state.own.run, 'op');
+    expect(plan.map(({ name, type, stage }) => [stage, name, type])).toEqual([
+      [0, 'reserve-devices', 'ChangePlacementDevices'],
+      [1, 'attach-device-fast', 'AttachDevice'],
+      [2, 'detach-device-dongle', 'DetachDevice'],
+      [3, 'release-devices', 'ChangePlacementDevices'],
+      [4, 'finish', 'RecordVirtualMachineReconfigured'],
+    ]);
+    expect(plan[0]).toMatchObject({ data: { add: [PORT], remove: [] }, undo: { data: { add: [], remove: ['fast'] } } });
+    expect(plan[2]).toMatchObject({
+      undo: { type: 'AttachDevice', data: { name: 'dongle', devices: [GIVEN_DONGLE] } },
+    });
+    expect(plan[4]).toMatchObject({ data: { devices: { $from: 'release-devices', path: 'devices' } } });
+  });
+
+  it('tells which devices it was given', () => {
+    const { state } = running([DONGLE]);
+    expect(virtualMachineAggregate.toResource(state)).toMatchObject({
+      status: { devices: [{ name: 'dongle', kind: 'usb', address: '1.4', model: 'Dongle', attached: true }] },
+    });
+  });
+
+  it('can’t get others by a name that is taken, nor be built otherwise while it runs', () => {
     running([DONGLE])
-      .when(change({ guestType: 'hvm' }))
-      .thenRejected('object_invalid', /devices/);
+      .when(change({ guestType: 'hvm', devices: [{ ...DONGLE, address: '2.3' }] }))
+      .thenRejected('object_invalid', /spec\.devices\[0\]/);
+    running([DONGLE])
+      .when(change({ guestType: 'hvm', devices: [DONGLE], passthrough: 'enabled' }))
+      .thenRejected('object_invalid', /spec\.passthrough/);
+  });
+
+  it('asks for a host with an IOMMU where it may be given functions later', () => {
+    const { state } = machine([created({ guestType: 'hvm', passthrough: 'enabled' })]).when(act('start'));
+    if (state.phase !== 'present') throw new Error('the machine is there');
+    expect(placementRequest(state)).toMatchObject({ cpuFeatures: ['iommu'] });
+    expect(domainConfig(state)).toMatchObject({ passthrough: 'enabled' });
+    machine([])
+      .when(create({ guestType: 'pvh', passthrough: 'enabled' }))
+      .thenRejected('object_invalid', /pvh guests/);
   });
 
   it('is refused where it can’t have them', () => {
@@ -58,14 +106,15 @@ describe('a machine with devices of its host', () => {
       /give one size/,
     );
     refused({ guestType: 'hvm', devices: [{ name: 'keys', kind: 'usb', class: 'key', count: 7 }] }, /6 USB devices/);
-    refused({ guestType: 'hvm', hypervisor: 'kvm', devices: [DONGLE] }, /use xen/);
     refused({ guestType: 'hvm', devices: [DONGLE, DONGLE] }, /two are named "dongle"/);
   });
 
-  it('names a class or one address of the right kind', () => {
+  it('names a class, a model or one address of the right kind', () => {
     const isWish = (wish: object): boolean => wishedDevice.safeParse({ name: 'a', ...wish }).success;
     expect(isWish({ kind: 'pci', class: 'gpu' })).toBe(true);
     expect(isWish({ kind: 'pci', address: '0000:3b:00.0' })).toBe(true);
+    expect(isWish({ kind: 'pci', model: '10de:25b6', count: 2 })).toBe(true);
+    expect(isWish({ kind: 'pci', model: 'A2', class: 'gpu' })).toBe(false);
     expect(isWish({ kind: 'pci' })).toBe(false);
     expect(isWish({ kind: 'pci', class: 'gpu', address: '0000:3b:00.0' })).toBe(false);
     expect(isWish({ kind: 'usb', address: '0000:3b:00.0' })).toBe(false);

@@ -1,4 +1,4 @@
-import type { AttachedDisk, AttachedNic, PlanStep, VirtualMachineSpec } from '@xenolith/contracts';
+import type { AttachedDisk, AttachedNic, PlanStep, VirtualMachineSpec, WishedDevice } from '@xenolith/contracts';
 import type { JsonObject, Uuid } from '@xenolith/kernel';
 import { hardwareOf, liveChangeOf, type LiveChange } from './virtual-machine.changes.js';
 import {
@@ -9,6 +9,7 @@ import {
   giveBackDisk,
   giveBackNic,
   inStages,
+  placementUid,
   provisionDisk,
   provisionNic,
   step,
@@ -121,6 +122,64 @@ const unplugNic = (machine: PresentMachine, run: PlacedRun, nic: AttachedNic): P
   });
 };
 
+/** Devices are reserved before the host gives them, and given back after it took them. */
+const RESERVE = 'reserve-devices';
+const RELEASE = 'release-devices';
+
+const changeDevices = (
+  machine: PresentMachine,
+  run: PlacedRun,
+  { name, add, remove }: { name: string; add: readonly WishedDevice[]; remove: readonly string[] },
+): PlanStep =>
+  step({
+    name,
+    to: { service: 'scheduler' },
+    type: 'ChangePlacementDevices',
+    streamId: placementUid(machine.meta.uid, run.incarnation),
+    data: { add, remove },
+  });
+
+const reserveDevices = (machine: PresentMachine, run: PlacedRun, { addedDevices }: LiveChange): PlanStep[] => {
+  if (addedDevices.length === 0) return [];
+  const reserve = changeDevices(machine, run, { name: RESERVE, add: addedDevices, remove: [] });
+  const { type, streamId } = reserve;
+  const names = addedDevices.map(({ name }) => name);
+  return [{ ...reserve, waitOn: [], undo: { type, streamId, data: { add: [], remove: names } } }];
+};
+
+const releaseDevices = (machine: PresentMachine, run: PlacedRun, { removedDevices }: LiveChange): PlanStep[] =>
+  removedDevices.length === 0
+    ? []
+    : [
+        {
+          ...changeDevices(machine, run, { name: RELEASE, add: [], remove: removedDevices }),
+          doneOn: ['placement_unknown'],
+          mustSucceed: true,
+        },
+      ];
+
+const giveDevice = (machine: PresentMachine, run: PlacedRun, { name }: WishedDevice): PlanStep =>
+  onDomain(machine, run, {
+    name: `attach-device-${name}`,
+    type: 'AttachDevice',
+    data: { name, devices: from(RESERVE, 'devices') },
+    undo: { type: 'DetachDevice', data: { name } },
+  });
+
+const takeDevice = (machine: PresentMachine, run: PlacedRun, name: string): PlanStep =>
+  onDomain(machine, run, {
+    name: `detach-device-${name}`,
+    type: 'DetachDevice',
+    data: { name },
+    undo: { type: 'AttachDevice', data: { name, devices: machine.own.devices } },
+  });
+
+/** What the machine has of its host's devices in the end; nothing is said where nothing changes. */
+const devicesAfter = ({ addedDevices, removedDevices }: LiveChange): { readonly devices?: unknown } => {
+  if (removedDevices.length > 0) return { devices: from(RELEASE, 'devices') };
+  return addedDevices.length > 0 ? { devices: from(RESERVE, 'devices') } : {};
+};
+
 /** What a step that provides a disk or an interface answered, as the machine keeps it. */
 export const attachedDisk = (disk: Disk): Record<keyof AttachedDisk, unknown> => {
   const made = `disk-${disk.name}`;
@@ -167,24 +226,29 @@ export const changePlan = (machine: PresentMachine, run: PlacedRun, operation: U
     hardware: { ...hardwareOf(spec), maxVcpus: own.hardware?.maxVcpus ?? hardwareOf(spec).maxVcpus },
     disks: [...keeps(own.disks, removedDisks), ...addedDisks.map(attachedDisk)],
     nics: [...keeps(own.nics, removedNics), ...addedNics.map(attachedNic)],
+    ...devicesAfter(change),
   });
   return inStages(
     [
       ...addedDisks.map((disk) => newDisk(machine, disk, incarnation)),
       ...addedNics.map((nic) => newNic(machine, run, nic)),
+      ...reserveDevices(machine, run, change),
     ],
     [
       ...changeDomain(machine, run, change),
       ...addedDisks.map((disk) => plugDisk(machine, run, disk)),
       ...addedNics.map((nic) => plugNic(machine, run, nic)),
+      ...change.addedDevices.map((wish) => giveDevice(machine, run, wish)),
     ],
     [
       ...removedDisks.map((disk) => unplugDisk(machine, run, disk)),
       ...removedNics.map((nic) => unplugNic(machine, run, nic)),
+      ...change.removedDevices.map((name) => takeDevice(machine, run, name)),
     ],
     [
       ...removedDisks.map((disk) => giveBackDisk(machine, disk, incarnation)),
       ...removedNics.map((nic) => giveBackNic(machine, nic, incarnation)),
+      ...releaseDevices(machine, run, change),
     ],
     [reconfigured],
   );

@@ -97,19 +97,19 @@ const placementRules = ({ spec, meta }: PresentMachine): Partial<PlacementReques
     ...(numa === undefined || numa === 'none' ? {} : { numa }),
     ...(cpuFeatures ? { cpuFeatures } : {}),
     ...(resources ? { resources } : {}),
+    ...(spec.devices && spec.devices.length > 0 ? { devices: spec.devices } : {}),
     ...(storageDomains.length === 0 ? {} : { storageDomains }),
     ...(networks.length === 0 ? {} : { networks }),
   };
 };
 
 /** What the machine says that it needs of a host, and what its devices need: an IOMMU keeps an HVM guest from using them to get at others' memory. */
-const needsOf = ({ devices, guestType, placement }: VirtualMachineSpec) => {
+const needsOf = ({ devices = [], guestType, passthrough, placement }: VirtualMachineSpec) => {
   const { cpuFeatures, resources } = placement;
-  if (!devices || devices.length === 0) return { cpuFeatures, resources };
-  const guarded = guestType === 'hvm' && devices.some(isPciDevice);
+  const guarded = guestType === 'hvm' && (devices.some(isPciDevice) || passthrough !== undefined);
   return {
     cpuFeatures: guarded ? unique([...(cpuFeatures ?? []), 'iommu']) : cpuFeatures,
-    resources: { ...resources, ...deviceDemand(devices) },
+    resources: devices.length === 0 ? resources : { ...resources, ...deviceDemand(devices) },
   };
 };
 
@@ -243,9 +243,13 @@ export const provisionNic = (
 export const pinOf = ({ cpu, placement }: VirtualMachineSpec): unknown =>
   cpu.pin === '' && (placement.numa ?? 'none') !== 'none' ? from('place', 'pin') : cpu.pin;
 
+/** Those that placement found for the wishes. */
+export const givenDevices = ({ devices = [] }: VirtualMachineSpec): { readonly devices?: unknown } =>
+  devices.length === 0 ? {} : { devices: from('place', 'devices') };
+
 export const domainConfig = (
   machine: PresentMachine,
-): Record<Exclude<keyof DomainConfig, 'devices'>, unknown> & Pick<DomainConfig, 'devices'> => {
+): Record<Exclude<keyof DomainConfig, 'devices' | 'passthrough'>, unknown> => {
   const { spec, meta } = machine;
   return {
     name: meta.name,
@@ -271,7 +275,8 @@ export const domainConfig = (
       ips: from(`nic-${nic.name}`, 'ips'),
       bridge: from(`nic-${nic.name}`, 'bridge'),
     })),
-    ...(spec.devices ? { devices: spec.devices } : {}),
+    ...givenDevices(spec),
+    ...(spec.passthrough ? { passthrough: spec.passthrough } : {}),
     guest: definedOnly({ ...spec.guest }),
     onPoweroff: spec.onPoweroff,
     onReboot: spec.onReboot,

@@ -5,6 +5,7 @@ import { attachedDisk, attachedNic, changePlan } from './virtual-machine.plan-ch
 import {
   giveBackDisk,
   giveBackNic,
+  givenDevices,
   step,
   inStages,
   from,
@@ -74,6 +75,7 @@ const startPlan = (machine: PresentMachine, operation: PlannedOperation): PlanSt
     paused,
     disks: machine.spec.disks.map(attachedDisk),
     nics: machine.spec.nics.map(attachedNic),
+    ...givenDevices(machine.spec),
   });
   const begins = operation.action === 'resume' ? resumeDomain : startDomain;
   return inStages(

@@ -164,18 +164,26 @@ const overlapsPlug = (machine: PresentMachine, wanted: XapiVmOperation): boolean
 const overlapsCheckpoint = (machine: PresentMachine, wanted: XapiVmOperation): boolean =>
   wanted === 'checkpoint' && machine.own.operations.some(({ action }) => action === 'checkpoint');
 
+const noDevices = (machine: PresentMachine, why: string, code: string, ...args: readonly string[]): Refusal =>
+  reject('operation_not_allowed', `${nameOf(machine)} can not get or lose devices: ${why}`, {
+    details: { xapi: { code, args: [machine.meta.uid, ...args] } },
+  });
+
+/** Whether devices of the host can be given or taken now; its guest needs no paravirtual drivers for them. */
+export const checkPassThrough = (machine: PresentMachine): Result<null> => {
+  const state = powerStateOf(machine.own.run);
+  if (state === 'Running') return ok(null);
+  const is = state.toLowerCase();
+  return noDevices(machine, `it is ${is}, not running`, 'VM_BAD_POWER_STATE', 'running', is);
+};
+
 /** Whether XAPI would plug or unplug a disk or an interface now (xapi_vbd_helpers.ml, `valid_operations`). */
 export const checkPlug = (machine: PresentMachine): Result<null> => {
-  const { own, spec, meta } = machine;
-  const state = powerStateOf(own.run);
-  const refuse = (message: string, code: string, ...args: readonly string[]): Refusal =>
-    reject('operation_not_allowed', `${nameOf(machine)} can not get or lose devices: ${message}`, {
-      details: { xapi: { code, args: [meta.uid, ...args] } },
-    });
-  if (state !== 'Running')
-    return refuse(`it is ${state.toLowerCase()}, not running`, 'VM_BAD_POWER_STATE', 'running', state.toLowerCase());
+  const { spec } = machine;
+  const running = checkPassThrough(machine);
+  if (!running.ok) return running;
   return spec.guestType === 'hvm' && !spec.guest.pvDrivers
-    ? refuse('its guest has no paravirtual drivers', 'VM_MISSING_PV_DRIVERS')
+    ? noDevices(machine, 'its guest has no paravirtual drivers', 'VM_MISSING_PV_DRIVERS')
     : ok(null);
 };
 

@@ -4,6 +4,7 @@ import {
   type AttachedNic,
   type Condition,
   type DomainHardware,
+  type GivenDevice,
   type HaltReason,
   type ObjectState,
   type PowerState,
@@ -124,6 +125,8 @@ export interface MachineOwn {
   /** Devices of the last run: they outlive it, addresses and all. */
   readonly disks: readonly AttachedDisk[];
   readonly nics: readonly AttachedNic[];
+  /** Those of its host that the last run had. */
+  readonly devices: readonly GivenDevice[];
   readonly snapshots: readonly MachineSnapshot[];
   /** A run whose guest ended before its start was recorded; `domid`: it was restarted under this id. */
   readonly endedEarly: {
@@ -151,6 +154,7 @@ export const NEVER_STARTED: MachineOwn = {
   hypervisor: null,
   disks: [],
   nics: [],
+  devices: [],
   snapshots: [],
   endedEarly: null,
   unschedulable: null,

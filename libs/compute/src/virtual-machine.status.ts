@@ -95,9 +95,20 @@ const nicsOf = ({ own, spec }: PresentMachine): JsonObject[] => {
   });
 };
 
+/** Wishes with what was found for them. */
+const devicesOf = ({ own, spec }: PresentMachine): JsonObject[] => {
+  const had = placedRun(own.run) === null ? [] : own.devices;
+  const open = (spec.devices ?? []).filter(({ name }) => !had.some((device) => device.name === name));
+  return [
+    ...had.map(({ name, kind, address, model }) => ({ name, kind, address, model, attached: true })),
+    ...open.map(({ name, kind }) => ({ name, kind, attached: false })),
+  ];
+};
+
 export const virtualMachineStatus = (machine: PresentMachine): JsonObject => {
   const { own, spec, meta } = machine;
   const run = placedRun(own.run);
+  const devices = devicesOf(machine);
   return {
     powerState: powerStateOf(own.run),
     phase: phaseWord(machine),
@@ -115,6 +126,7 @@ export const virtualMachineStatus = (machine: PresentMachine): JsonObject => {
     currentOperations: Object.fromEntries(own.operations.map((operation) => [operation.name, operation.action])),
     disks: disksOf(machine),
     nics: nicsOf(machine),
+    ...(devices.length === 0 ? {} : { devices }),
     conditions: [own.ready],
   };
 };

@@ -127,6 +127,7 @@ const started = (
     hypervisor: data.hypervisor ?? null,
     disks: data.disks,
     nics: data.nics,
+    devices: data.devices ?? [],
     endedEarly: null,
     unschedulable: null,
     problem: null,
@@ -168,10 +169,10 @@ const reconfigured = (
   own: MachineOwn,
   data: Extract<VirtualMachineEvent, { type: 'VirtualMachineReconfigured' }>['data'],
 ): MachineOwn => {
-  const { operation, incarnation, host, hardware, disks, nics } = data;
+  const { operation, incarnation, host, hardware, disks, nics, devices = own.devices } = data;
   const run =
     own.run.phase === 'halted' ? { ...own.run, leftover: own.run.leftover ?? { incarnation, host } } : own.run;
-  return { ...withoutOperation(operation)(own), run, hardware, disks, nics };
+  return { ...withoutOperation(operation)(own), run, hardware, disks, nics, devices };
 };
 
 const observed = (
@@ -330,6 +331,6 @@ export const virtualMachineAggregate: Aggregate<MachineState> = {
   toResource: (state) => objectResource(machineRules, state),
   consequences,
   ended: (state) => state.phase === 'deleted',
-  stateVersion: 6,
+  stateVersion: 7,
   snapshotEvery: 100,
 };

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { wishedDevice } from './compute/host-device.js';
+import { givenDevice } from './compute/host-device.js';
 import { domainReport, HOST_TOOLS } from './compute/host.messages.js';
 import { WORKLOADS } from './compute/virtual-machine.kind.js';
 
@@ -38,7 +38,10 @@ export const domainConfig = z.strictObject({
   dynamicMaxBytes: z.number().int().positive(),
   disks: z.array(domainDisk),
   nics: z.array(domainNic),
-  devices: z.array(wishedDevice).optional(),
+  /** Those of its host that it is given. */
+  devices: z.array(givenDevice).optional(),
+  /** The domain can be given PCI devices though it begins with none (xl.cfg, `passthrough`). */
+  passthrough: z.literal('enabled').optional(),
   guest: z.strictObject({
     os: z.string(),
     pvDrivers: z.boolean(),
@@ -105,6 +108,13 @@ export const agentCommands = {
   /** Hot-unplug, by the device's name. Refusals: `host_unknown_domain`, `host_device_failed` (the guest does not let go). Gone already: nothing to do. */
   DetachDisk: z.strictObject({ ...onRun, name: z.string() }),
   DetachNic: z.strictObject({ ...onRun, name: z.string() }),
+  /**
+   * Gives a running domain those of these devices of its host that are for wish `name`. One that it has: nothing to do. Refusals: `host_unknown_domain`, `host_device_failed` (the
+   * hypervisor or the device model refuses).
+   */
+  AttachDevice: z.strictObject({ ...onRun, name: z.string(), devices: z.array(givenDevice) }),
+  /** Takes them away again. Refusals as of DetachDisk. Gone already: nothing to do. */
+  DetachDevice: z.strictObject({ ...onRun, name: z.string() }),
   /**
    * Saves the guest and ends the domain. Answer: `savedImage`. Refusals: `host_unknown_domain`, `guest_ignored_shutdown` (it does not acknowledge; it runs on),
    * `host_domain_unsupported` (a guest that can't be suspended).

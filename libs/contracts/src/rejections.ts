@@ -50,6 +50,7 @@ export const REJECTION_CODES = [
   'placement_pending',
   'placement_unknown',
   'host_ledger_affinity',
+  'host_lacks_devices',
   'host_ledger_full',
   // Storage
   'storage_domain_full',

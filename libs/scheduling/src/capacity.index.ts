@@ -4,6 +4,7 @@ import {
   hostKind,
   HOSTNAME_LABEL,
   millisecondsOf,
+  type ChangePlacementDevicesData,
   type PlacementRequest,
 } from '@xenolith/contracts';
 import type { Index, IndexedEvent } from '@xenolith/engine';
@@ -11,6 +12,7 @@ import { sameJson, type JsonObject, type StoredDocument, type Uuid } from '@xeno
 import { AvailabilityBook, type Occupied } from './availability/availability-book.js';
 import { differing, type Assessment } from './availability/assessment.js';
 import { Clusters } from './clusters.js';
+import { exchangeDevices, proposeDevices } from './device-choice.js';
 import { deferralMessage, explainChoice, explainRefusal } from './explanation.js';
 import { cellFor, fitsOn, NO_CELL, type Wish } from './filters.js';
 import { emptyFleet } from './fleet.js';
@@ -19,7 +21,7 @@ import { HostShare } from './host-share.js';
 import { machineWish } from './machine-affinity.js';
 import { fittingProposal } from './fitting-proposal.js';
 import { PLACEMENT_CATEGORY } from './placement.js';
-import { isGuarded, type PlacementDocument } from './placement-document.js';
+import { isGuarded, knownPlacement, type KnownPlacement, type PlacementDocument } from './placement-document.js';
 import type { Proposal } from './placement.decide.js';
 import type { Standing } from './planning/what-if.js';
 import type { SchedulingPolicy } from './scores.js';
@@ -46,13 +48,6 @@ export interface Retry {
   readonly proposal: Proposal & { readonly fits: true };
 }
 
-interface Known {
-  readonly request: PlacementRequest;
-  /** Null while it is pending. */
-  readonly hostUid: Uuid | null;
-  readonly cell: number | undefined;
-}
-
 type Refused = Proposal & { readonly fits: false };
 
 /** All capacity and all placements, in memory, fed by the log: where a machine could go and who waits for room. */
@@ -64,7 +59,7 @@ export class CapacityIndex implements Index {
   private fleet = emptyFleet(this.share);
   private readonly hosts = new Map<Uuid, KnownHost>();
   private readonly clusters: Clusters;
-  private readonly placements = new Map<Uuid, Known>();
+  private readonly placements = new Map<Uuid, KnownPlacement>();
   /** In the order in which they became pending: oldest first. */
   private readonly pending = new Map<Uuid, PlacementRequest>();
   /** Those of them whose room depends on what other machines do elsewhere. */
@@ -148,6 +143,12 @@ export class CapacityIndex implements Index {
 
   isPlaced(placement: Uuid): boolean {
     return (this.placements.get(placement)?.hostUid ?? null) !== null;
+  }
+
+  /** Null: it is not placed. */
+  proposeDevices(placement: Uuid, change: ChangePlacementDevicesData): ReturnType<typeof proposeDevices> | null {
+    const known = this.placements.get(placement);
+    return known && this.isPlaced(placement) ? proposeDevices(this.fleet.table, known, change) : null;
   }
 
   pendingRequest(placement: Uuid): PlacementRequest | undefined {
@@ -340,8 +341,7 @@ export class CapacityIndex implements Index {
     const hostUid = document?.status.hostUid ?? null;
     if (before?.hostUid && before.hostUid !== hostUid) this.vacate(uid, before, atMs);
     this.placements.delete(uid);
-    const cell = document?.status.numaNode;
-    const known = document && { request: document.spec.request, hostUid, cell };
+    const known = document && knownPlacement(document);
     if (known) this.placements.set(uid, known);
     // One that stays pending keeps its place in the queue.
     if (known && hostUid === null) this.wait(uid, known.request, document);
@@ -351,7 +351,11 @@ export class CapacityIndex implements Index {
     }
     this.fleet.offers.end(uid);
     if (hostUid === null) this.availability.breakPromise(uid);
-    if (!known || hostUid === null || before?.hostUid === hostUid) return;
+    if (!known || hostUid === null) return;
+    if (before?.hostUid === hostUid) {
+      exchangeDevices(this.fleet.table, before, known);
+      return;
+    }
     const since = document.status.conditions?.[0]?.lastTransitionTime ?? document.metadata.creationTimestamp;
     this.occupy(uid, known, { bornAtMs: millisecondsOf(since) ?? atMs, nowMs: atMs });
   }
@@ -363,7 +367,7 @@ export class CapacityIndex implements Index {
 
   private occupy(
     placement: Uuid,
-    { request, hostUid, cell }: Known,
+    { request, hostUid, cell }: KnownPlacement,
     { bornAtMs, nowMs }: { readonly bornAtMs: number; readonly nowMs: number },
   ): void {
     const { table, affinity, lifetimes, mix } = this.fleet;
@@ -378,7 +382,7 @@ export class CapacityIndex implements Index {
     this.availability.placed({ placement, request, slot, cell });
   }
 
-  private vacate(placement: Uuid, { request, hostUid, cell }: Known, atMs: number): void {
+  private vacate(placement: Uuid, { request, hostUid, cell }: KnownPlacement, atMs: number): void {
     const { table, affinity, lifetimes, mix } = this.fleet;
     const { memoryBytes, vcpus, resources } = request;
     affinity.remove(placement);

@@ -3,6 +3,7 @@ import { approximateBytes } from '@xenolith/kernel';
 import { changesFor } from './changes.js';
 import type { Choice, Refusal } from './choice.js';
 import { FILTERS, type Filter, type Fleet, type Wish } from './filters.js';
+import type { HostTable } from './host-table.js';
 import type { GuestLimits } from './host-traits.js';
 import { hasRepellent, lacksCompany } from './machine-affinity.js';
 import type { SchedulingPolicy } from './scores.js';
@@ -56,6 +57,14 @@ const hypervisorClause = (hosts: number, request: PlacementRequest, limits: Gues
   return clause(hosts, 'lacks hypervisor', 'lack hypervisor', xen ? `xen for ${guestType} guests` : hypervisor);
 };
 
+/** The first counted thing of which the host has too few; where each is there, devices that it can't all have at once. */
+const shortage = (table: HostTable, slot: number, wish: Wish): string => {
+  const name = table.names[slot] ?? '';
+  const [short] = wish.class.resources.filter(([thing, count]) => table.freeOf(slot, thing) < count);
+  if (!short) return `(its devices, all of them, on ${name})`;
+  return `(need ${short[1]} ${short[0]}, ${table.freeOf(slot, short[0])} free on ${name})`;
+};
+
 /** What a filter says of the hosts that it refused, in a clause that starts with their number. */
 const clauseOf = (fleet: Fleet, wish: Wish, { filter, hosts, slot }: Group): string => {
   const { table, affinity } = fleet;
@@ -105,12 +114,8 @@ const clauseOf = (fleet: Fleet, wish: Wish, { filter, hosts, slot }: Group): str
     }
     case 'contended':
       return clause(hosts, 'was taken by others', 'were taken by others', 'at the same moment');
-    case 'resources': {
-      const [short] = wish.class.resources.filter(([thing, count]) => table.freeOf(slot, thing) < count);
-      const free = short ? table.freeOf(slot, short[0]) : 0;
-      const what = short ? `(need ${short[1]} ${short[0]}, ${free} free on ${name})` : '';
-      return clause(hosts, 'lacks resources', 'lack resources', what);
-    }
+    case 'resources':
+      return clause(hosts, 'lacks resources', 'lack resources', shortage(table, slot, wish));
     case 'memory': {
       const free = approximateBytes(table.freeMemory(slot));
       const why = `(need ${approximateBytes(request.memoryBytes)}, most free ${free} on ${name})`;

@@ -1,5 +1,6 @@
 import type { PlacementRequest } from '@xenolith/contracts';
 import type { AvailabilityCheck } from './availability/availability-book.js';
+import { chooseDevices } from './device-choice.js';
 import { CELLS_MAX, type HostTable } from './host-table.js';
 import { hasRepellent, lacksCompany, type AffinityBook, type MachineWish } from './machine-affinity.js';
 import {
@@ -79,7 +80,8 @@ export const cellFor = (
 
 const hasResources = (table: HostTable, slot: number, wish: Wish): boolean => {
   for (const [name, count] of wish.class.resources) if (table.freeOf(slot, name) < count) return false;
-  return true;
+  const { devices } = wish.request;
+  return devices === undefined || chooseDevices(devices, table.freeDevices(slot)) !== null;
 };
 
 /** Whether one filter refuses a host. Each is a pure function of the host's row and the wish. */

@@ -1,4 +1,5 @@
 import type { PlacementExplanation } from '@xenolith/contracts';
+import { chooseDevices } from './device-choice.js';
 import { NO_CELL, type Fleet, type Wish } from './filters.js';
 import type { Proposal } from './placement.decide.js';
 import { affinityKeys } from './placement-keys.js';
@@ -16,6 +17,8 @@ export const fittingProposal = (
   const asksThings = wish.class.resources.length > 0;
   const keys = wish.machines ? affinityKeys(affinity, wish, slot) : [];
   const numaNodes = cell === NO_CELL ? {} : { numaNodes: table.cellsOf(slot) };
+  const { devices: wishes } = wish.request;
+  const devices = wishes && chooseDevices(wishes, table.freeDevices(slot));
   const hypervisor = table.traits.get(table.group[slot] ?? 0)?.hypervisor;
   return {
     fits: true,
@@ -32,5 +35,6 @@ export const fittingProposal = (
     ...(cell === NO_CELL ? {} : { numa: { node: cell, pin: table.pins[slot]?.[cell] ?? '' } }),
     ...(hypervisor === undefined ? {} : { hypervisor }),
     ...(keys.length === 0 ? {} : { keys: [...keys] }),
+    ...(devices ? { devices } : {}),
   };
 };

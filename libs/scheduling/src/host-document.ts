@@ -64,6 +64,7 @@ export const hostOf = (raw: JsonObject, version: number): KnownHost | null => {
       taints: spec.taints ?? [],
       features: hardware.cpu?.features ?? [],
       resources: { ...spec.resources, ...deviceSupply(hardware.devices ?? []) },
+      ...(hardware.devices && { devices: hardware.devices }),
     },
   };
 };

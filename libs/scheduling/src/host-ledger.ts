@@ -1,4 +1,5 @@
 import {
+  changeHostReservationData,
   eventOf,
   releaseHostCapacityData,
   reserveHostCapacityData,
@@ -102,22 +103,40 @@ const refusedBeside = (host: string, capacity: HostCapacity, used: Used, asked: 
 const reserve = (command: Command, state: HostLedgerState): Result<readonly NewEvent[]> => {
   const { host, hostUid, capacity: told, ...reservation } = reserveHostCapacityData.parse(command.data);
   const used = state.phase === 'declared' ? state : EMPTY;
-  // A sender that looked at an older state of the host than the ledger knows does not turn it back.
-  const news = state.phase === 'undeclared' || told.revision >= state.capacity.revision;
-  const capacity = news ? told : state.capacity;
+  const { whole: capacity, events } = declared({ host, hostUid, capacity: told }, state);
   const free = { memoryBytes: capacity.memoryBytes - used.memoryBytes, vcpus: capacity.vcpus - used.vcpus };
   if (reservation.memoryBytes > free.memoryBytes || reservation.vcpus > free.vcpus)
     return reject(
       'host_ledger_full',
       `host ${host} has ${approximateBytes(free.memoryBytes)} and ${free.vcpus} vCPUs left, ${approximateBytes(reservation.memoryBytes)} and ${reservation.vcpus} vCPUs were asked`,
     );
+  const beside = refusedBeside(host, capacity, used, reservation);
+  return beside ?? ok([...events, eventOf('HostCapacityReserved', reservation)]);
+};
+
+/** What there is of the host, as the ledger knows it with what a sender tells; and the event that says so, if that is news. */
+const declared = (
+  { host, hostUid, capacity: told }: Pick<ReserveHostCapacityData, 'host' | 'hostUid' | 'capacity'>,
+  state: HostLedgerState,
+): { readonly whole: HostCapacity; readonly events: readonly NewEvent[] } => {
+  // A sender that looked at an older state of the host than the ledger knows does not turn it back.
+  const news = state.phase === 'undeclared' || told.revision >= state.capacity.revision;
   // Senders tell of NUMA nodes and counted things to those who ask for them only.
-  const whole: HostCapacity = state.phase === 'declared' ? { ...state.capacity, ...capacity } : capacity;
-  const beside = refusedBeside(host, whole, used, reservation);
-  if (beside) return beside;
+  const whole = state.phase === 'undeclared' ? told : { ...state.capacity, ...(news ? told : state.capacity) };
   const known = state.phase === 'declared' && sameJson({ ...state.capacity, revision: 0 }, { ...whole, revision: 0 });
-  const declared = eventOf('HostCapacityDeclared', { host, hostUid, capacity: whole });
-  return ok([...(known ? [] : [declared]), eventOf('HostCapacityReserved', reservation)]);
+  return { whole, events: known ? [] : [eventOf('HostCapacityDeclared', { host, hostUid, capacity: whole })] };
+};
+
+/** A placement that is gone has nothing to change. */
+const changeReservation = (command: Command, state: HostLedgerState): Result<readonly NewEvent[]> => {
+  const { placement, resources, ...sender } = changeHostReservationData.parse(command.data);
+  const own = state.phase === 'declared' ? state.reservations[placement] : undefined;
+  if (state.phase === 'undeclared' || own === undefined) return ok([]);
+  const { whole, events } = declared(sender, state);
+  const { [placement]: _own, ...reservations } = state.reservations;
+  const asked = { placement, virtualMachine: own.virtualMachine, vcpus: 0, memoryBytes: 0, resources };
+  const beside = refusedBeside(sender.host, whole, { ...state, reservations }, asked);
+  return beside ?? ok([...events, eventOf('HostReservationChanged', { placement, resources })]);
 };
 
 /**
@@ -131,6 +150,8 @@ const decide = (command: Command, state: HostLedgerState): Result<readonly NewEv
   switch (command.type) {
     case 'ReserveHostCapacity':
       return reserve(command, state);
+    case 'ChangeHostReservation':
+      return changeReservation(command, state);
     case 'ReleaseHostCapacity':
       return release(command);
     default:
@@ -152,6 +173,12 @@ const evolve = (state: HostLedgerState, stored: NewEvent): HostLedgerState => {
         vcpus: state.vcpus + reservation.vcpus,
         reservations: { ...state.reservations, [placement]: reservation },
       };
+    }
+    case 'HostReservationChanged': {
+      const { placement, resources } = event.data;
+      const known = state.reservations[placement];
+      if (known === undefined) return state;
+      return { ...state, reservations: { ...state.reservations, [placement]: { ...known, resources } } };
     }
     case 'HostCapacityReleased': {
       const { [event.data.placement]: released, ...reservations } = state.reservations;

@@ -1,4 +1,4 @@
-import type { Taint } from '@xenolith/contracts';
+import { deviceUse, type HostDevice, type Taint } from '@xenolith/contracts';
 import type { Uuid } from '@xenolith/kernel';
 import { freeBucket, loadBucket } from './capacity-buckets.js';
 import { TraitBook, withoutHostname, type GuestLimits, type HostTraits } from './host-traits.js';
@@ -33,6 +33,7 @@ export interface HostFacts {
   readonly features?: readonly string[];
   readonly cells?: readonly HostCell[];
   readonly resources?: Readonly<Record<string, number>>;
+  readonly devices?: readonly HostDevice[];
   readonly storageDomains?: readonly string[];
   readonly networks?: readonly string[];
 }
@@ -49,6 +50,7 @@ export interface Demand {
 export const CELLS_MAX = 8;
 
 const FIRST_SLOTS = 64;
+const NO_DEVICES: readonly HostDevice[] = [];
 
 type Column = Float64Array | Uint8Array | Int32Array;
 const grown = <Kind extends Column>(column: Kind, larger: Kind): Kind => {
@@ -104,6 +106,8 @@ export class HostTable {
   readonly names: string[] = [];
   readonly labels: Labels[] = [];
   readonly pins: (readonly string[])[] = [];
+  /** What hosts have to give away; few have. */
+  readonly devices: (readonly HostDevice[])[] = [];
   /** Hosts that may take machines, by their traits, by what is free, and by how full they are. */
   readonly byTraits = new SlotBuckets();
   readonly byFree = new SlotBuckets();
@@ -169,6 +173,7 @@ export class HostTable {
     this.memory[slot] = facts.memoryBytes;
     this.vcpus[slot] = facts.vcpus;
     this.putCells(slot, facts.cells ?? []);
+    this.devices[slot] = facts.devices ?? NO_DEVICES;
     for (const column of this.counted.values()) column.total[slot] = 0;
     for (const [name, count] of Object.entries(facts.resources ?? {})) this.countedColumn(name).total[slot] = count;
     this.membership += 1;
@@ -223,6 +228,15 @@ export class HostTable {
     return column ? (column.total[slot] ?? 0) - (column.used[slot] ?? 0) : 0;
   }
 
+  /** Devices of a host that nobody has. */
+  freeDevices(slot: number): readonly HostDevice[] {
+    return (this.devices[slot] ?? NO_DEVICES).filter(
+      (device) =>
+        device.virtualFunctions === undefined &&
+        Object.keys(deviceUse([device])).every((name) => this.freeOf(slot, name) > 0),
+    );
+  }
+
   /** What there is of counted things on a host. */
   resourcesOf(slot: number): Readonly<Record<string, number>> {
     const there = [...this.counted].map(([name, { total }]): [string, number] => [name, total[slot] ?? 0]);
@@ -252,7 +266,8 @@ export class HostTable {
     fork.length = this.length;
     fork.revision = this.revision;
     fork.membership = this.membership;
-    for (const list of ['uids', 'names', 'labels', 'pins'] as const) fork[list].push(...(this[list] as never[]));
+    for (const list of ['uids', 'names', 'labels', 'pins', 'devices'] as const)
+      fork[list].push(...(this[list] as never[]));
     while (fork.present.length < this.present.length) fork.grow();
     for (const column of COLUMNS) (fork[column] as Column).set(this[column]);
     for (const [name, { total, used }] of this.counted)

@@ -1,5 +1,6 @@
-import type { PlacementExplanation, PlacementRequest } from '@xenolith/contracts';
+import type { GivenDevice, PlacementExplanation, PlacementRequest } from '@xenolith/contracts';
 import type { Uuid } from '@xenolith/kernel';
+import { reservedResources } from './device-choice.js';
 
 /** What of a placement's document the index looks at. */
 export interface PlacementDocument {
@@ -8,10 +9,28 @@ export interface PlacementDocument {
   readonly status: {
     readonly hostUid?: Uuid;
     readonly numaNode?: number;
+    readonly devices?: readonly GivenDevice[];
     readonly explanation?: PlacementExplanation;
     readonly conditions?: readonly { readonly lastTransitionTime: string }[];
   };
 }
+
+/** A placement as the index keeps it. */
+export interface KnownPlacement {
+  /** With what it holds of counted things where it is placed. */
+  readonly request: PlacementRequest;
+  /** Null while it is pending. */
+  readonly hostUid: Uuid | null;
+  readonly cell: number | undefined;
+  readonly devices: readonly GivenDevice[];
+}
+
+export const knownPlacement = ({ spec: { request }, status }: PlacementDocument): KnownPlacement => ({
+  request: status.devices ? { ...request, resources: reservedResources(request, status.devices) } : request,
+  hostUid: status.hostUid ?? null,
+  cell: status.numaNode,
+  devices: status.devices ?? [],
+});
 
 /** Whether it waits because hosts are kept free for failovers: room anywhere in the cluster may let it in. */
 export const isGuarded = ({ status }: PlacementDocument): boolean =>

@@ -1,5 +1,8 @@
 import {
+  changePlacementDevicesData,
+  countedResources,
   eventOf,
+  givenDevice,
   placementExplanation,
   hostCapacity,
   placeVirtualMachineData,
@@ -11,6 +14,7 @@ import {
 import {
   ok,
   reject,
+  sameJson,
   type Aggregate,
   type AlsoCommand,
   type ClaimChange,
@@ -22,6 +26,7 @@ import {
   type Uuid,
 } from '@xenolith/kernel';
 import { z } from 'zod';
+import { reservedResources } from './device-choice.js';
 import { HOST_LEDGER_CATEGORY, hostLedgerId } from './host-ledger.js';
 import { ANTI_AFFINITY_SCOPE, antiAffineMachine, type HeldKey } from './placement-keys.js';
 import {
@@ -43,10 +48,20 @@ const proposal = z.discriminatedUnion('fits', [
     numa: reservedNumaNode.optional(),
     hypervisor: z.enum(['xen', 'kvm']).optional(),
     keys: z.array(z.object({ scope: z.string(), value: z.string() })).optional(),
+    devices: z.array(givenDevice).optional(),
   }),
   z.object({ fits: z.literal(false), message: z.string(), explanation: placementExplanation }),
 ]);
 export type Proposal = z.infer<typeof proposal>;
+
+/** Which devices of its host a placed machine would have, as the index sees it. */
+const devicesProposal = z.object({
+  host: z.string(),
+  hostUid: z.string(),
+  capacity: hostCapacity,
+  devices: z.array(givenDevice),
+  resources: countedResources,
+});
 
 const proposalOf = (command: Command): Proposal | null => {
   const found = command.data['proposal'];
@@ -80,13 +95,22 @@ const place = (command: Command, state: PlacementState): Result<readonly NewEven
 const deferred = ({ message, explanation }: Proposal & { fits: false }): NewEvent =>
   event('PlacementDeferred', { message, explanation });
 
-const foundHost = ({ host, hostUid, explanation, numa, hypervisor, keys }: Proposal & { fits: true }): object => ({
+const foundHost = ({
+  host,
+  hostUid,
+  explanation,
+  numa,
+  hypervisor,
+  keys,
+  devices,
+}: Proposal & { fits: true }): object => ({
   host,
   hostUid,
   explanation,
   ...(hypervisor ? { hypervisor } : {}),
   ...(numa ? { numa } : {}),
   ...(keys ? { keys } : {}),
+  ...(devices ? { devices } : {}),
 });
 
 const decided = (found: Proposal & { fits: true }): NewEvent => event('PlacementDecided', foundHost(found));
@@ -102,6 +126,15 @@ const reconsider = (command: Command, state: PlacementState): Result<readonly Ne
   return ok(state.phase === 'pending' && found?.fits === true ? [decided(found)] : []);
 };
 
+const changeDevices = (command: Command, state: PlacementState): Result<readonly NewEvent[]> => {
+  const { proposal: found, ...data } = command.data;
+  changePlacementDevicesData.parse(data);
+  if (state.phase !== 'placed' || found === undefined)
+    return reject('placement_unknown', `placement ${command.streamId} has no host yet, or not any more`);
+  const { devices, hostUid } = devicesProposal.parse(found);
+  return ok(sameJson(devices, state.devices ?? []) ? [] : [event('PlacementDevicesChanged', { devices, hostUid })]);
+};
+
 const release = (state: PlacementState, reason: string): Result<readonly NewEvent[]> => {
   if (state.phase === 'absent' || state.phase === 'released') return ok([]);
   const hostUid = state.phase === 'placed' ? { hostUid: state.hostUid } : {};
@@ -114,6 +147,8 @@ const decide = (command: Command, state: PlacementState): Result<readonly NewEve
       return place(command, state);
     case 'ReconsiderPlacement':
       return reconsider(command, state);
+    case 'ChangePlacementDevices':
+      return changeDevices(command, state);
     case 'ReleasePlacement':
       return release(state, releasePlacementData.parse(command.data).reason);
     case 'DeletePlacement':
@@ -164,12 +199,19 @@ const consequences = (stored: NewEvent, before: PlacementState, command: Command
       also: [toLedger(before.hostUid, 'ReleaseHostCapacity', { placement: uid })],
     };
   }
+  if (placed.type === 'PlacementDevicesChanged') {
+    const { host, hostUid, capacity, resources } = devicesProposal.parse(command.data['proposal']);
+    return {
+      also: [toLedger(hostUid, 'ChangeHostReservation', { host, hostUid, capacity, placement: uid, resources })],
+    };
+  }
   if (placed.type !== 'PlacementDecided') return {};
   const found = proposalOf(command);
   const request = placed.data.requested?.request ?? ('request' in before ? before.request : null);
   if (!request || !found?.fits) return {};
-  const { host, hostUid, capacity, numa, keys } = found;
-  const { vcpus, memoryBytes, virtualMachine, resources } = request;
+  const { host, hostUid, capacity, numa, keys, devices } = found;
+  const { vcpus, memoryBytes, virtualMachine } = request;
+  const resources = reservedResources(request, devices);
   const machine = antiAffineMachine(request);
   const reservation = {
     placement: uid,

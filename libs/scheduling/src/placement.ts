@@ -5,6 +5,7 @@ import {
   timestamp,
   virtualMachineKind,
   type Condition,
+  type GivenDevice,
   type PlacementEvent,
   type PlacementExplanation,
   type PlacementRequest,
@@ -35,6 +36,7 @@ export interface PlacedPlacement extends Requested {
   readonly numa?: ReservedNumaNode | undefined;
   readonly hypervisor?: 'xen' | 'kvm' | undefined;
   readonly keys?: readonly HeldKey[] | undefined;
+  readonly devices?: readonly GivenDevice[] | undefined;
 }
 
 export type PlacementState =
@@ -69,6 +71,8 @@ export const evolvePlacement = (state: PlacementState, stored: NewEvent, place: 
       const { requested: _requested, ...found } = event.data;
       return { phase: 'placed', uid, name, request, createdAt, placedAt: timestamp(place.at), ...found };
     }
+    case 'PlacementDevicesChanged':
+      return state.phase === 'placed' ? { ...state, devices: event.data.devices } : state;
     case 'PlacementReleased':
       return { phase: 'released' };
   }
@@ -123,6 +127,7 @@ export const placementResource = (state: PlacementState): JsonObject | null => {
       phase: placed ? 'Placed' : 'Pending',
       ...(placed ? { host: state.host, hostUid: state.hostUid } : {}),
       ...(placed && state.numa ? { numaNode: state.numa.node } : {}),
+      ...(placed && state.devices ? { devices: state.devices as unknown as JsonObject[] } : {}),
       message: placed ? placedMessage(state.explanation) : state.message,
       explanation: state.explanation as unknown as JsonObject,
       conditions: [scheduled(state)],

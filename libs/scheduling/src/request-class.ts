@@ -215,7 +215,7 @@ export class RequestClass {
 const keyOf = (request: PlacementRequest): string => {
   const { vcpus, memoryBytes, hypervisor, guestType, cluster = '' } = request;
   const plain = `${vcpus}/${memoryBytes}/${hypervisor}/${guestType}/${request.numa ?? ''}/${cluster}`;
-  const { hostSelector, affinity, tolerations, cpuFeatures, resources, storageDomains, networks } = request;
+  const { hostSelector, affinity, tolerations, cpuFeatures, resources, devices, storageDomains, networks } = request;
   if (
     !hostSelector &&
     !affinity?.hostAffinity &&
@@ -227,7 +227,7 @@ const keyOf = (request: PlacementRequest): string => {
   )
     return plain;
   const { hostAffinity } = affinity ?? {};
-  return `${plain}/${JSON.stringify([hostSelector, hostAffinity, tolerations, cpuFeatures, resources, storageDomains, networks])}`;
+  return `${plain}/${JSON.stringify([hostSelector, hostAffinity, tolerations, cpuFeatures, resources, devices, storageDomains, networks])}`;
 };
 
 /** The classes of the requests that came lately. */

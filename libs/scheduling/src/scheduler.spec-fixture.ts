@@ -1,4 +1,4 @@
-import type { PlacementRequest } from '@xenolith/contracts';
+import type { HostDevice, PlacementRequest } from '@xenolith/contracts';
 import { ServiceEngine } from '@xenolith/engine';
 import { uuidFrom, type CommandMessage, type JsonObject, type Reply, type Uuid } from '@xenolith/kernel';
 import { MemoryBus, MemoryEventLog, VirtualClock, type MemoryLatency } from '@xenolith/testing';
@@ -20,6 +20,7 @@ export interface TestHost {
   readonly hypervisor?: 'xen' | 'kvm';
   readonly labels?: Readonly<Record<string, string>>;
   readonly resources?: Readonly<Record<string, number>>;
+  readonly devices?: readonly HostDevice[];
   /** NUMA nodes that share its memory and threads evenly. */
   readonly nodes?: number;
 }
@@ -51,7 +52,10 @@ export const hostDocument = (host: TestHost): JsonObject => ({
     hypervisor: host.hypervisor ?? 'xen',
     cpus: host.threads,
     allocatableMemory: String(host.memoryBytes),
-    ...(host.nodes === undefined ? {} : { hardware: { numaNodes: numaNodes(host, host.nodes) } }),
+    hardware: {
+      ...(host.nodes === undefined ? {} : { numaNodes: numaNodes(host, host.nodes) }),
+      ...(host.devices ? { devices: [...host.devices] } : {}),
+    },
   },
 });
 

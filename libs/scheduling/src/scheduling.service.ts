@@ -1,4 +1,5 @@
 import {
+  changePlacementDevicesData,
   commandSubject,
   deleteData,
   hostLedgerEvents,
@@ -9,6 +10,7 @@ import {
   rebalancePlanKind,
   reconsiderPlacementData,
   releasePlacementData,
+  type ChangePlacementDevicesData,
   type PlacementRequest,
 } from '@xenolith/contracts';
 import { takenName, type CommandRoute, type Dispatch, type Reaction, type ServiceDefinition } from '@xenolith/engine';
@@ -61,6 +63,7 @@ const placeAnswer = (state: unknown, streamId: Uuid): Reply => {
         hostUid: placement.hostUid,
         pin: placement.numa?.pin ?? '',
         ...(placement.hypervisor ? { hypervisor: placement.hypervisor } : {}),
+        ...(placement.devices ? { devices: placement.devices as unknown as JsonObject[] } : {}),
       });
     case 'pending':
       return reject('placement_pending', placement.message, { details: { explanation: placement.explanation } });
@@ -91,6 +94,14 @@ const reproposed =
     return ok(own.fits ? { ...message.data, proposal: own as unknown as JsonObject } : message.data);
   };
 
+const withDevices =
+  (index: CapacityIndex) =>
+  ({ streamId, data }: CommandMessage): Result<JsonObject> => {
+    const found = index.proposeDevices(streamId, data as unknown as ChangePlacementDevicesData);
+    if (found === null) return ok(data);
+    return found.ok ? ok({ ...data, proposal: found.value }) : found;
+  };
+
 const routes = (index: CapacityIndex): readonly CommandRoute[] => {
   const deciding = {
     category: PLACEMENT_CATEGORY,
@@ -112,6 +123,15 @@ const routes = (index: CapacityIndex): readonly CommandRoute[] => {
       type: 'ReconsiderPlacement',
       schema: reconsiderPlacementData,
       prepare: reproposed(index),
+    },
+    {
+      type: 'ChangePlacementDevices',
+      category: PLACEMENT_CATEGORY,
+      schema: changePlacementDevicesData,
+      // What another machine got meanwhile is found out by the ledger, and another device is tried.
+      retryOn: ['host_ledger_full'],
+      prepare: withDevices(index),
+      answer: placeAnswer,
     },
     { type: 'ReleasePlacement', category: PLACEMENT_CATEGORY, schema: releasePlacementData },
     { type: 'DeletePlacement', category: PLACEMENT_CATEGORY, schema: deleteData },
@@ -138,6 +158,7 @@ const concerned = (index: CapacityIndex, event: LoggedEvent): readonly Retry[] =
       // What made room may have come between the look at the index and this event.
       return index.roomFor(event.streamId, event.metadata.at);
     case 'PlacementReleased':
+    case 'PlacementDevicesChanged':
       return [...onHost(event.data['hostUid']), ...byRule()];
     case 'PlacementDecided':
       // One that had waited found room: the next one may, too. And others may have waited to be near to it.
@@ -159,6 +180,7 @@ const reconsiderPending = (index: CapacityIndex): Reaction => ({
   on: [
     'PlacementDeferred',
     'PlacementReleased',
+    'PlacementDevicesChanged',
     'PlacementDecided',
     'ClusterCreated',
     'ClusterSpecChanged',

@@ -28,14 +28,11 @@ export interface NicSettings {
 export type DeviceSettings =
   { readonly kind: 'disk'; readonly settings: DiskSettings } | { readonly kind: 'nic'; readonly settings: NicSettings };
 
-/** Devices of the host that a guest is to be given: those of a class, or the one at an address. */
-export interface WishedDevice {
+/** A device of the host that a guest is given; several may have one name. */
+export interface GivenDevice {
   readonly name: string;
   readonly kind: 'pci' | 'sriov' | 'usb';
-  readonly class?: string | undefined;
-  readonly address?: string | undefined;
-  /** Absent: 1. */
-  readonly count?: number | undefined;
+  readonly address: string;
 }
 
 /** What the host must know of a guest to run it. */
@@ -65,7 +62,9 @@ export interface DomainSettings {
   readonly disks: readonly DiskSettings[];
   readonly nics: readonly NicSettings[];
   /** Absent: none. */
-  readonly devices?: readonly WishedDevice[];
+  readonly devices?: readonly GivenDevice[];
+  /** It may be given PCI devices though it begins with none; absent: no. */
+  readonly passthrough?: 'enabled';
   /** Of an HVM guest: it has front-ends; one without is served by qemu-dm. */
   readonly pvDrivers: boolean;
   readonly ignoresShutdown: boolean;
@@ -120,6 +119,9 @@ export type HostInput =
   /** Hot-plug; it is answered when both ends are connected, or when the guest will find the device as soon as it looks. */
   | ({ readonly do: 'attach'; readonly device: DeviceSettings } & OnDomain)
   | ({ readonly do: 'detach'; readonly kind: 'disk' | 'nic'; readonly name: string } & OnDomain)
+  /** Those of the devices that have the name are given to a domain that runs. */
+  | ({ readonly do: 'give'; readonly name: string; readonly devices: readonly GivenDevice[] } & OnDomain)
+  | ({ readonly do: 'take'; readonly name: string } & OnDomain)
   /** Makes ready for a machine that comes from another host, and holds its memory. */
   | ({
       readonly do: 'receive';

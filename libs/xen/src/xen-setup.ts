@@ -49,6 +49,8 @@ const DRIVER_DOMAIN_TAKES =
 export type InstalledDevice = {
   readonly address: string;
   readonly model: string;
+  /** Vendor and device; absent: not told. */
+  readonly id?: string | undefined;
   /** What the site calls devices of its kind. */
   readonly class: string;
 } & (

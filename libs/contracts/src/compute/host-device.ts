@@ -10,8 +10,14 @@ const pciAddress = z
   );
 const usbAddress = z.string().regex(/^\d{1,3}\.\d{1,3}$/, 'must be a USB bus and a device on it, such as 1.2');
 
+/** As `lspci -n` and `lsusb` print it. */
+const vendorDevice = z.string().regex(/^[0-9a-f]{4}:[0-9a-f]{4}$/, 'must be vendor:device, such as 10de:25b6');
+
 const told = {
-  model: z.string().describe('What it is, for people.'),
+  model: z.string().min(1).describe('What it is; machines may ask for one by it.'),
+  id: vendorDevice
+    .optional()
+    .describe('Vendor and device in hexadecimal, such as 10de:25b6; machines may ask by it, too.'),
   class: dnsLabel.describe('What the site calls devices of its kind; machines ask for one by it.'),
 };
 
@@ -53,12 +59,13 @@ export const wishedDevice = z
   .strictObject({
     name: dnsLabel.describe('Name of the wish within the virtual machine.'),
     kind: kind.describe('A PCI function, a virtual function of an SR-IOV card, or a USB device.'),
-    class: dnsLabel.optional().describe('Any device of this class.'),
+    class: dnsLabel.optional().describe('Any free device of this class.'),
+    model: z.string().min(1).optional().describe('Any free device of this model: its name, or vendor:device.'),
     address: z.union([pciAddress, usbAddress]).optional().describe('The one device at this address of its host.'),
-    count: z.number().int().min(1).max(16).optional().describe('How many of the class. Default: 1.'),
+    count: z.number().int().min(1).max(16).optional().describe('How many of the class or model. Default: 1.'),
   })
-  .refine((wish) => (wish.class === undefined) !== (wish.address === undefined), {
-    message: 'name a class or an address, one of them',
+  .refine((wish) => [wish.class, wish.model, wish.address].filter((said) => said !== undefined).length === 1, {
+    message: 'name a class, a model or an address, one of them',
   })
   .refine(({ address, count }) => address === undefined || count === undefined, {
     path: ['count'],
@@ -73,10 +80,30 @@ export const wishedDevice = z
   );
 export type WishedDevice = z.infer<typeof wishedDevice>;
 
+/** A device of the host that a machine was placed on, found for its wish of that name. */
+export const givenDevice = z.strictObject({
+  name: z.string().describe('Name of the wish.'),
+  kind: kind.describe('A PCI function, a virtual function of one, or a USB device.'),
+  address: z.string().describe('Where it is on the host.'),
+  ...told,
+});
+export type GivenDevice = z.infer<typeof givenDevice>;
+
+type Counted = Pick<HostDevice, 'kind' | 'class' | 'model' | 'id' | 'address'>;
+
 /** Counted things of a host by which placement knows its devices. */
-const classResource = (device: Pick<HostDevice, 'kind' | 'class'>): string => `device:${device.kind}/${device.class}`;
-const addressResource = (device: Pick<HostDevice, 'kind' | 'address'>): string =>
+const classResource = (device: Pick<Counted, 'kind' | 'class'>): string => `device:${device.kind}/${device.class}`;
+const modelResource = (device: Pick<Counted, 'kind' | 'model'>): string => `device:${device.kind}=${device.model}`;
+const addressResource = (device: Pick<Counted, 'kind' | 'address'>): string =>
   `device:${device.kind}@${device.address}`;
+
+/** A device counts by each name that a wish may call it, whichever one did. */
+const resourcesOf = (device: Counted): string[] => [
+  classResource(device),
+  modelResource(device),
+  ...(device.id === undefined ? [] : [modelResource({ kind: device.kind, model: device.id })]),
+  addressResource(device),
+];
 
 const counted = (names: Iterable<readonly [name: string, count: number]>): Record<string, number> => {
   const counts: Record<string, number> = {};
@@ -84,25 +111,28 @@ const counted = (names: Iterable<readonly [name: string, count: number]>): Recor
   return counts;
 };
 
-/**
- * What machines can be given of a host's devices. A device counts by its class and by its address; one that was given by the one still counts by the other, and
- * then the host refuses.
- */
+/** What machines can be given of a host's devices: a card that is parted is given by its parts. */
 export const deviceSupply = (devices: readonly HostDevice[]): Record<string, number> =>
-  counted(
-    devices
-      .filter(({ virtualFunctions }) => virtualFunctions === undefined)
-      .flatMap((device) => [[classResource(device), 1] as const, [addressResource(device), 1] as const]),
-  );
+  deviceUse(devices.filter(({ virtualFunctions }) => virtualFunctions === undefined));
 
+/** What devices count that somebody has. */
+export const deviceUse = (devices: readonly Counted[]): Record<string, number> =>
+  counted(devices.flatMap((device) => resourcesOf(device).map((name) => [name, 1] as const)));
+
+/** The least that a host must have free for the wishes. */
 export const deviceDemand = (wishes: readonly WishedDevice[]): Record<string, number> =>
-  counted(
-    wishes.map(({ kind: wanted, class: name, address, count = 1 }) =>
-      address === undefined
-        ? [classResource({ kind: wanted, class: name ?? '' }), count]
-        : [addressResource({ kind: wanted, address }), 1],
-    ),
-  );
+  counted(wishes.map((wish) => [wishedResource(wish), wish.count ?? 1] as const));
+
+const wishedResource = ({ kind: wanted, class: name, model, address }: WishedDevice): string => {
+  if (address !== undefined) return addressResource({ kind: wanted, address });
+  return model === undefined
+    ? classResource({ kind: wanted, class: name ?? '' })
+    : modelResource({ kind: wanted, model });
+};
+
+/** Whether the device is one of those that the wish names. */
+export const fulfils = (device: Counted, wish: WishedDevice): boolean =>
+  resourcesOf(device).includes(wishedResource(wish));
 
 /** Functions of a card, which the hypervisor maps into the guest: they tie it to its host, and its memory to its place. */
 export const isPciDevice = ({ kind: wanted }: Pick<WishedDevice, 'kind'>): boolean => wanted !== 'usb';

@@ -115,6 +115,12 @@ export const virtualMachineSpec = z.strictObject({
     .max(16)
     .optional()
     .describe('Devices of its host that the machine is given. It can’t be suspended or migrated while it has them.'),
+  passthrough: z
+    .literal('enabled')
+    .optional()
+    .describe(
+      'On Xen hosts: build the domain so that it can be given PCI devices while it runs. Default: only if it starts with one, as xl.cfg has it.',
+    ),
   ha: z
     .strictObject({
       restart: z
@@ -214,6 +220,18 @@ export const virtualMachineStatus = z.looseObject({
       }),
     )
     .describe('Network interfaces, with their addresses.'),
+  devices: z
+    .array(
+      z.looseObject({
+        name: z.string().describe('Name of the wish.'),
+        kind: z.string().describe('A PCI function, a virtual function of one, or a USB device.'),
+        address: z.string().optional().describe('The device’s address on the host.'),
+        model: z.string().optional().describe('What it is.'),
+        attached: z.boolean().describe('Whether the running domain has it.'),
+      }),
+    )
+    .optional()
+    .describe('Devices of the host.'),
   conditions,
 });
 
@@ -232,7 +250,7 @@ export const virtualMachineKind = defineKind({
   status: virtualMachineStatus,
   actions: Object.keys(VIRTUAL_MACHINE_ACTIONS),
   fieldSelectors: ['spec.powerState', 'status.powerState', 'status.phase', 'status.host'],
-  listMapKeys: { 'spec.disks': ['name'], 'spec.nics': ['name'] },
+  listMapKeys: { 'spec.disks': ['name'], 'spec.nics': ['name'], 'spec.devices': ['name'] },
   columns: [
     { name: 'State', type: 'string', path: '.status.phase', description: 'What the machine is doing.' },
     { name: 'CPU', type: 'integer', path: '.spec.cpu.vcpus', description: 'Virtual CPUs.' },

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { EventOf } from '../messages.js';
+import { givenDevice } from './host-device.js';
 import { powerState } from './virtual-machine.kind.js';
 import { attachedDisk, attachedNic, domainHardware, hypervisorOfHost, suspendImage } from './virtual-machine.parts.js';
 import { heldVolume, snapshotContent } from './virtual-machine-snapshot.messages.js';
@@ -34,6 +35,14 @@ const migratedRun = {
     durationMs: z.number().optional(),
     downtimeMs: z.number().optional(),
   }),
+};
+
+/** What a domain has. */
+const attached = {
+  disks: z.array(attachedDisk),
+  nics: z.array(attachedNic),
+  /** Of its host. Absent: as before, or none at first. */
+  devices: z.array(givenDevice).optional(),
 };
 
 const ofOperation = { operation: z.string() };
@@ -71,8 +80,7 @@ export const virtualMachineCommands = {
     domid: z.number().int(),
     hypervisor: hypervisorOfHost.optional(),
     paused: z.boolean(),
-    disks: z.array(attachedDisk),
-    nics: z.array(attachedNic),
+    ...attached,
   }),
   RecordVirtualMachinePaused: z.strictObject(ofOperation),
   /** The guest is saved, and its run holds nothing any more. */
@@ -101,8 +109,7 @@ export const virtualMachineCommands = {
     incarnation: z.number().int(),
     host: z.string(),
     hardware: domainHardware,
-    disks: z.array(attachedDisk),
-    nics: z.array(attachedNic),
+    ...attached,
   }),
   RecordVirtualMachineHalted: z.strictObject({
     ...ofOperation,
@@ -191,8 +198,7 @@ export const virtualMachineEvents = {
     domid: z.number().int(),
     hypervisor: hypervisorOfHost.optional(),
     paused: z.boolean(),
-    disks: z.array(attachedDisk),
-    nics: z.array(attachedNic),
+    ...attached,
   }),
   /** The guest of a run that is being started ended before the start was recorded; it is acted on when the start is. */
   VirtualMachineEndedEarly: z.object({
@@ -223,8 +229,7 @@ export const virtualMachineEvents = {
     incarnation: z.number().int(),
     host: z.string(),
     hardware: domainHardware,
-    disks: z.array(attachedDisk),
-    nics: z.array(attachedNic),
+    ...attached,
   }),
   VirtualMachineRebooted: z.object({
     operation: z.string().optional(),

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { EventOf } from '../messages.js';
 import { conditions, defineKind } from '../resource.js';
+import { givenDevice, wishedDevice } from '../compute/host-device.js';
 import { affinity, countedResources, labelSelector, numaPolicy, toleration } from './affinity.js';
 
 /** What a virtual machine asks of a host; exact, overhead included. */
@@ -27,6 +28,10 @@ export const placementRequest = z.strictObject({
   numa: numaPolicy.optional().describe('Whether all of it must be, or is liked to be, on one NUMA node.'),
   cpuFeatures: z.array(z.string()).optional().describe('What the processor must be able to do.'),
   resources: countedResources.optional().describe('Counted things of the host that it needs, by name.'),
+  devices: z
+    .array(wishedDevice)
+    .optional()
+    .describe('Devices of the host that it wishes; they are counted in resources, too.'),
   storageDomains: z.array(z.string()).optional().describe('Storage domains that the host must reach.'),
   networks: z.array(z.string()).optional().describe('Networks that the host must reach.'),
   ha: z
@@ -89,6 +94,7 @@ export const placementKind = defineKind({
     host: z.string().optional().describe('The host whose capacity is reserved.'),
     hostUid: z.string().optional().describe('UID of the host.'),
     numaNode: z.number().int().optional().describe('The host’s NUMA node that is reserved for all of it.'),
+    devices: z.array(givenDevice).optional().describe('The host’s devices that are reserved for it.'),
     message: z.string().describe('Why it is where it is, or nowhere.'),
     explanation: placementExplanation.optional().describe('Which hosts were looked at, and why they were refused.'),
     conditions,
@@ -116,7 +122,19 @@ export const placeVirtualMachineAnswer = z.looseObject({
   pin: z.string(),
   /** The host's, which a guest that is saved there needs again. */
   hypervisor: z.enum(['xen', 'kvm']).optional(),
+  /** Found for the wishes, where there are some. */
+  devices: z.array(givenDevice).optional(),
 });
+
+/**
+ * `ChangePlacementDevices` (stream: the placement): finds devices for wishes of a placed machine on its host, and gives those of others back, by their names. Of a
+ * wish that has some: nothing to do. Answer: `placeVirtualMachineAnswer`. Refusals: `host_lacks_devices`, `placement_unknown`.
+ */
+export const changePlacementDevicesData = z.strictObject({
+  add: z.array(wishedDevice),
+  remove: z.array(z.string()),
+});
+export type ChangePlacementDevicesData = z.infer<typeof changePlacementDevicesData>;
 
 /** `ReleasePlacement` (stream: the placement) gives the capacity back and removes the placement; released or unknown: nothing to do. */
 export const releasePlacementData = z.strictObject({ reason: z.string().default('') });
@@ -151,7 +169,10 @@ export const placementEvents = {
     hypervisor: z.enum(['xen', 'kvm']).optional(),
     /** Beside the word of `antiAffinity`. */
     keys: z.array(heldKey).optional(),
+    devices: z.array(givenDevice).optional(),
   }),
+  /** The devices that are reserved from now on, whole. `hostUid`: the host that may have more to give now. */
+  PlacementDevicesChanged: z.object({ devices: z.array(givenDevice), hostUid: z.string() }),
   /** The capacity is given back and the placement is gone. `hostUid`: the host that has more room now. */
   PlacementReleased: z.object({ reason: z.string(), hostUid: z.string().optional() }),
 } as const;
@@ -200,6 +221,8 @@ export const hostLedgerEvents = {
     memoryBytes: z.number().int(),
     ...reservedBeside,
   }),
+  /** A placement has these counted things now instead of those that it had. */
+  HostReservationChanged: z.object({ placement: z.string(), resources: countedResources }),
   HostCapacityReleased: z.object({ placement: z.string() }),
 } as const;
 export type HostLedgerEvent = EventOf<typeof hostLedgerEvents>;
@@ -216,4 +239,11 @@ export const reserveHostCapacityData = z.strictObject({
   ...reservedBeside,
 });
 export type ReserveHostCapacityData = z.infer<typeof reserveHostCapacityData>;
+export const changeHostReservationData = z.strictObject({
+  host: z.string(),
+  hostUid: z.string(),
+  capacity: hostCapacity,
+  placement: z.string(),
+  resources: countedResources,
+});
 export const releaseHostCapacityData = z.strictObject({ placement: z.string() });

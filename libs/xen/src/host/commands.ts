@@ -12,6 +12,7 @@ import { applyMigration } from './migration.js';
 import { isArriving, mayRunElsewhere } from './migration-session.js';
 import { guestIn, readingUs, save } from './suspend.js';
 import { continuePlugs, plug } from './plugging.js';
+import { continueTakes, give, take } from './passing.js';
 import { newGuest, type Host, type Machine } from './host-state.js';
 import { beginBuild, beginRestart, beginTeardown, pauseDomain, runningAnswer, unpauseDomain } from './toolstack.js';
 import { xenMigrations } from './xen-migrations.js';
@@ -116,6 +117,7 @@ const setPaused = (host: Host, input: Input<'pause'> | Input<'unpause'>): void =
     if (paused) pauseDomain(host, machine);
     else unpauseDomain(host, machine);
     continuePlugs(host, machine);
+    continueTakes(host, machine);
   }
   answer(host, input.ticket, runningAnswer(host, machine));
 };
@@ -179,6 +181,12 @@ export const applyCommand = (host: Host, input: Exclude<HostInput, { do: 'crash'
     case 'attach':
     case 'detach':
       plug(host, input);
+      return;
+    case 'give':
+      give(host, input);
+      return;
+    case 'take':
+      take(host, input);
       return;
     case 'guestEnds': {
       const machine = host.state.machines[input.uid];

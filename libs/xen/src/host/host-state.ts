@@ -116,6 +116,8 @@ export interface Machine {
   /** It was saved, and this is what who asked for it gets when the domain is gone. */
   image: SavedGuestImage | null;
   devices: MachineDevice[];
+  /** Where an HVM guest finds the host's functions that it has, on its bus; absent: it has none. */
+  slots?: Record<string, number>;
   waiting: Waiting[];
 }
 
@@ -173,7 +175,7 @@ export type Waiting =
   | { readonly ticket: Ticket; readonly for: 'start' | 'reboot' | 'end' | 'suspend' }
   /** `paused`: the guest is not to go on by itself after it. */
   | { readonly ticket: Ticket; readonly for: 'checkpoint'; readonly paused: boolean }
-  | { readonly ticket: Ticket; readonly for: 'plug' | 'unplug'; readonly device: string };
+  | { readonly ticket: Ticket; readonly for: 'plug' | 'unplug' | 'take'; readonly device: string };
 
 /** Somebody wants the guest's image. */
 export const wantsImage = ({ for: what }: { readonly for: string }): boolean =>
@@ -218,7 +220,7 @@ export type HostTask =
   /** The guest's image is written. */
   | { readonly do: 'saved'; readonly uid: Uuid; readonly domid: number; readonly sizeBytes: number }
   /** Somebody has waited long enough for a guest to take a device up. */
-  | { readonly do: 'plugTimer'; readonly uid: Uuid; readonly ticket: Ticket }
+  | { readonly do: 'plugTimer' | 'takeTimer'; readonly uid: Uuid; readonly ticket: Ticket }
   | { readonly do: 'driverDomain'; readonly role: DriverRole; readonly what: 'crash' | 'boot'; readonly dueUs: number }
   /** Guests' pages are looked at. */
   | { readonly do: 'pages'; readonly dueUs: number }

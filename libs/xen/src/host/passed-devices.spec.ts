@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { DomainSettings, InstalledDevice, WishedDevice, XenSetup } from '../index.js';
+import type { DomainSettings, GivenDevice, InstalledDevice, XenSetup } from '../index.js';
 import { GIBIBYTE, HostRig, settingsOf } from './host.spec-fixture.js';
 
 const DEVICES: readonly InstalledDevice[] = [
@@ -12,10 +12,13 @@ const DEVICES: readonly InstalledDevice[] = [
 
 const rigOf = (setup: Partial<XenSetup> = {}): HostRig => new HostRig(0, 'host-0001', { devices: DEVICES, ...setup });
 
-const GPU: WishedDevice = { name: 'gpu', kind: 'pci', class: 'gpu' };
+const GPU: GivenDevice = { name: 'gpu', kind: 'pci', address: '0000:3b:00.0' };
+const OTHER_GPU: GivenDevice = { name: 'gpu', kind: 'pci', address: '0000:af:00.0' };
+const PORT: GivenDevice = { name: 'net', kind: 'sriov', address: '0000:18:02.0' };
+const DONGLES: readonly GivenDevice[] = ['1.4', '2.3'].map((address) => ({ name: 'dongles', kind: 'usb', address }));
 
 /** All of its memory at boot, as the IOMMU wants it. */
-const whole = (devices: readonly WishedDevice[], more: Partial<DomainSettings> = {}): Partial<DomainSettings> => ({
+const whole = (devices: readonly GivenDevice[], more: Partial<DomainSettings> = {}): Partial<DomainSettings> => ({
   guestType: 'hvm',
   staticMaxBytes: GIBIBYTE,
   devices,
@@ -34,13 +37,10 @@ describe('devices of a host', () => {
   });
 
   // Columns of tools/xl/xl_pci.c and xl_usb.c; ports of libxl's controllers.
-  it('are given by class, the first that are free, and seen in the tools', () => {
+  it('are given in their order, and seen in the tools', () => {
     const rig = rigOf();
-    const dongles: WishedDevice = { name: 'dongles', kind: 'usb', class: 'licence', count: 2 };
-    expect(rig.start(whole([GPU, { name: 'net', kind: 'sriov', class: 'net' }, dongles]))).toMatchObject({
-      code: 'ok',
-    });
-    expect(rig.tool('xl', 'pci-list', 'web')).toBe('Vdev Device\n05.0 0000:18:02.0\n06.0 0000:3b:00.0\n');
+    expect(rig.start(whole([GPU, PORT, ...DONGLES]))).toMatchObject({ code: 'ok' });
+    expect(rig.tool('xl', 'pci-list', 'web')).toBe('Vdev Device\n05.0 0000:3b:00.0\n06.0 0000:18:02.0\n');
     expect(assignable(rig)).toEqual([PARTS[1], PARTS[2], '0000:af:00.0']);
     expect(rig.tool('xl', 'usb-list', 'web').split('\n').slice(0, 5)).toEqual([
       'Devid  Type         BE  state usb-ver ports',
@@ -50,31 +50,29 @@ describe('devices of a host', () => {
       '  Port 3:',
     ]);
     expect(rig.tool('xenstore', 'read', '/local/domain/0/backend/pci/1/0/num_devs')).toBe('2\n');
-    expect(rig.tool('xenstore', 'read', '/local/domain/0/backend/pci/1/0/dev-1')).toBe('0000:3b:00.0\n');
+    expect(rig.tool('xenstore', 'read', '/local/domain/0/backend/pci/1/0/dev-1')).toBe('0000:18:02.0\n');
   });
 
-  it('are given by address, once', () => {
+  it('are given once', () => {
     const rig = rigOf();
-    const wish: WishedDevice = { name: 'gpu', kind: 'pci', address: '0000:af:00.0' };
-    rig.start(whole([wish], { guestType: 'pv' }));
+    rig.start(whole([OTHER_GPU], { guestType: 'pv' }));
     expect(rig.tool('xl', 'pci-list', 'web')).toBe('Vdev Device\n00.0 0000:af:00.0\n');
     const second = rig.ask({
       do: 'start',
       uid: 'b',
       paused: false,
-      settings: settingsOf({ ...whole([wish]), name: 'b' }),
+      settings: settingsOf({ ...whole([OTHER_GPU]), name: 'b' }),
     });
     expect(second).toEqual({
       code: 'host_device_failed',
-      value: "b can't have pci device gpu (0000:af:00.0) on host-0001: the host has none that is free",
+      value: "b can't have pci device gpu (0000:af:00.0) on host-0001: another guest has it, or one of its IOMMU group",
     });
   });
 
   it('stay with a machine that reboots, and are free when it has ended', () => {
     const rig = rigOf();
-    const all = { ...GPU, count: 2 };
     const free = rig.freeBytes;
-    rig.start(whole([all]));
+    rig.start(whole([GPU, OTHER_GPU]));
     rig.ask({ do: 'reboot', mode: 'hard', timeoutMs: 1_000 });
     expect(rig.tool('xl', 'pci-list', 'web').split('\n')).toHaveLength(4);
     rig.ask({ do: 'destroy' });
@@ -86,7 +84,10 @@ describe('devices of a host', () => {
   it('leave nothing behind where they are refused', () => {
     const rig = rigOf();
     const before = { free: rig.freeBytes, devices: assignable(rig) };
-    expect(rig.start(whole([GPU, { ...GPU, name: 'more', count: 2 }]))).toMatchObject({ code: 'host_device_failed' });
+    expect(rig.start(whole([GPU, { ...OTHER_GPU, address: '0000:00:1f.0' }]))).toEqual({
+      code: 'host_device_failed',
+      value: "web can't have pci device gpu (0000:00:1f.0) on host-0001: the host has no such device to give",
+    });
     expect({ free: rig.freeBytes, devices: assignable(rig) }).toEqual(before);
     expect(rig.tool('xl', 'list')).not.toContain('web');
   });

@@ -17,6 +17,7 @@ export const stillApplies = (host: Host, task: HostTask): boolean => {
     }
     case 'giveUp':
     case 'plugTimer':
+    case 'takeTimer':
     case 'suspendTimer':
       return host.state.machines[task.uid]?.waiting.some(({ ticket }) => ticket === task.ticket) ?? false;
     case 'guest':

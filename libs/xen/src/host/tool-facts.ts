@@ -7,7 +7,7 @@ import {
   type DomainInfo,
   type HostCapabilities,
 } from '../hypervisor/index.js';
-import { backendOf, flowFigures, functionsOf, SECTOR_BYTES, XENBUS, type Queue } from '../devices/index.js';
+import { backendOf, flowFigures, SECTOR_BYTES, XENBUS, type Queue } from '../devices/index.js';
 import {
   SHUTDOWN_REASONS,
   type DiskFacts,
@@ -21,7 +21,7 @@ import {
 import { activityAt, cpusUsed } from './cpu-account.js';
 import { transfersOf, type Transfers } from './device-work.js';
 import { driverNamed } from './driver-domains.js';
-import { passthroughOf, usbController, usbOf } from './passed-devices.js';
+import { functionsGiven, passthroughOf, usbController, usbOf } from './passed-devices.js';
 import { releaseOfHost, type Host, type Machine, type MachineDevice } from './host-state.js';
 
 const KIBIBYTE = 1024;
@@ -123,15 +123,9 @@ export const diskFacts = (machine: Machine): readonly DiskFacts[] =>
       };
     });
 
-/** The first slot of an HVM guest's bus behind what QEMU has on it. Assumption: host bridge, ISA bridge, screen, platform device and one network card. */
-const FIRST_FREE_SLOT = 5;
-
 /** A PV guest's bus is its own: what it sees there, its own driver decides, and libxl knows nothing of it. */
-export const functionFacts = (host: Host, { domid, settings }: Machine) =>
-  functionsOf(passthroughOf(host.state), domid).map((bdf, index) => ({
-    bdf,
-    slot: settings.guestType === 'hvm' ? FIRST_FREE_SLOT + index : 0,
-  }));
+export const functionFacts = (machine: Machine) =>
+  functionsGiven(machine).map((bdf) => ({ bdf, slot: machine.slots?.[bdf] ?? 0 }));
 
 export const usbFacts = (host: Host, machine: Machine): readonly UsbFacts[] => {
   const attached = usbOf(passthroughOf(host.state), machine.domid);

@@ -165,7 +165,7 @@ const blockList = ofDomain('block-list', (host, domid) => {
 
 const pciList = ofDomain('pci-list', (host, domid) => {
   const machine = machineOfDomid(host, domid);
-  const functions = machine ? functionFacts(host, machine) : [];
+  const functions = machine ? functionFacts(machine) : [];
   return functions.length === 0 ? '' : pciListText(functions);
 });
 

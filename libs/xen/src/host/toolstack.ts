@@ -13,7 +13,7 @@ import { whyUnsupported } from './guest-needs.js';
 import { devicesOf, withoutDevice } from './machine-devices.js';
 import { askWhatWasAsked, makeHome, removeHome } from './domain-store.js';
 import { pauseGuest, resumeGuest } from './guest-life.js';
-import { giveDevices, hasFunctions, takeDevicesBack, writeFunctions } from './passed-devices.js';
+import { giveDevices, mayHaveFunctions, takeDevicesBack, withoutNamed, writeFunctions } from './passed-devices.js';
 import { followBalloons } from './guest-resources.js';
 import { deviceNamed, newGuest, wantsImage, type Host, type Machine, type Waiting } from './host-state.js';
 
@@ -97,7 +97,7 @@ const createDomain = (host: Host, handle: Uuid, settings: DomainSettings): numbe
   const { domains } = host.hypervisor;
   const { guestType: type, maxVcpus } = settings;
   // A host without an IOMMU refuses when it gives the device, and says why.
-  const iommu = hasFunctions(settings) && host.state.passthrough?.iommu === true;
+  const iommu = mayHaveFunctions(settings) && host.state.passthrough?.iommu === true;
   const created = domains.create({ type, handle, maxVcpus, iommu }, nowUs);
   if (!created.ok) return created.errno;
   const refusal = setUp(host, created.value, settings);
@@ -220,10 +220,11 @@ const letGoOfUnplugged = (host: Host, machine: Machine): void => {
   for (const waiting of machine.waiting) {
     const device = waiting.for === 'unplug' ? deviceNamed(machine, waiting.device) : null;
     if (device) machine.settings = withoutDevice(machine.settings, device);
+    if (waiting.for === 'take') machine.settings = withoutNamed(machine.settings, waiting.device);
   }
   answerAll(
     machine,
-    ({ for: what }) => what === 'unplug',
+    ({ for: what }) => what === 'unplug' || what === 'take',
     (ticket) => answer(host, ticket, {}),
   );
 };

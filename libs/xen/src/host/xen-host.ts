@@ -28,6 +28,7 @@ import { isArriving } from './migration-session.js';
 import { followPages } from './page-merging.js';
 import { imageWritten, suspendTimerEnds } from './suspend.js';
 import { continuePlugs, plugTimerEnds } from './plugging.js';
+import { continueTakes, takeTimerEnds } from './passing.js';
 import { BACKENDS_TOKEN, DEVICES_TOKEN } from './store-access.js';
 import { failed } from '../xl/index.js';
 import { stillApplies } from './still-applies.js';
@@ -142,9 +143,10 @@ const perform = (host: Host, task: HostTask): void => {
     case 'keepalive':
       keepAlive(xenMigrations(host), task);
       return;
-    case 'plugTimer': {
+    case 'plugTimer':
+    case 'takeTimer': {
       const machine = host.state.machines[task.uid];
-      if (machine) plugTimerEnds(host, machine, task.ticket);
+      if (machine) (task.do === 'plugTimer' ? plugTimerEnds : takeTimerEnds)(host, machine, task.ticket);
       return;
     }
     case 'suspendTimer': {
@@ -175,6 +177,7 @@ const performOnMachine = (host: Host, task: HostTask & { do: 'built' | 'guest' |
       return;
     case 'guest':
       guestStep(host, machine, task.dueUs, toolstack);
+      continueTakes(host, machine);
       return;
     case 'saved':
       imageWritten(host, machine, task.sizeBytes);

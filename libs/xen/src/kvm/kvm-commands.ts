@@ -188,6 +188,18 @@ const detach = (host: KvmHost, input: Input<'detach'>): void => {
   if (machine && detachDevice(host, machine, input)) listen(host, machine);
 };
 
+const give = (host: KvmHost, input: Input<'give'>): void => {
+  const machine = living(host, input);
+  if (!machine) return;
+  const { name } = machine.settings;
+  refuse(host, input.ticket, unsupported(host, name, 'it passes no devices of its own through'));
+};
+
+/** It has none. */
+const take = (host: KvmHost, input: Input<'take'>): void => {
+  if (living(host, input)) answer(host, input.ticket, {});
+};
+
 /** Somebody has waited long enough for a guest to obey. */
 export const giveUp = (host: KvmHost, uid: Uuid, ticket: string, timeoutMs: number): void => {
   const machine = host.state.machines[uid];
@@ -223,6 +235,8 @@ const COMMANDS: {
   change,
   attach,
   detach,
+  give,
+  take,
   suspend: save,
   checkpoint: save,
   resume: start,
