@@ -39,7 +39,7 @@ interface Scheduler {
 
 const startScheduler = async (number: number, databaseUrl: string, natsUrl: string): Promise<Scheduler> => {
   const port = await freePort();
-  const child = spawn(process.execPath, ['--max-semi-space-size=16', SCHEDULER], {
+  const child = spawn(process.execPath, ['--max-semi-space-size=16', '--heap-growing-percent=40', SCHEDULER], {
     env: {
       ...process.env,
       NODE_ENV: 'production',
