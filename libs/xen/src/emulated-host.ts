@@ -6,6 +6,7 @@ import { HARDWARE_PROFILES, type HardwareProfile, type ProfileName } from './har
 import { kvmHostModel } from './kvm/kvm-host.js';
 import { EMULATED_KVM_RELEASE, kvmAllocatableBytes, kvmVersion } from './kvm/kvm-profile.js';
 import type { KvmHostState } from './kvm/kvm-state.js';
+import { promisableBytes, type MemorySharing } from './memory-sharing.js';
 import { DEFAULT_XEN_SETUP, releaseOf, xenFacts, type XenFacts, type XenSetup } from './xen-setup.js';
 
 export type Hypervisor = 'xen' | 'kvm';
@@ -19,18 +20,25 @@ export interface HostMake {
   readonly profile: ProfileName;
   /** Of a Xen host; absent: the usual one. */
   readonly setup?: XenSetup;
+  /** Absent: each guest's pages are its own. */
+  readonly memorySharing?: MemorySharing;
 }
 
 /** What a hypervisor makes of a machine. */
 export interface HypervisorFacts {
   readonly version: string;
-  /** Bytes that guests can have, overhead included. */
+  /** Bytes that guests can be promised, overhead included. */
   readonly allocatableBytes: number;
   /** Null: it is not Xen, and has neither a control domain nor limits of a release. */
   readonly xen: XenFacts | null;
 }
 
-export const hypervisorFacts = ({ hypervisor, profile, setup = DEFAULT_XEN_SETUP }: HostMake): HypervisorFacts =>
+export const hypervisorFacts = (make: HostMake): HypervisorFacts => {
+  const facts = ownFacts(make);
+  return { ...facts, allocatableBytes: promisableBytes(facts.allocatableBytes, make.memorySharing) };
+};
+
+const ownFacts = ({ hypervisor, profile, setup = DEFAULT_XEN_SETUP }: HostMake): HypervisorFacts =>
   hypervisor === 'kvm'
     ? {
         version: kvmVersion(EMULATED_KVM_RELEASE),

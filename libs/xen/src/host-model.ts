@@ -6,6 +6,7 @@ import type { HostState } from './host/host-state.js';
 import type { ConvergenceScheduleName, PrecopyPolicy } from './migration/policies.js';
 import type { MigrationMessage } from './migration/protocol.js';
 import type { ToolName } from './host/tools.js';
+import type { MemorySharing } from './memory-sharing.js';
 import type { XenSetup } from './xen-setup.js';
 import type { ToolOutput } from './xl/index.js';
 
@@ -313,13 +314,25 @@ export interface DomainFigures {
 /** Those of Dom0, and libvirt's on a KVM host. */
 export type HostToolName = ToolName | 'virsh';
 
+/** What a host is from its first boot on. */
+export interface HostOptions {
+  readonly name: string;
+  readonly seed: string;
+  readonly profile: ProfileName;
+  /** Of a Xen host; absent: the usual one. */
+  readonly setup?: XenSetup;
+  /** Absent: each guest's pages are its own. */
+  readonly memorySharing?: MemorySharing;
+  readonly at: number;
+}
+
 /**
  * Emulated hosts that inputs and virtual time move forward. A state is JSON, so that it can be kept in a file; it belongs to the model, which changes it in
  * place. The same inputs at the same times give the same states and events, on every machine. Times are milliseconds since the epoch.
  */
 export interface HostModel<State = HostState> {
   /** A host that booted at `at` and runs nothing. */
-  create(options: { name: string; seed: string; profile: ProfileName; setup?: XenSetup; at: number }): State;
+  create(options: HostOptions): State;
   /** Lets time pass to `at`, then applies the input. Returns what it brought about, in order. */
   apply(state: State, input: HostInput, at: number): readonly HostEvent[];
   /** Lets time pass to `at`: all that falls due happens at its own time. */

@@ -9,7 +9,6 @@ import {
   type ControlDomainSize,
   type HardwareProfile,
 } from './hardware-profile.js';
-import { promisableBytes, type MemorySharing } from './memory-sharing.js';
 import { limitsOf, type LimitsName } from './hypervisor/limits.js';
 import type { SchedulerName } from './hypervisor/state.js';
 import { usedHardware } from './hypervisor/topology.js';
@@ -29,8 +28,6 @@ export interface XenSetup {
   readonly driverDomains?: readonly DriverRole[];
   /** Set where it is switched off. */
   readonly iommu?: false;
-  /** Absent: every guest's pages are its own. */
-  readonly memorySharing?: MemorySharing;
 }
 
 /** Disks are a storage driver domain's, interfaces a network driver domain's. */
@@ -76,7 +73,7 @@ export const releaseOf = ({ release }: XenSetup): ReleaseProfile => RELEASE_PROF
 /** What a setup makes of a machine. */
 export interface XenFacts {
   readonly setup: XenSetup;
-  /** Bytes that guests can be promised, overhead included. */
+  /** Bytes that guests can have, overhead included. */
   readonly allocatableBytes: number;
   readonly controlDomain: ControlDomainSize;
   /** vCPUs of one guest at most, by its type; 0: the release has no such guests. */
@@ -89,10 +86,8 @@ export const xenFacts = (setup: XenSetup, profile: HardwareProfile): XenFacts =>
   const hardware = usedHardware(profile, limits);
   return {
     setup,
-    allocatableBytes: promisableBytes(
+    allocatableBytes:
       allocatableBytesOf(hardware, setup.controlDomain) - (setup.driverDomains?.length ?? 0) * DRIVER_DOMAIN_TAKES,
-      setup.memorySharing,
-    ),
     controlDomain: controlDomainOf(hardware, setup.controlDomain),
     maxVcpus: limits.maxVcpus,
   };

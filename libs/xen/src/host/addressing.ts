@@ -3,7 +3,7 @@ import type { DomainSettings } from '../host-model.js';
 import { PAGE_BYTES } from '../hypervisor/index.js';
 import { refuse } from './answers.js';
 import { keepsSpared } from '../memory-sharing.js';
-import { setupOf, type Host, type Machine } from './host-state.js';
+import type { Host, Machine } from './host-state.js';
 import { addressed, otherRunRefuses, outOfMemory, type OnRun } from './runs.js';
 
 export const isOver = (machine: Machine): boolean => machine.phase === 'ending' || machine.phase === 'shutdown';
@@ -37,6 +37,6 @@ export const admissionRefused = (host: Host, input: OnRun & { readonly settings:
 /** Memory that is free and promised to nobody: not to a balloon, nor to guests that may write to what they share. */
 export const freeBytes = (host: Host): number => {
   const info = host.hypervisor.physicalInfo(host.state.nowUs);
-  const spared = keepsSpared(setupOf(host.state).memorySharing) ? host.hypervisor.sharing.counts().freedPages : 0;
+  const spared = keepsSpared(host.state.memorySharing) ? host.hypervisor.sharing.counts().freedPages : 0;
   return (info.freePages - info.outstandingPages - spared) * PAGE_BYTES;
 };

@@ -14,7 +14,7 @@ const DAEMONS: readonly DaemonName[] = ['xenstored', 'xenconsoled', 'qemu-dom0',
 
 /** A host's layers as they are when Dom0 is up and nothing else runs. */
 export const freshLayers = (
-  host: Pick<HostState, 'name' | 'profile' | 'setup'>,
+  host: Pick<HostState, 'name' | 'profile' | 'setup' | 'memorySharing'>,
 ): Pick<HostState, 'hypervisor' | 'xenstore' | 'daemons' | 'network' | 'passthrough' | 'scan'> => {
   const setup = setupOf(host);
   const profile = hardwareWith(setup, HARDWARE_PROFILES[host.profile]);
@@ -39,7 +39,7 @@ export const freshLayers = (
   // A release without xend answers that it has none.
   for (const daemon of DAEMONS) running.start(daemon);
   const network = freshNetwork(host.name, setup);
-  const layers = { hypervisor, xenstore, daemons, network, ...(setup.memorySharing && { scan: newScan() }) };
+  const layers = { hypervisor, xenstore, daemons, network, ...(host.memorySharing && { scan: newScan() }) };
   if (!setup.devices) return layers;
   return { ...layers, passthrough: freshPassthrough(setup.devices, profile.features.includes('iommu')) };
 };

@@ -16,6 +16,7 @@ import type { DomainSettings, GuestEnd, HostEvent, HostInput, SavedGuestImage, T
 import type { HostTiming } from '../host-timing.js';
 import type { Hypervisor } from '../hypervisor/index.js';
 import { type HypervisorState } from '../hypervisor/index.js';
+import type { MemorySharing } from '../memory-sharing.js';
 import { DEFAULT_XEN_SETUP, releaseOf, type DriverRole, type XenSetup } from '../xen-setup.js';
 import type { Xenstore } from '../xenstore/index.js';
 import { type XenstoreState } from '../xenstore/index.js';
@@ -30,6 +31,8 @@ export interface HostState {
   readonly profile: ProfileName;
   /** Absent: the usual one. */
   readonly setup?: XenSetup;
+  /** Absent: each guest's pages are its own. */
+  readonly memorySharing?: MemorySharing;
   /** When it booted for the first time, in milliseconds; part of its boot ids, so that a host that lost its memory is another one. */
   readonly bornAt: number;
   boots: number;
@@ -47,7 +50,7 @@ export interface HostState {
   /** Of Dom0. */
   daemons: DaemonsState;
   network: NetworkState;
-  /** Absent: each guest's pages are its own. */
+  /** Where pages are shared. */
   scan?: ScanState;
   /** Absent: Dom0 serves all devices. */
   drivers?: Partial<Record<DriverRole, DriverDomain>>;

@@ -8,6 +8,7 @@ import {
   type HostModel,
   type HostState,
   type HostToolName,
+  type MemorySharing,
   type ToolOutput,
   type XenSetup,
 } from '../index.js';
@@ -60,8 +61,9 @@ export class ModelRig<State> {
     readonly model: HostModel<State>,
     name: string,
     setup: Partial<XenSetup> = {},
+    memorySharing?: MemorySharing,
   ) {
-    const made = { name, seed: 'spec', profile: '1x4-16', at: START } as const;
+    const made = { name, seed: 'spec', profile: '1x4-16', at: START, ...(memorySharing && { memorySharing }) } as const;
     this.state = model.create(
       Object.keys(setup).length === 0 ? made : { ...made, setup: { ...DEFAULT_XEN_SETUP, ...setup } },
     );
@@ -124,7 +126,7 @@ export class ModelRig<State> {
 
 /** A Xen host. */
 export class HostRig extends ModelRig<HostState> {
-  constructor(bootMs = 1_000, name = 'host-0001', setup: Partial<XenSetup> = {}) {
-    super(xenHostModel(timingFor(bootMs)), name, setup);
+  constructor(bootMs = 1_000, name = 'host-0001', setup: Partial<XenSetup> = {}, memorySharing?: MemorySharing) {
+    super(xenHostModel(timingFor(bootMs)), name, setup, memorySharing);
   }
 }

@@ -2,11 +2,11 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { accountedPages, heapPages } from '../hypervisor/hypervisor.spec-fixture.js';
 import { Hypervisor } from '../hypervisor/index.js';
-import type { DomainSettings, XenSetup } from '../index.js';
+import type { DomainSettings, MemorySharing, XenSetup } from '../index.js';
 import { GIBIBYTE, HostRig, MEBIBYTE } from './host.spec-fixture.js';
 
-const KEPT = { memorySharing: { overcommitPercent: 100 } };
-const OVERCOMMITTED = { memorySharing: { overcommitPercent: 200 } };
+const KEPT = { overcommitPercent: 100 };
+const OVERCOMMITTED = { overcommitPercent: 200 };
 const HOUR_MS = 3_600_000;
 const PAGE_BYTES = 4096;
 const GUEST_PAGES = GIBIBYTE / PAGE_BYTES;
@@ -15,8 +15,12 @@ const EQUAL_BYTES = Math.floor(((GUEST_PAGES - Math.floor(GUEST_PAGES / 100)) * 
 
 const SAME: Partial<DomainSettings> = { image: 'debian', workload: 'idle' };
 
-const rigWith = (machines: Readonly<Record<string, Partial<DomainSettings>>>, setup: Partial<XenSetup> = KEPT) => {
-  const rig = new HostRig(1_000, 'host-0001', setup);
+const rigWith = (
+  machines: Readonly<Record<string, Partial<DomainSettings>>>,
+  memorySharing: MemorySharing | undefined = KEPT,
+  setup: Partial<XenSetup> = {},
+) => {
+  const rig = new HostRig(1_000, 'host-0001', setup, memorySharing);
   for (const [uid, change] of Object.entries(machines)) start(rig, uid, change);
   return rig;
 };
@@ -128,14 +132,14 @@ describe('guests of one image on a host that shares pages', () => {
       ...SAME,
       devices: [{ name: 'net', kind: 'pci', address: '0000:18:00.0' }],
     };
-    const rig = rigWith(
-      { a: SAME, b: { ...SAME, guestType: 'pv' }, c: given, d: { ...SAME, image: 'other' } },
-      { ...KEPT, devices },
-    );
+    const rig = rigWith({ a: SAME, b: { ...SAME, guestType: 'pv' }, c: given, d: { ...SAME, image: 'other' } }, KEPT, {
+      devices,
+    });
     rig.pass(HOUR_MS);
     expect(Object.keys(sharedOf(rig))).toHaveLength(4);
     expect(sharing(rig)).toEqual({ sharedBytes: 0, savedBytes: 0 });
-    const usual = rigWith({ a: SAME, b: SAME }, {});
+    const usual = new HostRig();
+    for (const uid of ['a', 'b']) start(usual, uid);
     usual.pass(HOUR_MS);
     expect(sharing(usual)).toBeUndefined();
   });
@@ -216,7 +220,7 @@ describe('what sharing spares', () => {
 /** Its time passes in pieces. */
 class CutRig extends HostRig {
   constructor(private readonly cutMs: number) {
-    super(1_000, 'host-0001', OVERCOMMITTED);
+    super(1_000, 'host-0001', {}, OVERCOMMITTED);
   }
 
   override pass(ms: number): void {
@@ -287,7 +291,7 @@ describe('sharing over random histories', () => {
   it('keeps memory conserved, and at rest in the end', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 25 }), setups, (steps, setup) => {
-        const rig = new HostRig(1_000, 'host-0001', setup);
+        const rig = new HostRig(1_000, 'host-0001', {}, setup);
         live(rig, steps);
         rig.pass(100 * HOUR_MS);
         expect(rig.model.nextDue(rig.state)).toBeNull();
@@ -300,7 +304,7 @@ describe('sharing over random histories', () => {
   it('never lacks a frame for a guest that writes where what was spared is kept', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 25 }), (steps) => {
-        const rig = new HostRig(1_000, 'host-0001', KEPT);
+        const rig = new HostRig(1_000, 'host-0001', {}, KEPT);
         live(rig, steps);
         rig.pass(100 * HOUR_MS);
         expect(rig.events.filter((event) => event.type === 'guestEnded' && event.reason === 'crash')).toEqual([]);
@@ -312,7 +316,7 @@ describe('sharing over random histories', () => {
   it('comes to the same however time is cut, and through JSON', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 25 }), fc.integer({ min: 1_000, max: 50_000 }), (steps, cutMs) => {
-        const [whole, pieces] = [new HostRig(1_000, 'host-0001', OVERCOMMITTED), new CutRig(cutMs)];
+        const [whole, pieces] = [new HostRig(1_000, 'host-0001', {}, OVERCOMMITTED), new CutRig(cutMs)];
         live(whole, steps);
         live(pieces, steps);
         whole.pass(HOUR_MS);

@@ -15,14 +15,13 @@ interface XenGuest extends ScannedGuest {
 const sharingGuests = (host: Host): readonly XenGuest[] =>
   Object.values(host.state.machines).flatMap((machine) => {
     const { domid, settings, phase, guest } = machine;
-    const content = contentOf(settings);
     const domain = host.state.hypervisor.domains[domid];
-    if (content === null || phase !== 'up' || guest.phase !== 'up' || !domain?.hap || domain.iommu) return [];
+    if (phase !== 'up' || guest.phase !== 'up' || !domain?.hap || domain.iommu) return [];
     return [
       {
         id: domid,
         machine,
-        content,
+        content: contentOf(settings, domid),
         runs: works(machine),
         workload: workloadOf(host.state, machine),
         memoryPages: Math.floor(settings.dynamicMaxBytes / PAGE_BYTES),

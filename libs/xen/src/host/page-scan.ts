@@ -60,9 +60,9 @@ export interface ScannedGuest {
   readonly privatePages: number;
 }
 
-/** What the guest's memory is a copy of; null: of nothing that anybody else has. */
-export const contentOf = ({ image, os = 'linux' }: Pick<DomainSettings, 'image' | 'os'>): string | null =>
-  image === undefined ? null : `${os}/${image}`;
+/** What the guest's memory is a copy of: of its image, or of nothing that anybody else has. */
+export const contentOf = ({ image, os = 'linux' }: Pick<DomainSettings, 'image' | 'os'>, id: number): string =>
+  image === undefined ? `own/${id}` : `${os}/${image}`;
 
 const ranUs = ({ ranUs: before, sinceUs }: GuestPages, nowUs: number): number =>
   before + (sinceUs === null ? 0 : nowUs - sinceUs);
@@ -140,7 +140,7 @@ export interface Merging<Guest extends ScannedGuest> {
   unmerge(guest: Guest, pages: number): void;
 }
 
-const byContent = <Guest extends ScannedGuest>(guests: readonly Guest[]): readonly (readonly Guest[])[] => {
+export const groupsOf = <Guest extends ScannedGuest>(guests: readonly Guest[]): readonly (readonly Guest[])[] => {
   const groups = new Map<string, Guest[]>();
   for (const guest of guests) {
     const group = groups.get(guest.content);
@@ -154,7 +154,7 @@ const byContent = <Guest extends ScannedGuest>(guests: readonly Guest[]): readon
 const endScan = <Guest extends ScannedGuest>(scan: ScanState, merging: Merging<Guest>, nowUs: number): boolean => {
   let restless = false;
   scan.scans += 1;
-  for (const group of byContent(merging.guests())) {
+  for (const group of groupsOf(merging.guests())) {
     const targets = targetsOf(scan, group, nowUs);
     const found = group.map((guest, index) => ({ guest, pages: targets[index] ?? 0 }));
     const finds = found.some(({ guest, pages }) => pages > guest.mergedPages);

@@ -307,12 +307,13 @@ export const xenHostModel = (timing: HostTiming): HostModel => {
     return host.events;
   };
   return {
-    create: ({ name, seed, profile, setup, at }) => {
+    create: ({ name, seed, profile, setup, memorySharing, at }) => {
+      const chosen = { ...(setup && { setup }), ...(memorySharing && { memorySharing }) };
       const state: HostState = {
         name,
         seed,
         profile,
-        ...(setup && { setup }),
+        ...chosen,
         bornAt: at,
         boots: 1,
         bootId: bootIdOf({ name, seed, bornAt: at }, 1),
@@ -320,7 +321,7 @@ export const xenHostModel = (timing: HostTiming): HostModel => {
         bootedUs: at * US_PER_MS,
         upAtUs: null,
         waiting: [],
-        ...freshLayers({ name, profile, ...(setup && { setup }) }),
+        ...freshLayers({ name, profile, ...chosen }),
         agenda: emptyAgenda(),
         machines: {},
         byDomid: {},

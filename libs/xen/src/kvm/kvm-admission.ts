@@ -2,6 +2,7 @@ import { qemuOverheadBytes, randomFrom, reject, type Rejection } from '@xenolith
 import type { DomainSettings } from '../host-model.js';
 import { refuse } from '../host/answers.js';
 import { addressed, otherRunRefuses, outOfMemory, type OnRun } from '../host/runs.js';
+import { promisableBytes } from '../memory-sharing.js';
 import { affinityOf } from './kvm-cpu.js';
 import { devicesOf } from './kvm-devices.js';
 import { kvmAllocatableBytes } from './kvm-profile.js';
@@ -32,7 +33,7 @@ export const neededBytes = ({ dynamicMaxBytes, maxVcpus, staticMaxBytes }: Domai
 export const freeBytes = (host: KvmHost): number =>
   Object.values(host.state.machines).reduce(
     (free, { settings }) => free - neededBytes(settings),
-    kvmAllocatableBytes(profileOf(host)),
+    promisableBytes(kvmAllocatableBytes(profileOf(host)), host.state.memorySharing),
   );
 
 export const unsupported = ({ state }: KvmHost, name: string, why: string): { readonly rejection: Rejection } =>

@@ -1,5 +1,5 @@
 import { reject } from '@xenolith/kernel';
-import type { DomainView, HostEvent, HostFigures, HostInput, HostModel } from '../host-model.js';
+import type { DomainFigures, DomainView, HostEvent, HostFigures, HostInput, HostModel } from '../host-model.js';
 import { jittered, type HostTiming } from '../host-timing.js';
 import { emptyAgenda, nextDueUs, takeDue } from '../host/agenda.js';
 import { nowMs, refuse, rememberEnded, US_PER_MS } from '../host/answers.js';
@@ -7,11 +7,12 @@ import { bootIdOf } from '../host/host-state.js';
 import { workFigures } from '../host/device-work.js';
 import { crashMigrations, effectEnds, followMigrations, keepAlive } from '../host/migration.js';
 import { isArriving, underWay } from '../host/migration-session.js';
-import { freeBytes, neededBytes } from './kvm-admission.js';
+import { neededBytes } from './kvm-admission.js';
 import { applyCommand, giveUp, started } from './kvm-commands.js';
 import { cpuFigures, settleCpu } from './kvm-cpu.js';
 import { followDevices, hasVirtio } from './kvm-devices.js';
 import { exited, guestStep } from './kvm-guest.js';
+import { followPages, newKsm, sharedFigure, sharingFigures, unusedBytes } from './ksm.js';
 import { dirtyingOf, kvmMigrations } from './kvm-migrations.js';
 import {
   machineOf,
@@ -42,6 +43,9 @@ const perform = (host: KvmHost, task: KvmTask): void => {
       return;
     case 'keepalive':
       keepAlive(kvmMigrations(host), task);
+      return;
+    case 'pages':
+      // As after all that happens.
       return;
     case 'started':
     case 'guest':
@@ -87,6 +91,8 @@ const stillApplies = (host: KvmHost, task: KvmTask): boolean => {
       return host.state.migrations[task.key]?.effectDueUs === task.dueUs;
     case 'keepalive':
       return host.state.migrations[task.key]?.keepaliveUs === task.dueUs;
+    case 'pages':
+      return host.state.ksm?.scan.dueUs === task.dueUs;
   }
 };
 
@@ -123,6 +129,7 @@ const passTime = (host: KvmHost, untilUs: number): void => {
       if (next && stillApplies(host, next.task)) perform(host, next.task);
       else continue;
     }
+    followPages(host);
     followMigrations(kvmMigrations(host));
     followDevices(host);
     settleCpu(host);
@@ -146,6 +153,7 @@ const crash = (host: KvmHost): void => {
   state.bootId = bootIdOf(state, state.boots);
   state.machines = {};
   state.agenda = emptyAgenda();
+  if (state.ksm) state.ksm = newKsm();
   state.lastPid = FIRST_PID;
   state.lastNumber = 0;
   state.lastTap = -1;
@@ -182,11 +190,22 @@ const figuresOf = (host: KvmHost): HostFigures => {
   const busy = machines.reduce((sum, { cpu }) => sum + cpu.share, 0);
   return {
     domains: machines.length,
-    freeMemoryBytes: freeBytes(host),
+    freeMemoryBytes: Math.max(0, unusedBytes(host)),
     cpuLoad: Math.min(1, Math.round((1000 * busy) / threadsOfHost(host)) / 1000),
     migrations: underWay(host.state),
+    ...(host.state.ksm && { sharing: sharingFigures(host) }),
   };
 };
+
+const domainFiguresOf = (host: KvmHost, nowUs: number): readonly DomainFigures[] =>
+  Object.values(host.state.machines).map((machine) => ({
+    uid: machine.uid,
+    memoryBytes: neededBytes(machine.settings),
+    ...cpuFigures(host, machine, nowUs),
+    dirtyPagesPerSecond: dirtyingOf(host, machine, machine.settings.dynamicMaxBytes).pagesPerSecond,
+    ...sharedFigure(host.state, machine),
+    ...workFigures(host.state, machine, { overRings: hasVirtio(machine), nowUs, more: () => ({}) }),
+  }));
 
 /**
  * The KVM host: a QEMU process for each machine, virtio devices, no control domain. A start is answered when the guest has booted, or when QEMU stands ready if
@@ -200,6 +219,7 @@ export const kvmHostModel = (timing: HostTiming): HostModel<KvmHostState> => {
     passTime(host, nowUs);
     if (input) {
       applyInput(host, input);
+      followPages(host);
       followMigrations(kvmMigrations(host));
       followDevices(host);
       settleCpu(host);
@@ -209,11 +229,12 @@ export const kvmHostModel = (timing: HostTiming): HostModel<KvmHostState> => {
     return host.events;
   };
   return {
-    create: ({ name, seed, profile, at }) => ({
+    create: ({ name, seed, profile, memorySharing, at }) => ({
       kind: 'kvm',
       name,
       seed,
       profile,
+      ...(memorySharing && { memorySharing, ksm: newKsm() }),
       bornAt: at,
       boots: 1,
       bootId: bootIdOf({ name, seed, bornAt: at }, 1),
@@ -245,17 +266,7 @@ export const kvmHostModel = (timing: HostTiming): HostModel<KvmHostState> => {
         .filter((machine) => machine.phase !== 'ending' && !isArriving(state, machine))
         .map(viewOf),
     figures: (state) => figuresOf(hostOf(state)),
-    domainFigures: (state, at) => {
-      const host = hostOf(state);
-      const nowUs = Math.max(at * US_PER_MS, state.nowUs);
-      return Object.values(state.machines).map((machine) => ({
-        uid: machine.uid,
-        memoryBytes: neededBytes(machine.settings),
-        ...cpuFigures(host, machine, nowUs),
-        dirtyPagesPerSecond: dirtyingOf(host, machine, machine.settings.dynamicMaxBytes).pagesPerSecond,
-        ...workFigures(state, machine, { overRings: hasVirtio(machine), nowUs, more: () => ({}) }),
-      }));
-    },
+    domainFigures: (state, at) => domainFiguresOf(hostOf(state), Math.max(at * US_PER_MS, state.nowUs)),
     tool: (state, { tool, args, at }) =>
       tool === 'virsh' || state.upAtUs !== null
         ? virsh(hostOf(state), args, Math.max(at * US_PER_MS, state.nowUs))

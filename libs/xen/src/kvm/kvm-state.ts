@@ -8,6 +8,8 @@ import { plan, type AgendaState } from '../host/agenda.js';
 import { US_PER_MS } from '../host/answers.js';
 import type { WorkingDevice } from '../host/device-work.js';
 import type { MigrationSession, MigrationTask } from '../host/migration-session.js';
+import type { ScanState } from '../host/page-scan.js';
+import type { MemorySharing } from '../memory-sharing.js';
 
 /** A KVM host as JSON: QEMU processes side by side, and no control domain. It belongs to the model, which changes it in place. */
 export interface KvmHostState {
@@ -15,6 +17,8 @@ export interface KvmHostState {
   readonly name: string;
   readonly seed: string;
   readonly profile: ProfileName;
+  /** Absent: each guest's pages are its own. */
+  readonly memorySharing?: MemorySharing;
   /** When it booted for the first time, in milliseconds; part of its boot ids. */
   readonly bornAt: number;
   boots: number;
@@ -31,6 +35,8 @@ export interface KvmHostState {
   machines: Record<Uuid, KvmMachine>;
   /** The youngest run of each machine that ended here. */
   ended: Record<Uuid, number>;
+  /** ksmd's, where it runs: its scanner, and the pages of each process that it has merged. */
+  ksm?: { scan: ScanState; merged: Record<number, number> };
   /** In force; a boot does not end them. */
   faults: DeviceFault[];
   /** Live migrations from here and to here, by machine and the run that it has at its target. */
@@ -109,6 +115,8 @@ export type KvmTask =
       readonly sizeBytes: number;
     }
   | { readonly do: 'exited'; readonly uid: Uuid; readonly pid: number }
+  /** Guests' pages are looked at. */
+  | { readonly do: 'pages'; readonly dueUs: number }
   | MigrationTask;
 
 /** A host at work: its state, and what has come of the present step. */

@@ -8,7 +8,9 @@ import { sentBy } from '../migration/rounds.js';
 import { failed, printed, type ToolOutput } from '../xl/index.js';
 import { affinityOf, cpuFigures } from './kvm-cpu.js';
 import { hasVirtio } from './kvm-devices.js';
+import { ksmCounters, unusedBytes } from './ksm.js';
 import { dirtyingOf } from './kvm-migrations.js';
+import { kvmAllocatableBytes } from './kvm-profile.js';
 import { profileOf, threadsOfHost, type KvmHost, type KvmMachine } from './kvm-state.js';
 
 const KIBIBYTE = 1024;
@@ -66,6 +68,24 @@ const nodeinfo = (host: KvmHost): ToolOutput => {
       ['Memory size', `${Math.floor(memoryBytes / KIBIBYTE)} KiB`],
     ]),
   );
+};
+
+/** tools/virsh-host.c, `cmdNodeMemStats`. Assumption: what the host keeps for itself is buffers and cache to a half. */
+const nodememstats = (host: KvmHost): ToolOutput => {
+  const { memoryBytes } = profileOf(host);
+  const kept = Math.floor((memoryBytes - kvmAllocatableBytes(profileOf(host))) / 2);
+  const fields = { total: memoryBytes, free: Math.max(0, unusedBytes(host)), buffers: 0, cached: kept };
+  const line = ([field, bytes]: readonly [string, number]): string =>
+    `${field.padEnd(7)}: ${String(Math.floor(bytes / KIBIBYTE)).padStart(20)} KiB\n`;
+  return printed(`${Object.entries(fields).map(line).join('')}\n`);
+};
+
+/** tools/virsh-host.c, `cmdNodeMemoryTune` that changes nothing. */
+const nodeMemoryTune = (host: KvmHost, nowUs: number): ToolOutput => {
+  const lines = Object.entries(ksmCounters(host, nowUs)).map(
+    ([name, value]) => `\t${`shm_${name}`.padEnd(15)} ${value}\n`,
+  );
+  return printed(`Shared memory:\n${lines.join('')}\n`);
 };
 
 /** tools/virsh-domain-monitor.c, `cmdDominfo`. */
@@ -165,7 +185,9 @@ const domjobinfo = (host: KvmHost, machine: KvmMachine, nowUs: number): ToolOutp
   return printed(`${fieldsOf(17, jobFields(host, machine, session, nowUs))}\n`);
 };
 
-const ON_HOST = new Map<string, (host: KvmHost) => ToolOutput>(Object.entries({ list, nodeinfo }));
+const ON_HOST = new Map<string, (host: KvmHost, nowUs: number) => ToolOutput>(
+  Object.entries({ list, nodeinfo, nodememstats, 'node-memory-tune': nodeMemoryTune }),
+);
 const ON_DOMAIN = new Map<string, (host: KvmHost, machine: KvmMachine, nowUs: number) => ToolOutput>(
   Object.entries({ dominfo, vcpuinfo, domblklist, domiflist, domjobinfo }),
 );
@@ -191,7 +213,7 @@ export const virsh = (host: KvmHost, args: readonly string[], nowUs: number): To
   if (!onHost && !onDomain) return failed(`error: unknown command: '${command}'; virsh here knows: ${KNOWN}`);
   if (strange !== undefined)
     return failed(`error: command '${command}' doesn't support option ${strange.replace(/^-+/, '--')}`);
-  if (onHost) return onHost(host);
+  if (onHost) return onHost(host, nowUs);
   const [domain] = rest;
   if (domain === undefined) return failed(`error: command '${command}' requires <domain> option`);
   const machine = find(host, domain);
