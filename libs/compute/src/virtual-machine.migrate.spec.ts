@@ -48,6 +48,7 @@ describe('migration', () => {
     ['where it is', { to: 'host-1' }, 'spec.parameters.to'],
     ['nowhere', { to: 7 }, 'spec.parameters.to'],
     ['by a policy that nobody knows', { policy: 'hope' }, 'spec.parameters.policy'],
+    ['by force that is no yes or no', { allowOvercommit: 'please' }, 'spec.parameters.allowOvercommit'],
   ])('goes not %s', (_where, parameters, field) => {
     const { causes } = machine(RUNNING).when(migrate(parameters)).thenRejected('object_invalid');
     expect(causes?.map((cause) => cause.field)).toEqual([field]);

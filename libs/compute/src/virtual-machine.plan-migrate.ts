@@ -44,7 +44,7 @@ const isPolicy = (policy: unknown): policy is MigrationPolicyName =>
 
 /** What is wrong with the parameters of a migration. */
 export const causesOfMigration = (machine: PresentMachine, parameters: Parameters): readonly FieldCause[] => {
-  const { from: left, to, policy } = parameters;
+  const { from: left, to, policy, allowOvercommit } = parameters;
   const cause = (name: string, message: string): FieldCause[] => [
     { field: `spec.parameters.${name}`, reason: 'FieldValueInvalid', message },
   ];
@@ -61,6 +61,9 @@ export const causesOfMigration = (machine: PresentMachine, parameters: Parameter
       : []),
     ...(policy !== undefined && !isPolicy(policy)
       ? cause('policy', `must be one of ${MIGRATION_POLICIES.join(', ')}`)
+      : []),
+    ...(allowOvercommit !== undefined && typeof allowOvercommit !== 'boolean'
+      ? cause('allowOvercommit', 'must be true or false')
       : []),
   ];
 };
@@ -173,8 +176,11 @@ export const migratePlan = (
   asked: { readonly operation: Uuid; readonly incarnation: number; readonly parameters: Parameters },
 ): PlanStep[] => {
   const { operation, incarnation, parameters } = asked;
-  const { to, policy } = parameters;
-  const named = typeof to === 'string' ? { host: to } : {};
+  const { to, policy, allowOvercommit } = parameters;
+  const named = {
+    ...(typeof to === 'string' && { host: to }),
+    ...(allowOvercommit === true && { allowOvercommit }),
+  };
   const placed = place(machine, incarnation);
   const request = { ...(placed.data['request'] as object), ...named, exceptHost: run.host };
   const settled = settleMigration(machine, incarnation);

@@ -11,6 +11,7 @@ import type { Index, IndexedEvent } from '@xenolith/engine';
 import { sameJson, type JsonObject, type StoredDocument, type Uuid } from '@xenolith/kernel';
 import { AvailabilityBook, type Occupied } from './availability/availability-book.js';
 import { differing, type Assessment } from './availability/assessment.js';
+import { RestartRules } from './availability/restart-rules.js';
 import { Clusters } from './clusters.js';
 import { exchangeDevices, proposeDevices } from './device-choice.js';
 import { deferralMessage, explainChoice, explainRefusal } from './explanation.js';
@@ -66,6 +67,8 @@ export class CapacityIndex implements Index {
   private readonly pendingByRule = new Set<Uuid>();
   private readonly words = new WordBook();
   private availability = this.plannedFailovers();
+  /** An index of its own, to be loaded before this one. */
+  readonly restarts = new RestartRules((machine) => this.availability.ruleChanged(machine));
 
   constructor(policy: SchedulingPolicy) {
     this.clusters = new Clusters(policy);
@@ -244,7 +247,8 @@ export class CapacityIndex implements Index {
     const { table, lifetimes, mix } = this.fleet;
     const threadsOf = (hostUid: Uuid): number => this.hosts.get(hostUid)?.threads ?? 0;
     const policyOf = (cluster: string | undefined): SchedulingPolicy => this.clusters.policy(cluster);
-    return { table, lifetimes, mix, placements: this.placements, threadsOf, policyOf };
+    const { placements, clusters, restarts } = this;
+    return { table, lifetimes, mix, placements, threadsOf, policyOf, guarantees: clusters.guarantees(), restarts };
   }
 
   /** Whether any cluster promises to survive the loss of hosts, so that room anywhere in it may let a machine in anywhere else. */
@@ -259,10 +263,11 @@ export class CapacityIndex implements Index {
 
   private plannedFailovers(): AvailabilityBook {
     const { fleet, placements } = this;
-    return new AvailabilityBook(fleet, function* (): Iterable<Occupied> {
+    const occupied = function* (): Iterable<Occupied> {
       for (const [placement, { request, hostUid, cell }] of placements)
         if (hostUid !== null) yield { placement, request, slot: fleet.table.slotOf(hostUid) ?? -1, cell };
-    });
+    };
+    return new AvailabilityBook(fleet, occupied, (machine) => this.restarts.of(machine));
   }
 
   /** Uids of the hosts of a cluster, by the cluster's uid. */

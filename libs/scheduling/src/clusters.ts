@@ -66,6 +66,11 @@ export class Clusters {
     return this.byName.get(name)?.guarantee ?? null;
   }
 
+  /** What clusters promise, by their names; not those that promise nothing. */
+  guarantees(): ReadonlyMap<string, Guarantee> {
+    return new Map([...this.byName].flatMap(([name, { guarantee }]) => (guarantee ? [[name, guarantee]] : [])));
+  }
+
   /** What clusters say of their guarantees. */
   *told(): Iterable<{ readonly uid: Uuid; readonly name: string; readonly told: ClusterAvailability | undefined }> {
     for (const [uid, { name, told }] of this.byUid) yield { uid, name, told };

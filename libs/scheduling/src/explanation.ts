@@ -1,5 +1,6 @@
 import type { PlacementChange, PlacementExplanation, PlacementRequest } from '@xenolith/contracts';
 import { approximateBytes } from '@xenolith/kernel';
+import type { Refused } from './availability/failover-planner.js';
 import { changesFor } from './changes.js';
 import type { Choice, Refusal } from './choice.js';
 import { FILTERS, type Filter, type Fleet, type Wish } from './filters.js';
@@ -31,14 +32,17 @@ const taintClause = ({ table }: Fleet, { request }: Wish, slot: number): string 
   return `that it does not tolerate (${taint?.key ?? ''} on ${table.names[slot] ?? ''})`;
 };
 
+/** What could not be kept of what a cluster promises, with a machine on a host. */
+export const breachText = (table: HostTable, slot: number, { lost, verdict, shortage }: Refused): string => {
+  const hosts = lost.map((host) => table.names[host] ?? '').join(' and ');
+  const what = verdict === 'impossible' ? 'could not be covered' : 'might not be covered';
+  const loss = hosts === '' ? '' : `the loss of ${hosts} ${what}: `;
+  return `with it on ${table.names[slot] ?? ''} ${loss}${shortage.message}`;
+};
+
 const guardClause = ({ table }: Fleet, { availability }: Wish, slot: number): string => {
   const refused = availability?.refusal(slot);
-  if (!refused) return '';
-  const lost = refused.lost.map((host) => table.names[host] ?? '').join(' and ');
-  const name = table.names[slot] ?? '';
-  const what = refused.verdict === 'impossible' ? 'could not be covered' : 'might not be covered';
-  const loss = lost === '' ? '' : `the loss of ${lost} ${what}: `;
-  return `(with it on ${name} ${loss}${refused.shortage.message})`;
+  return refused ? `(${breachText(table, slot, refused)})` : '';
 };
 
 interface Group {

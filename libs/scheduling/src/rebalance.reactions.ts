@@ -150,10 +150,13 @@ class Evacuations {
     if (streamId === host.uid || data['hostUid'] === host.uid) return true;
     if (OF_PLANS.includes(type)) return this.plansOf(host).some((plan) => plan.uid === streamId);
     const left = this.index.placedOn(host.uid);
-    if (OF_MACHINES.includes(type))
+    const freed = type === 'VirtualMachineSpecChanged' && this.capacity.guards && host.blocked.length > 0;
+    if (OF_MACHINES.includes(type) && !freed)
       return [...left.values()].some(({ virtualMachine }) => virtualMachine.uid === streamId);
-    if (!OF_ROOM.includes(type) || left.size === 0 || this.openPlan(host)) return false;
-    if (type.startsWith('Cluster')) return true;
+    if (!(freed || OF_ROOM.includes(type)) || left.size === 0 || this.openPlan(host)) return false;
+    // Where hosts are kept free for failovers, room on one may let a machine go to another, as may a machine
+    // that need not be restarted any more.
+    if (type.startsWith('Cluster') || this.capacity.guards) return true;
     const changed = type === 'PlacementReleased' ? data['hostUid'] : streamId;
     const requests = left.values();
     return typeof changed === 'string' && this.capacity.hasRoomForAny(changed, { from: host.name, requests });

@@ -168,6 +168,9 @@ const concerned = (index: CapacityIndex, event: LoggedEvent): readonly Retry[] =
       const hosts = index.hostsOfCluster(event.streamId).slice(0, HOSTS_PER_CLUSTER_CHANGE);
       return [...hosts.flatMap(onHost), ...byRule()].slice(0, RECONSIDERED_PER_EVENT);
     }
+    case 'VirtualMachineSpecChanged':
+      // A machine that need not be restarted any more leaves room for failovers.
+      return index.guards ? byRule() : [];
     default:
       // A host of other labels makes other places, and more of it may cover a loss: somebody may be let in elsewhere.
       return [...onHost(event.streamId), ...(event.type === 'HostMetadataChanged' || index.guards ? byRule() : [])];
@@ -189,6 +192,7 @@ const reconsiderPending = (index: CapacityIndex): Reaction => ({
     'HostBecameReady',
     'HostSpecChanged',
     'HostMetadataChanged',
+    'VirtualMachineSpecChanged',
   ],
   react: (event) => {
     const retries = new Map(concerned(index, event).map((retry) => [retry.placement, retry]));
@@ -211,6 +215,7 @@ const assessAvailability = (index: CapacityIndex): Reaction => ({
     'HostSpecChanged',
     'HostMetadataChanged',
     'HostDeleted',
+    'VirtualMachineSpecChanged',
   ],
   react: (event) =>
     [...index.assessments()].map(({ uid, found }) => ({
@@ -241,7 +246,7 @@ export const schedulingService = (
     kinds: [placementKind, rebalancePlanKind],
     aggregates: [rebalancePlanAggregate, placementAggregate, hostLedgerAggregate],
     routes: [...routes(index), ...moving.routes],
-    indexes: [index, moving.index],
+    indexes: [index.restarts, index, moving.index],
     processes: [rebalanceProcess],
     reactions: [reconsiderPending(index), assessAvailability(index), ...moving.reactions],
     eventSchemas: { ...placementEvents, ...hostLedgerEvents, ...rebalancePlanEvents },

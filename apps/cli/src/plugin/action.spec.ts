@@ -15,6 +15,8 @@ describe('actions of the plugin', () => {
     expect(parametersOf('checkpoint', { name: 'before' })).toEqual({ name: 'before' });
     expect(parametersOf('revert', { to: 'before' })).toEqual({ to: 'before' });
     expect(parametersOf('resume', { paused: true })).toEqual({ paused: true });
+    expect(parametersOf('migrate', { allowOvercommit: true })).toEqual({ allowOvercommit: true });
+    expect(() => parametersOf('reboot', { allowOvercommit: true })).toThrow('reboot takes no --allow-overcommit.');
     expect(() => parametersOf('reboot', { to: 'host-0003' })).toThrow('reboot takes no --to.');
   });
 });

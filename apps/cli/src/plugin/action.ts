@@ -9,6 +9,7 @@ export interface ActionOptions extends ClusterOptions {
   readonly wait?: boolean | undefined;
   readonly to?: string | undefined;
   readonly policy?: string | undefined;
+  readonly allowOvercommit?: boolean | undefined;
   readonly name?: string | undefined;
   readonly paused?: boolean | undefined;
 }
@@ -22,22 +23,31 @@ export const ACTIONS: ReadonlyMap<string, KindDefinition> = new Map<string, Kind
 ]);
 
 /** What each flag that an action takes is for. */
-const TAKEN_BY: Readonly<Record<'to' | 'policy' | 'name' | 'paused', readonly string[]>> = {
+const TAKEN_BY = {
   to: ['migrate', 'revert'],
   policy: ['migrate'],
+  allowOvercommit: ['migrate'],
   name: ['snapshot', 'checkpoint'],
   paused: ['start', 'resume'],
-};
+} as const satisfies Partial<Record<keyof ActionOptions, readonly string[]>>;
+
+type Flag = keyof typeof TAKEN_BY;
+const FLAGS = Object.keys(TAKEN_BY) as readonly Flag[];
+
+const takers = (flag: Flag): readonly string[] => TAKEN_BY[flag];
+
+/** As it is typed. */
+const typed = (flag: Flag): string => `--${flag.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
 /** The flags as the action's parameters; one that the action does not take is a mistake. */
 export const parametersOf = (action: string, options: ActionOptions): Readonly<Record<string, string | boolean>> => {
-  const flags = (['to', 'policy', 'name', 'paused'] as const).flatMap((flag) => {
+  const flags = FLAGS.flatMap((flag) => {
     const value = options[flag];
     return value === undefined ? [] : [{ flag, value }];
   });
   for (const { flag } of flags)
-    if (!TAKEN_BY[flag].includes(action))
-      throw new UserError(`${action} takes no --${flag}.`, [`${TAKEN_BY[flag].join(' and ')} does.`]);
+    if (!takers(flag).includes(action))
+      throw new UserError(`${action} takes no ${typed(flag)}.`, [`${takers(flag).join(' and ')} does.`]);
   return Object.fromEntries(flags.map(({ flag, value }) => [flag, value]));
 };
 

@@ -20,6 +20,10 @@ const program = new Command('kubectl xen')
   )
   .option('--name <name>', 'snapshot, checkpoint: name of the snapshot')
   .addOption(new Option('--policy <policy>', 'migrate: when to stop copying').choices(MIGRATION_POLICIES))
+  .option(
+    '--allow-overcommit',
+    'migrate: even if the cluster could not survive the losses of hosts any more that it promises to',
+  )
   .option('--paused', 'start, resume: leave it paused')
   .addOption(new Option('--context <name>', 'context of the kubeconfig'))
   .addOption(new Option('--kubeconfig <file>', 'kubeconfig'))

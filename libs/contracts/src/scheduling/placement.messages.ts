@@ -44,6 +44,12 @@ export const placementRequest = z.strictObject({
     })
     .optional()
     .describe('What follows when its host fails; absent: nothing.'),
+  allowOvercommit: z
+    .boolean()
+    .optional()
+    .describe(
+      'True lets it onto a host even if the cluster could no longer survive the losses of hosts that it promises to.',
+    ),
 });
 export type PlacementRequest = z.infer<typeof placementRequest>;
 

@@ -1,10 +1,13 @@
 import { commandSubject } from '@xenolith/contracts';
-import { ok } from '@xenolith/kernel';
+import { ok, type JsonObject } from '@xenolith/kernel';
 import { describe, expect, it } from 'vitest';
-import { GIB, TestScheduler } from '../scheduler.spec-fixture.js';
+import { GIB, requestFor, TestScheduler } from '../scheduler.spec-fixture.js';
 import { ALWAYS } from './failover.spec-fixture.js';
 
 const gib = (count: number) => ({ memoryBytes: count * GIB, ha: ALWAYS });
+
+/** The same machine on its way to another host. */
+const machineOf = (name: string) => ({ virtualMachine: requestFor(name).virtualMachine });
 
 const CLUSTER = 'cluster-default';
 
@@ -94,11 +97,52 @@ describe('admission to a cluster that promises to survive the loss of hosts', ()
     expect(Object.values(phases(scheduler)).filter((phase) => phase === 'Placed')).toHaveLength(4);
   });
 
-  it('lets a machine go that leaves its host, whatever the cluster promises', async () => {
+  it('lets a machine go where every loss is covered once it is there', async () => {
     const scheduler = await guarded(2, 1);
     await scheduler.settled(scheduler.place('one', { ...gib(6), host: 'host-1' }));
     const moved = await scheduler.settled(scheduler.place('one', { ...gib(6), exceptHost: 'host-1' }));
     expect(moved.ok).toBe(true);
+  });
+
+  const crowded = async (): Promise<TestScheduler> => {
+    const scheduler = await guarded(3, 1);
+    // As a migration does: one that only names its host is bound to it.
+    const on = (host: string) => ({ host, exceptHost: 'host-0' });
+    await scheduler.settled(scheduler.place('big', { ...gib(6), ...on('host-1') }));
+    for (const name of ['one', 'two']) await scheduler.settled(scheduler.place(name, { ...gib(4), ...on('host-2') }));
+    return scheduler;
+  };
+  const migration = { ...gib(4), exceptHost: 'host-2', host: 'host-3' };
+
+  it('refuses a migration after which a loss could not be covered, and says which', async () => {
+    const scheduler = await crowded();
+    const moved = await scheduler.settled(scheduler.place('one>', { ...migration, ...machineOf('one') }));
+    expect(moved.ok ? '' : moved.rejection.message).toContain(
+      'with it on host-3 the loss of host-1 could not be covered: default/big needs 6Gi, the most that is free on another host is 4Gi',
+    );
+  });
+
+  it('lets a migration through that is to be made all the same', async () => {
+    const scheduler = await crowded();
+    const asked = { ...migration, ...machineOf('one'), allowOvercommit: true };
+    expect(await scheduler.settled(scheduler.place('one>', asked))).toMatchObject({ ok: true });
+  });
+
+  const say = async (scheduler: TestScheduler, name: string, ha: JsonObject): Promise<void> => {
+    const { uid } = requestFor(name).virtualMachine;
+    const spec = { ha, placement: {}, guest: { pvDrivers: true } };
+    const status = { powerState: 'Running', allowedOperations: [], currentOperations: {} };
+    scheduler.logged('virtualmachine', uid, 'VirtualMachineSpecChanged', { document: { spec, status } });
+    await scheduler.quiet();
+  };
+
+  it('counts at once that a machine which runs is to be restarted otherwise', async () => {
+    const scheduler = await crowded();
+    for (const name of ['big', 'one']) await say(scheduler, name, ALWAYS);
+    const asked = { memoryBytes: 4 * GIB, host: 'host-3' };
+    expect(await scheduler.settled(scheduler.place('new', asked))).toMatchObject({ ok: false });
+    for (const name of ['big', 'one']) await say(scheduler, name, { restart: 'never', priority: 0 });
+    expect(phases(scheduler)).toMatchObject({ new: 'Placed' });
   });
 
   it('tells the cluster whether its promise holds, when that changes', async () => {

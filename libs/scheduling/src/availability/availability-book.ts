@@ -3,7 +3,7 @@ import type { Uuid } from '@xenolith/kernel';
 import type { Fleet } from '../filters.js';
 import type { ClassBook } from '../request-class.js';
 import { ADMISSION_STEPS, FailoverPlanner, type Guarantee, type Refused } from './failover-planner.js';
-import { residentOf } from './resident.js';
+import { residentOf, type Resident, type RestartRule } from './resident.js';
 
 /** A machine that was promised a host and has not come after so long won't: its command came to nothing. */
 const PROMISE_MS = 30_000;
@@ -36,6 +36,8 @@ export class AvailabilityBook {
     private readonly ground: AvailabilityGround,
     /** All placements that have a host. */
     private readonly occupied: () => Iterable<Occupied>,
+    /** What a machine's document says of its restart; undefined: what its placement says counts. */
+    private readonly ruleOf: (machine: Uuid) => RestartRule | undefined = () => undefined,
   ) {}
 
   get idle(): boolean {
@@ -73,7 +75,7 @@ export class AvailabilityBook {
 
   placed(occupied: Occupied): void {
     if (this.idle) return;
-    const machine = residentOf(this.ground.classes, occupied);
+    const machine = this.resident(occupied);
     const own = this.planners.get(this.ground.table.clusterOf(occupied.slot));
     this.promises.delete(occupied.placement);
     for (const planner of this.planners.values())
@@ -86,17 +88,32 @@ export class AvailabilityBook {
 
   released(occupied: Occupied): void {
     if (this.idle) return;
-    const machine = residentOf(this.ground.classes, occupied);
+    const machine = this.resident(occupied);
     for (const planner of this.planners.values()) {
       planner.remove(occupied.placement);
       planner.rulesChanged(machine);
     }
   }
 
-  /** Undefined: nothing that a cluster promises can be broken. A machine that only leaves its host, or has a host, is not admitted anew. */
+  /** A machine is to be restarted otherwise than before. O(placements): people change that, one machine at a time. */
+  ruleChanged(machine: Uuid): void {
+    if (this.idle) return;
+    for (const occupied of this.occupied()) {
+      if (occupied.request.virtualMachine.uid !== machine) continue;
+      this.released(occupied);
+      this.placed(occupied);
+    }
+  }
+
+  /** Plans for all losses of all clusters. */
+  complete(): void {
+    for (const planner of this.planners.values()) planner.complete();
+  }
+
+  /** Undefined: nothing that a cluster promises can be broken, or its breach is asked for. */
   checkOf(request: PlacementRequest): AvailabilityCheck | undefined {
-    if (this.idle || request.exceptHost !== undefined) return undefined;
-    const { table, classes } = this.ground;
+    if (this.idle || request.allowOvercommit === true) return undefined;
+    const { table } = this.ground;
     const known = new Map<number, Refused | null>();
     let spent = 0;
     return {
@@ -107,7 +124,7 @@ export class AvailabilityBook {
         if (seen !== undefined) return seen;
         if (spent > ADMISSION_STEPS) return GIVEN_UP;
         const before = planner.steps;
-        const refused = planner.refusalOf(residentOf(classes, { ...ARRIVING, request, slot }));
+        const refused = planner.refusalOf(this.resident({ ...ARRIVING, request, slot }));
         spent += planner.steps - before;
         known.set(slot, refused);
         return refused;
@@ -119,9 +136,9 @@ export class AvailabilityBook {
   promise(occupied: Occupied, atMs: number): void {
     this.forgetOld(atMs);
     const planner = this.planners.get(this.ground.table.clusterOf(occupied.slot));
-    if (!planner || occupied.request.exceptHost !== undefined) return;
+    if (!planner) return;
     this.breakPromise(occupied.placement);
-    planner.promise(residentOf(this.ground.classes, occupied));
+    planner.promise(this.resident(occupied));
     this.promises.set(occupied.placement, { planner, atMs });
   }
 
@@ -142,11 +159,15 @@ export class AvailabilityBook {
     if (!guarantee) return;
     const planner = new FailoverPlanner(this.ground, guarantee);
     this.planners.set(cluster, planner);
-    const { table, classes } = this.ground;
+    const { table } = this.ground;
     for (let slot = 0; slot < table.length; slot += 1)
       if (table.present[slot] === 1 && table.clusterOf(slot) === cluster) planner.putHost(slot);
     for (const occupied of this.occupied())
-      if (table.clusterOf(occupied.slot) === cluster) planner.add(residentOf(classes, occupied));
+      if (table.clusterOf(occupied.slot) === cluster) planner.add(this.resident(occupied));
+  }
+
+  private resident(occupied: Occupied): Resident {
+    return residentOf(this.ground.classes, occupied, this.ruleOf(occupied.request.virtualMachine.uid));
   }
 }
 

@@ -1,4 +1,5 @@
 import { HOSTNAME_LABEL, type MachineAffinityTerm } from '@xenolith/contracts';
+import type { Uuid } from '@xenolith/kernel';
 import { isOpen, type Fleet } from '../filters.js';
 import type { Term } from '../machine-affinity.js';
 import { PASSES } from '../request-class.js';
@@ -22,6 +23,7 @@ export class Board {
   private lost: readonly number[] = [];
   private dead: readonly Resident[] = [];
   private arriving: Resident | undefined;
+  private leaving: readonly Resident[] = [];
   private at = 0;
   /** Few: those of one loss. The latest are taken back first. */
   private readonly seats: Seat[] = [];
@@ -35,19 +37,21 @@ export class Board {
 
   /**
    * Begins with hosts lost, and all machines that were on them, some of which are to be restarted. `arriving`: one that is about to come, and whose rules
-   * count already.
+   * count already. `leaving`: places whose machines count elsewhere.
    */
   begin(loss: {
     readonly lost: readonly number[];
     readonly dead: readonly Resident[];
     readonly machines: readonly Resident[];
     readonly arriving?: Resident | undefined;
+    readonly leaving?: readonly Resident[];
   }): void {
-    const { lost, dead, machines, arriving } = loss;
+    const { lost, dead, machines, arriving, leaving = [] } = loss;
     this.at += 1;
     this.lost = lost;
     const social = machines.filter((machine) => machine.social);
     this.arriving = arriving?.social === true && !this.isLost(arriving.slot) ? arriving : undefined;
+    this.leaving = leaving.filter((machine) => machine.social);
     this.nameRules(social);
     // Rules about single hosts are never asked of a host that is lost: what was there counts for other rules only.
     this.dead = social.some((machine) => this.looksFurther(machine)) ? dead.filter((machine) => machine.social) : [];
@@ -62,6 +66,7 @@ export class Board {
     this.dead = [];
     this.lost = [];
     this.arriving = undefined;
+    this.leaving = [];
     return thought;
   }
 
@@ -76,7 +81,8 @@ export class Board {
   }
 
   private shiftRules(sign: 1 | -1): void {
-    for (const machine of this.dead) this.claims.shiftBond(this.bondOf(machine), machine.slot, sign === 1 ? -1 : 1);
+    for (const gone of [this.dead, this.leaving])
+      for (const machine of gone) this.claims.shiftBond(this.bondOf(machine), machine.slot, sign === 1 ? -1 : 1);
     if (this.arriving) this.claims.shiftBond(this.bondOf(this.arriving), this.arriving.slot, sign);
   }
 
@@ -177,8 +183,14 @@ export class Board {
     return {
       ...this.rulesOf(machine),
       meant: labels ? affinity.selecting(virtualMachine.namespace, labels) : [],
-      own: affinity.placedOf(virtualMachine.uid).flatMap(({ slot }) => (this.isLost(slot) ? [] : [slot])),
+      own: affinity
+        .placedOf(virtualMachine.uid)
+        .flatMap(({ slot }) => (this.isLost(slot) || this.isLeaving(virtualMachine.uid, slot) ? [] : [slot])),
     };
+  }
+
+  private isLeaving(machine: Uuid, slot: number): boolean {
+    return this.leaving.some((place) => place.slot === slot && place.request.virtualMachine.uid === machine);
   }
 
   /** A machine's own rules; kept as long as the book of affinity counts them. */

@@ -38,19 +38,27 @@ export class Claims {
 
   /** A machine at a slot: one more, or one less. `bond`: what other machines' rules see of it. */
   shift(machine: Resident, at: { slot: number; cell: number | undefined; bond: Bond | null }, sign: 1 | -1): void {
-    const { slot, cell, bond } = at;
-    const { memoryBytes, vcpus, resources } = machine.request;
+    this.shiftRoom(machine, at, sign);
+    this.shiftWord(machine, at.slot, sign);
+    if (at.bond) this.shiftBond(at.bond, at.slot, sign);
+  }
+
+  /** What a machine takes of a slot. */
+  shiftRoom(
+    { request, plain }: Resident,
+    { slot, cell }: { readonly slot: number; readonly cell: number | undefined },
+    sign: 1 | -1,
+  ): void {
+    const { memoryBytes, vcpus, resources } = request;
     if (slot >= this.memory.length) this.grow(slot);
     this.memory[slot] = (this.memory[slot] ?? 0) + sign * memoryBytes;
     this.vcpus[slot] = (this.vcpus[slot] ?? 0) + sign * vcpus;
-    if (machine.plain && cell === undefined) return;
+    if (plain && cell === undefined) return;
     if (cell !== undefined) {
       shifted(this.cellMemory, slot * CELLS_MAX + cell, sign * memoryBytes);
       shifted(this.cellVcpus, slot * CELLS_MAX + cell, sign * vcpus);
     }
     for (const name in resources) shiftedAt(this.things, name, slot, sign * (resources[name] ?? 0));
-    this.shiftWord(machine, slot, sign);
-    if (bond) this.shiftBond(bond, slot, sign);
   }
 
   shiftWord({ word }: Resident, slot: number, sign: 1 | -1): void {

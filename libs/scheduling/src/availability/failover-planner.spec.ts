@@ -1,10 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { GIB } from '../scheduler.spec-fixture.js';
+import { GIB, requestFor } from '../scheduler.spec-fixture.js';
 import { ALWAYS, FailoverFleet, host } from './failover.spec-fixture.js';
 
 const three = (gib = 8): FailoverFleet => new FailoverFleet([host('a', gib), host('b', gib), host('c', gib)]);
 
 const gib = (count: number) => ({ memoryBytes: count * GIB });
+
+/** Of the machine `db`, which comes from a host. */
+const movedFrom = (exceptHost: string) => ({ exceptHost, virtualMachine: requestFor('db').virtualMachine });
 
 describe('the planner of failovers', () => {
   it('has a plan for the loss of a host whose machines fit elsewhere', () => {
@@ -194,6 +197,47 @@ describe('the planner of failovers', () => {
     expect(fleet.verdict('a')).toBe('impossible');
     fleet.book.breakPromise('new');
     expect(fleet.verdict('a')).toBe('covered');
+  });
+
+  describe('of a machine that moves', () => {
+    const moving = (): FailoverFleet => {
+      const fleet = three();
+      fleet.place('db', 'a', gib(6));
+      fleet.place('db>', 'b', { ...gib(6), ...movedFrom('a') });
+      return fleet;
+    };
+
+    it('counts it where it goes', () => {
+      const fleet = moving();
+      expect(fleet.seats('a')).toEqual({});
+      expect(Object.keys(fleet.seats('b'))).toEqual(['db>']);
+      expect(fleet.refusal('c', gib(6))).toBeNull();
+      fleet.remove('db');
+      expect(Object.keys(fleet.seats('b'))).toEqual(['db>']);
+    });
+
+    it('counts it where it was once it does not go', () => {
+      const fleet = moving();
+      fleet.remove('db>');
+      expect(Object.keys(fleet.seats('a'))).toEqual(['db']);
+      expect(fleet.seats('b')).toEqual({});
+    });
+
+    it('takes its target for a host among others once it is there', () => {
+      const fleet = three();
+      fleet.place('db>', 'b', { ...gib(6), ...movedFrom('a'), host: 'b' });
+      expect(Object.keys(fleet.seats('b'))).toEqual(['db>']);
+    });
+  });
+
+  it('forgets the word of a machine that was promised, came and went', () => {
+    const fleet = three();
+    fleet.promise('one', 'b', { antiAffinity: 'web' });
+    fleet.place('one', 'b', { antiAffinity: 'web' });
+    fleet.remove('one');
+    fleet.place('two', 'a', { antiAffinity: 'web' });
+    fleet.place('full', 'c', gib(8));
+    expect(fleet.seats('a')).toEqual({ two: 'b' });
   });
 
   it('has nothing to say of hosts of other clusters', () => {

@@ -3,6 +3,7 @@ import type { Uuid } from '@xenolith/kernel';
 import type { Fleet } from '../filters.js';
 import { Board } from './board.js';
 import { planLoss, type Loss, type LossPlan } from './loss.js';
+import { Population } from './population.js';
 import { farTerms, nearTerms, type Resident } from './resident.js';
 import { Roster } from './roster.js';
 import type { Shortage } from './shortage.js';
@@ -53,6 +54,12 @@ export interface Refused {
   readonly shortage: Shortage;
 }
 
+/** A machine that is to be let in, with the place that it leaves for it. */
+interface Arrival {
+  readonly machine: Resident;
+  readonly left: Resident | undefined;
+}
+
 /** The scenario of hosts by their slots; a slot is below 2^20. */
 const keyOf = (one: number, other = -1): number =>
   other < 0 ? one : (Math.min(one, other) + 1) * 2 ** 20 + Math.max(one, other);
@@ -73,15 +80,13 @@ export class FailoverPlanner {
   private readonly board: Board;
   private readonly roster: Roster;
   private readonly members = new Set<number>();
-  private readonly residents = new Map<Uuid, Resident>();
-  private readonly bySlot = new Map<number, Map<Uuid, Resident>>();
+  private readonly population: Population;
   private readonly scenarios = new Map<number, Kept>();
   /** Scenarios whose plan leans on a host. */
   private readonly leaning = new Map<number, Set<Kept>>();
   /** Scenarios whose plan may no longer hold, and those that have none but may have one now. */
   private readonly dirty = new Set<Kept>();
   private readonly retry = new Set<Kept>();
-  private readonly promised = new Map<Uuid, Resident>();
   /** Hosts on which there is more or less free than when plans were looked at last. */
   private readonly touched = new Set<number>();
   private membersChanged = true;
@@ -94,6 +99,8 @@ export class FailoverPlanner {
   ) {
     this.board = new Board(fleet);
     this.roster = new Roster(fleet.table, this.board);
+    const nameOf = (slot: number): string => fleet.table.names[slot] ?? '';
+    this.population = new Population(this.board.claims, nameOf, (machine) => this.changedMachine(machine));
   }
 
   /** Whether any two hosts are planned for. */
@@ -127,34 +134,22 @@ export class FailoverPlanner {
 
   /** A machine is on a host, as the table of hosts knows already. */
   add(machine: Resident): void {
-    const promised = this.promised.get(machine.placement);
-    if (promised) this.withdraw(machine.placement, promised);
-    // Plans that were made for the promised one hold for the same machine where it was promised.
-    const kept = promised?.slot === machine.slot && promised.cell === machine.cell ? promised : machine;
-    this.enter(kept);
+    this.population.add(machine);
+    this.touched.add(machine.slot);
   }
 
   remove(placement: Uuid): void {
-    const machine = this.residents.get(placement);
-    if (!machine) return;
-    this.leave(machine);
+    this.population.remove(placement);
     this.relieved = true;
   }
 
   /** A machine is on its way to a host, and the table of hosts does not know yet. */
   promise(machine: Resident): void {
-    this.breakPromise(machine.placement);
-    this.promised.set(machine.placement, machine);
-    const { slot, cell } = machine;
-    this.board.claims.shift(machine, { slot, cell, bond: null }, 1);
-    this.enter(machine);
+    this.population.promise(machine);
   }
 
   breakPromise(placement: Uuid): void {
-    const machine = this.promised.get(placement);
-    if (!machine) return;
-    this.withdraw(placement, machine);
-    this.leave(machine);
+    this.population.breakPromise(placement);
     this.relieved = true;
   }
 
@@ -164,21 +159,34 @@ export class FailoverPlanner {
     return this.scenarios.values();
   }
 
+  /** Plans for all losses, whatever that costs. */
+  complete(): void {
+    do this.settle();
+    while (this.dirty.size > 0);
+  }
+
   /** What there is for the loss of a host, or of two. */
   scenarioOf(lost: readonly number[]): Scenario | undefined {
     this.settle();
     return this.scenarios.get(keyOf(...(lost as [number])));
   }
 
-  /** Why a machine is not to be placed on the slot that it names; null: every loss that is covered stays so, and that of its own host is, if it is to be restarted. */
+  /**
+   * Why a machine is not to be placed on the slot that it names; null: every loss that is covered stays so, and that of its own host is, if it is to be restarted. One that
+   * moves within the cluster counts on that slot only, as once it is there.
+   */
   refusalOf(machine: Resident): Refused | null {
     this.settle();
-    const { slot, cell } = machine;
+    const { slot, leaves } = machine;
     if (!this.members.has(slot)) return null;
+    const from = leaves === undefined ? undefined : this.fleet.table.slotNamed(leaves);
+    const left = from === undefined ? undefined : this.population.placeOn(machine.request.virtualMachine.uid, from);
     const { claims } = this.board;
-    claims.shift(machine, { slot, cell, bond: null }, 1);
-    const refused = this.tryWith(machine);
-    claims.shift(machine, { slot, cell, bond: null }, -1);
+    claims.shift(machine, { ...machine, bond: null }, 1);
+    if (left) claims.shift(left, { ...left, bond: null }, -1);
+    const refused = this.tryWith({ machine, left });
+    if (left) claims.shift(left, { ...left, bond: null }, 1);
+    claims.shift(machine, { ...machine, bond: null }, -1);
     return refused;
   }
 
@@ -187,21 +195,28 @@ export class FailoverPlanner {
     return this.board.steps;
   }
 
-  private tryWith(arriving: Resident): Refused | null {
-    const { slot, social, restart } = arriving;
+  private tryWith(arrival: Arrival): Refused | null {
+    const { machine, left } = arrival;
+    const { slot, social, restart } = machine;
     const own = restart === 'always' ? [...this.losing(slot)] : [];
     const others = [...(this.leaning.get(slot) ?? [])].filter((kept) => social || !this.holds(kept, slot));
-    const byRule = this.heeding(arriving);
+    const byRule = this.heeding(machine);
+    // What is not covered can't be broken; but a machine that is to be restarted is not put where that is not sure, unless it is no surer where it is.
+    const wanted = !left || this.isCoveredOn(left.slot) ? own : [];
     for (const scenario of new Set([...own, ...others, ...byRule])) {
-      if (scenario.plan.verdict !== 'covered') {
-        // What is not covered can't be broken; but a machine that is to be restarted is not put where that is not sure.
-        if (own.includes(scenario)) return { lost: scenario.lost, ...scenario.plan };
-        continue;
-      }
-      const plan = this.planFor(scenario, arriving);
+      const covered = scenario.plan.verdict === 'covered';
+      if (!covered && !wanted.includes(scenario)) continue;
+      // Only a machine that leaves room behind may cover what was not.
+      const plan = covered || left ? this.planFor(scenario, arrival) : scenario.plan;
       if (plan.verdict !== 'covered') return { lost: scenario.lost, ...plan };
     }
     return null;
+  }
+
+  /** Whether whoever is on a host is restarted, whichever loss takes it. */
+  private isCoveredOn(slot: number): boolean {
+    for (const { plan } of this.losing(slot)) if (plan.verdict !== 'covered') return false;
+    return true;
   }
 
   private settle(): void {
@@ -237,29 +252,33 @@ export class FailoverPlanner {
     scenario.plan = NO_PLAN;
   }
 
-  private planFor(scenario: Kept, arriving?: Resident): LossPlan {
+  private planFor(scenario: Kept, arrival?: Arrival): LossPlan {
     const { lost, before } = scenario;
-    const there = lost.flatMap((slot) => [...(this.bySlot.get(slot)?.values() ?? [])]);
+    const { machine: arriving, left } = arrival ?? {};
+    const there = lost.flatMap((slot) => [...this.population.on(slot)]).filter((machine) => machine !== left);
     const dead = arriving && lost.includes(arriving.slot) ? [...there, arriving] : there;
-    const evictable = this.guarantee.eviction === 'LowerTiers' ? this.evictableOn : undefined;
+    const evictable = this.guarantee.eviction === 'LowerTiers' ? this.evictableOn(left) : undefined;
     // A plan that ends machines is made from nothing each time: perhaps it need not.
     const kept = before.evicted.length > 0 ? NOTHING : before;
     const machines = dead.filter(({ restart }) => restart === 'always');
-    return planLoss(this.board, { lost, dead, machines, before: kept, evictable, arriving }, this.roster);
+    const leaving = left ? [...this.population.leaving(), left] : [...this.population.leaving()];
+    return planLoss(this.board, { lost, dead, machines, before: kept, evictable, arriving, leaving }, this.roster);
   }
 
-  private readonly evictableOn = (slot: number): readonly Resident[] => {
-    const lower = [...(this.bySlot.get(slot)?.values() ?? [])].filter(
-      ({ restart, placement }) => restart !== 'always' && !this.promised.has(placement),
-    );
-    return lower.sort(
-      (left, right) =>
-        Number(left.restart === 'best-effort') - Number(right.restart === 'best-effort') ||
-        left.priority - right.priority ||
-        right.request.memoryBytes - left.request.memoryBytes ||
-        (left.placement < right.placement ? -1 : 1),
-    );
-  };
+  private evictableOn(left: Resident | undefined): (slot: number) => readonly Resident[] {
+    return (slot) => {
+      const lower = [...this.population.on(slot)].filter(
+        (machine) => machine !== left && machine.restart !== 'always' && !this.population.isPromised(machine.placement),
+      );
+      return lower.sort(
+        (one, other) =>
+          Number(one.restart === 'best-effort') - Number(other.restart === 'best-effort') ||
+          one.priority - other.priority ||
+          other.request.memoryBytes - one.request.memoryBytes ||
+          (one.placement < other.placement ? -1 : 1),
+      );
+    };
+  }
 
   private setPlan(scenario: Kept, plan: LossPlan): void {
     this.lean(scenario, (there) => there.delete(scenario));
@@ -293,39 +312,16 @@ export class FailoverPlanner {
     if (memoryBytes > board.claims.freeMemory(slot) || vcpus > board.claims.freeVcpus(slot)) return false;
     if (plain) return true;
     const machines = plan.seats.filter((seat) => seat.slot === slot).map(({ machine }) => machine);
-    board.begin({ lost, dead: [], machines });
+    board.begin({ lost, dead: [], machines, leaving: [...this.population.leaving()] });
     const held = machines.every((machine) => board.canHold(machine, slot) && board.put(machine, slot));
     board.end();
     return held;
   }
 
-  private enter(machine: Resident): void {
-    const { placement, slot } = machine;
-    this.residents.set(placement, machine);
-    const there = this.bySlot.get(slot);
-    if (there) there.set(placement, machine);
-    else this.bySlot.set(slot, new Map([[placement, machine]]));
-    this.board.claims.shiftWord(machine, slot, 1);
-    this.changedMachine(machine);
-  }
-
-  private leave(machine: Resident): void {
-    const { placement, slot } = machine;
-    this.residents.delete(placement);
-    this.bySlot.get(slot)?.delete(placement);
-    this.board.claims.shiftWord(machine, slot, -1);
-    this.changedMachine(machine);
-  }
-
-  private withdraw(placement: Uuid, machine: Resident): void {
-    const { slot, cell } = machine;
-    this.promised.delete(placement);
-    this.board.claims.shift(machine, { slot, cell, bond: null }, -1);
-  }
-
   private changedMachine(machine: Resident): void {
     const { slot, restart, social } = machine;
     this.touched.add(slot);
+    this.relieved ||= machine.leaves !== undefined;
     if (restart === 'always' || social) for (const scenario of this.losing(slot)) this.spoil(scenario);
     this.rulesChanged(machine);
   }

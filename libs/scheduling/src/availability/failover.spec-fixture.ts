@@ -52,6 +52,11 @@ export class FailoverFleet {
     this.putHost(facts);
   }
 
+  promise(name: string, host: string, asked: Asked = {}): void {
+    const request = requestFor(name, { memoryBytes: GIB, ha: ALWAYS, ...asked });
+    this.book.promise({ placement: name, request, slot: this.own.slot(host), cell: undefined }, 0);
+  }
+
   place(name: string, host: string, asked: Asked = {}): void {
     const request = requestFor(name, { memoryBytes: GIB, ha: ALWAYS, ...asked });
     const occupied = { placement: name, request, slot: this.own.slot(host), cell: undefined };

@@ -17,6 +17,8 @@ export interface Loss {
   readonly evictable?: ((slot: number) => readonly Resident[]) | undefined;
   /** A machine that is about to come, of which only the rules are not among the claims yet. */
   readonly arriving?: Resident | undefined;
+  /** Places that machines leave for others: their rules count there no more. */
+  readonly leaving: readonly Resident[];
 }
 
 export type LossPlan =
@@ -32,9 +34,9 @@ const NOBODY = (): readonly Resident[] => [];
 
 /** A plan for a loss; deterministic, and bounded in what it costs. */
 export const planLoss = (board: Board, loss: Loss, ranking: Ranking): LossPlan => {
-  const { lost, dead, machines, arriving } = loss;
+  const { lost, dead, machines, arriving, leaving } = loss;
   if (machines.length === 0) return { verdict: 'covered', seats: [], evicted: [] };
-  board.begin({ lost, dead, machines, arriving });
+  board.begin({ lost, dead, machines, arriving, leaving });
   const failure = seatAll(board, loss, ranking);
   const thought = board.end();
   return failure ?? { verdict: 'covered', ...thought };

@@ -17,6 +17,10 @@ export interface Resident {
   readonly restart: Restart;
   /** Higher ones are restarted first. */
   readonly priority: number;
+  /** Among those of one priority lower ones come first. */
+  readonly order: number;
+  /** Name of the host that it came from, or is to leave for this place. */
+  readonly leaves: string | undefined;
   /** Asks for nothing but memory, vCPUs and what hosts share with others, and no other machine minds it. */
   readonly plain: boolean;
   /** Has labels or rules about other machines. */
@@ -47,11 +51,37 @@ export const nearTerms = ({ affinity }: PlacementRequest): readonly MachineAffin
 export const farTerms = ({ affinity }: PlacementRequest): readonly MachineAffinityTerm[] =>
   affinity?.virtualMachineAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? NO_TERMS;
 
+/** What a machine's own document says now of what was written into its placement when that was made. */
+export interface RestartRule {
+  readonly ha: PlacementRequest['ha'];
+  /** The only host that it may run on. */
+  readonly host: string | undefined;
+}
+
+/** A migration names the host that it goes to: that binds the machine no longer than until it is there. */
+const ruleOf = ({ ha, host, exceptHost }: PlacementRequest): RestartRule => ({
+  ha,
+  host: exceptHost === undefined ? host : undefined,
+});
+
+const ruled = (
+  { host: _named, ha: _first, ...rest }: PlacementRequest,
+  { ha, host }: RestartRule,
+): PlacementRequest => ({
+  ...rest,
+  ...(ha && { ha }),
+  ...(host !== undefined && { host }),
+});
+
 export const residentOf = (
   classes: ClassBook,
-  { placement, request, slot, cell }: Pick<Resident, 'placement' | 'request' | 'slot' | 'cell'>,
+  { placement, request: asked, slot, cell }: Pick<Resident, 'placement' | 'request' | 'slot' | 'cell'>,
+  known?: RestartRule,
 ): Resident => {
-  const { antiAffinity, labels, resources, numa, host, ha } = request;
+  const leaves = asked.exceptHost;
+  const { ha, host } = known ?? ruleOf(asked);
+  const request = ha === asked.ha && host === asked.host ? asked : ruled(asked, { ha, host });
+  const { antiAffinity, labels, resources, numa } = request;
   const social = labels !== undefined || nearTerms(request).length > 0 || farTerms(request).length > 0;
   return {
     placement,
@@ -61,6 +91,8 @@ export const residentOf = (
     cell,
     restart: ha?.restart ?? 'never',
     priority: ha?.priority ?? 0,
+    order: ha?.order ?? 0,
+    leaves,
     plain: !social && antiAffinity === undefined && !resources && numa !== 'single-numa-node' && host === undefined,
     social,
     word: wordOf(request),

@@ -84,8 +84,8 @@ export const stepsTo = (whatIf: WhatIf, goals: readonly Goal[]): readonly Step[]
   for (let before = -1; left.length > 0 && left.length !== before;) {
     before = left.length;
     left = left.filter(({ machine, slot }) => {
-      if (!whatIf.fits(machine, slot)) return true;
-      const reason = `an arrangement that has room for all: from host ${whatIf.nameOf(machine.slot)} to host ${whatIf.nameOf(slot)}`;
+      if (!whatIf.fits(machine, slot) || whatIf.breach(machine, slot)) return true;
+      const reason = `an arrangement that has room for all: from ${whatIf.nameOf(machine.slot)} to ${whatIf.nameOf(slot)}`;
       trial.move(machine, slot, { reason });
       return false;
     });

@@ -65,7 +65,7 @@ describe('planBalance', () => {
 
   it('gives its reason with figures', () => {
     const [move] = planned(fleetOf({ a: [4, 4], b: [] })).moves;
-    expect(move?.reason).toBe('evens out: host a has CPU 6 % and memory 50 % in use, host b 0 % and 0 %');
+    expect(move?.reason).toBe('evens out: a has CPU 6 % and memory 50 % in use, b 0 % and 0 %');
     expect(move?.gain).toBeGreaterThan(0);
     expect(move?.cost.seconds).toBeGreaterThan(0);
   });

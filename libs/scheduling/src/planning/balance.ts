@@ -1,7 +1,8 @@
 import { isOpen } from '../filters.js';
 import { CPU, Evenness, MEMORY } from './evenness.js';
 import { migrationCost } from './migration-cost.js';
-import type { MovePlan } from './movement.js';
+import { blockedBy } from './blocked.js';
+import type { Blocked, MovePlan } from './movement.js';
 import { MOVES_MAX, planOf } from './plan.js';
 import type { PlannedMachine } from './planned-machine.js';
 import { Trial } from './trial.js';
@@ -17,6 +18,9 @@ const DISTURBANCE = 1;
 const ENDS = 12;
 /** Hosts at either end between which machines change places, where no single move gains: pairs of machines are many. */
 const SWAP_ENDS = 4;
+
+/** Moves that gain and would break a promise, one after the other, before no better one is looked for. */
+const BARRED_MAX = 64;
 
 export interface BalanceAsked {
   readonly cluster: string;
@@ -34,12 +38,16 @@ interface Exchange {
   readonly gain: number;
 }
 
+const keyOf = ({ machine, to, back }: Pick<Exchange, 'machine' | 'to' | 'back'>): string =>
+  `${machine.placement}>${to}<${back?.placement ?? ''}`;
+
 const percent = (share: number): string => `${Math.round(share * 100)} %`;
 
 /** Greedy local search: of all moves the one that gains most, again and again, then exchanges. */
 class Balancing {
   readonly trial: Trial;
   private readonly even: Evenness;
+  private readonly barred = new Map<string, Blocked>();
 
   constructor(
     private readonly whatIf: WhatIf,
@@ -50,13 +58,39 @@ class Balancing {
     this.even = new Evenness(whatIf, slots);
   }
 
-  /** Makes the best move, or an exchange where two moves are left; false: none gains enough. */
+  /** Makes the best move, or an exchange where two moves are left, that breaks no promise; false: none gains enough. */
   improve(movesLeft: number): boolean {
-    const best = this.bestMove() ?? (movesLeft < 2 ? null : this.bestExchange());
-    if (!best) return false;
-    this.make(best);
-    this.even.look();
-    return true;
+    this.barred.clear();
+    while (this.barred.size < BARRED_MAX) {
+      const best = this.bestMove() ?? (movesLeft < 2 ? null : this.bestExchange());
+      if (!best) return false;
+      const blocked = this.breachOf(best);
+      if (!blocked) {
+        this.make(best);
+        this.even.look();
+        return true;
+      }
+      this.barred.set(keyOf(best), blocked);
+    }
+    return false;
+  }
+
+  /** What would have been moved next, but for what the cluster promises. */
+  get blocked(): readonly Blocked[] {
+    return [...new Map([...this.barred.values()].map((one) => [one.virtualMachine.uid, one])).values()];
+  }
+
+  private breachOf({ machine, to, back }: Exchange): Blocked | null {
+    const { whatIf } = this;
+    const slot = this.slot(to);
+    const breach = whatIf.breach(machine, slot);
+    if (breach) return blockedBy(whatIf, { machine, slot, breach });
+    if (!back) return null;
+    const stay = whatIf.move(machine, slot);
+    const other = whatIf.breach(back, stay.slot);
+    const blocked = other && blockedBy(whatIf, { machine: back, slot: stay.slot, breach: other });
+    whatIf.back(stay);
+    return blocked;
   }
 
   private bestMove(): Exchange | null {
@@ -68,6 +102,7 @@ class Balancing {
           if (to === from) continue;
           const gain = this.even.gain(from, to, machine);
           if (gain <= (best?.gain ?? 0) || !this.pays(gain, [machine])) continue;
+          if (this.barred.has(keyOf({ machine, to }))) continue;
           if (this.whatIf.fits(machine, this.slot(to))) best = { machine, from, to, gain };
         }
     return best;
@@ -84,9 +119,10 @@ class Balancing {
             const gain = this.even.gain(from, to, machine, back);
             if (gain <= (best?.gain ?? 0) || !this.pays(gain, [machine, back])) continue;
             const [there, here] = [this.slot(to), this.slot(from)];
-            if (this.follows(machine, there, back)) best = { machine, from, to, back, gain };
-            else if (this.follows(back, here, machine))
-              best = { machine: back, from: to, to: from, back: machine, gain };
+            const way = { machine, from, to, back, gain };
+            const other = { machine: back, from: to, to: from, back: machine, gain };
+            if (!this.barred.has(keyOf(way)) && this.follows(machine, there, back)) best = way;
+            else if (!this.barred.has(keyOf(other)) && this.follows(back, here, machine)) best = other;
           }
       }
     return best;
@@ -124,7 +160,7 @@ class Balancing {
     ];
     const [source, target] = [this.slot(from), this.slot(to)];
     const [[cpu, memory], [cpuThere, memoryThere]] = [shares(source), shares(target)];
-    const reason = `evens out: host ${this.whatIf.nameOf(source)} has CPU ${cpu} and memory ${memory} in use, host ${this.whatIf.nameOf(target)} ${cpuThere} and ${memoryThere}`;
+    const reason = `evens out: ${this.whatIf.nameOf(source)} has CPU ${cpu} and memory ${memory} in use, ${this.whatIf.nameOf(target)} ${cpuThere} and ${memoryThere}`;
     this.trial.move(machine, target, { reason, gain });
   }
 
@@ -158,6 +194,7 @@ export const planBalance = (
   const { steps: made } = balancing.trial;
   while (made.length < maxMoves && balancing.improve(maxMoves - made.length));
   const steps = [...made];
+  const { blocked } = balancing;
   balancing.trial.backTo(0);
-  return planOf(whatIf, { steps, slots, maxMoves });
+  return planOf(whatIf, { steps, slots, blocked, maxMoves });
 };

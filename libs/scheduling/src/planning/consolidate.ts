@@ -1,5 +1,6 @@
 import { isOpen } from '../filters.js';
-import type { MovePlan } from './movement.js';
+import { blockedBy } from './blocked.js';
+import type { Blocked, MovePlan } from './movement.js';
 import { MOVES_MAX, planOf } from './plan.js';
 import type { PlannedMachine } from './planned-machine.js';
 import { Trial } from './trial.js';
@@ -21,6 +22,8 @@ const memoryOn = (whatIf: WhatIf, slot: number): number =>
 /** Empties hosts one by one into others that are in use. */
 class Consolidation {
   readonly trial: Trial;
+  /** Machines that would leave their hosts empty, but for what the cluster promises. */
+  readonly blocked: Blocked[] = [];
   private readonly received = new Set<number>();
   private readonly parked = new Set<number>();
 
@@ -57,17 +60,26 @@ class Consolidation {
   }
 
   private leaves(machine: PlannedMachine, from: number): boolean {
-    let [best, fullest] = [undefined as number | undefined, -1];
-    for (const slot of this.asked.slots) {
-      if (slot === from || this.parked.has(slot)) continue;
-      const after = this.shareAfter(machine, slot);
-      if (after > this.asked.ceiling || after <= fullest || !this.whatIf.fits(machine, slot)) continue;
-      [best, fullest] = [slot, after];
+    const { whatIf } = this;
+    const fitting = this.asked.slots
+      .filter((slot) => slot !== from && !this.parked.has(slot))
+      .map((slot) => ({ slot, after: this.shareAfter(machine, slot) }))
+      .filter(({ slot, after }) => after <= this.asked.ceiling && whatIf.fits(machine, slot))
+      .sort((left, right) => right.after - left.after);
+    const best = fitting.find(({ slot }) => whatIf.breach(machine, slot) === null);
+    if (best === undefined) {
+      const [fullest] = fitting;
+      if (fullest) this.block(machine, fullest.slot);
+      return false;
     }
-    if (best === undefined) return false;
-    const reason = `empties host ${this.whatIf.nameOf(from)}: host ${this.whatIf.nameOf(best)} is ${Math.round(fullest * 100)} % in use with it`;
-    this.trial.move(machine, best, { reason });
+    const reason = `empties ${whatIf.nameOf(from)}: ${whatIf.nameOf(best.slot)} is ${Math.round(best.after * 100)} % in use with it`;
+    this.trial.move(machine, best.slot, { reason });
     return true;
+  }
+
+  private block(machine: PlannedMachine, slot: number): void {
+    const breach = this.whatIf.breach(machine, slot);
+    if (breach) this.blocked.push(blockedBy(this.whatIf, { machine, slot, breach }));
   }
 
   /** The fuller of CPU and memory. */
@@ -89,5 +101,5 @@ export const planConsolidation = (
   const parked = consolidation.run().map((slot) => whatIf.nameOf(slot));
   const steps = [...consolidation.trial.steps];
   consolidation.trial.backTo(0);
-  return { ...planOf(whatIf, { steps, slots, maxMoves }), parked };
+  return { ...planOf(whatIf, { steps, slots, blocked: consolidation.blocked, maxMoves }), parked };
 };

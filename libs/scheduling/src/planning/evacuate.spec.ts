@@ -63,7 +63,7 @@ describe('planEvacuation', () => {
   it('moves another machine out of the way when that makes room', () => {
     const plan = evacuated(fleetOf([8, 6, 4], { a: [5], b: [2] }), 'a');
     expect(brief(plan)).toEqual(['1: b0 b>c', '2: a0 a>b']);
-    expect(plan.moves[0]?.reason).toBe('makes room on host b for a0, which is to leave host a');
+    expect(plan.moves[0]?.reason).toBe('makes room on b for a0, which is to leave a');
   });
 
   it('never moves a machine to another host that is to be emptied', () => {

@@ -57,19 +57,19 @@ class Evacuation {
     if (to === undefined) return false;
     const { request, slot } = machine;
     const free = approximateBytes(this.whatIf.outlook.table.freeMemory(to));
-    const reason = `host ${this.whatIf.nameOf(slot)} is to be emptied; host ${this.whatIf.nameOf(to)} has ${free} free, ${approximateBytes(request.memoryBytes)} are needed`;
+    const reason = `${this.whatIf.nameOf(slot)} is to be emptied; ${this.whatIf.nameOf(to)} has ${free} free, ${approximateBytes(request.memoryBytes)} are needed`;
     this.trial.move(machine, to, { reason });
     return true;
   }
 
+  /** Of the hosts that have room the best one that breaks no promise. */
   private bestFor(machine: PlannedMachine): number | undefined {
-    let [best, room] = [undefined as number | undefined, 0];
-    for (const slot of this.targets) {
-      if (slot === machine.slot || !this.whatIf.fits(machine, slot)) continue;
-      const own = roomOf(this.whatIf, slot);
-      if (best === undefined || (this.to === 'roomiest' ? own > room : own < room)) [best, room] = [slot, own];
-    }
-    return best;
+    const { whatIf, to } = this;
+    const rooms = this.targets
+      .filter((slot) => slot !== machine.slot && whatIf.fits(machine, slot))
+      .map((slot) => ({ slot, room: roomOf(whatIf, slot) }));
+    rooms.sort((left, right) => (to === 'roomiest' ? right.room - left.room : left.room - right.room));
+    return rooms.find(({ slot }) => whatIf.breach(machine, slot) === null)?.slot;
   }
 
   private leavesWithHelp(machine: PlannedMachine): boolean {
@@ -83,7 +83,7 @@ class Evacuation {
     const { whatIf, trial } = this;
     const begun = trial.steps.length;
     const name = machine.request.virtualMachine.name;
-    const reason = `makes room on host ${whatIf.nameOf(slot)} for ${name}, which is to leave host ${whatIf.nameOf(machine.slot)}`;
+    const reason = `makes room on ${whatIf.nameOf(slot)} for ${name}, which is to leave ${whatIf.nameOf(machine.slot)}`;
     const helpers = whatIf.on(slot).filter((other) => other.fixed === undefined);
     const bySize = [...helpers].sort((left, right) => sizeOn(whatIf, left, slot) - sizeOn(whatIf, right, slot));
     // The smallest that is enough alone; else the largest few together.

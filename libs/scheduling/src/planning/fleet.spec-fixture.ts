@@ -25,9 +25,14 @@ const placed = (request: PlacementRequest, uid: Uuid, cell?: number): JsonObject
 export class IndexedFleet {
   readonly index: CapacityIndex;
 
-  constructor(hosts: readonly TestHost[], policy: SchedulingPolicy = 'balance') {
+  constructor(
+    hosts: readonly TestHost[],
+    policy: SchedulingPolicy = 'balance',
+    highAvailability?: { readonly hostFailures: number },
+  ) {
     this.index = new CapacityIndex(policy);
-    const cluster = { metadata: { name: 'default', creationTimestamp: timestamp(0) }, spec: { cpuOvercommit: 4 } };
+    const spec = { cpuOvercommit: 4, ...(highAvailability && { highAvailability }) };
+    const cluster = { metadata: { name: 'default', creationTimestamp: timestamp(0) }, spec };
     this.index.load([
       stored('cluster', 'cluster', cluster),
       ...hosts.map((host) => stored('host', hostUid(host.name), hostDocument(host))),

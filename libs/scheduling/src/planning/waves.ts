@@ -25,7 +25,7 @@ class Wave {
   /** Begins a step, or lets it wait; those behind it go on only where they can't get in its way. */
   take(step: Step): boolean {
     const { machine, from, to } = step;
-    if (!this.mayBegin(step) || !this.whatIf.fits(machine, to)) {
+    if (!this.mayBegin(step) || !this.whatIf.fits(machine, to) || this.whatIf.breach(machine, to)) {
       this.waitedFor.add(to);
       this.waiting.add(machine);
       return false;

@@ -11,6 +11,9 @@ import type { Lifetimes } from '../lifetimes.js';
 import { AffinityBook, machineWish } from '../machine-affinity.js';
 import { ClassBook } from '../request-class.js';
 import type { Outlook, SchedulingPolicy } from '../scores.js';
+import type { Guarantee, Refused } from '../availability/failover-planner.js';
+import type { RestartRules } from '../availability/restart-rules.js';
+import { Guard } from './guard.js';
 import type { MachineKnowledge, MachineLoad, PlannedMachine, Stay } from './planned-machine.js';
 
 /** What an index knows at this moment, to be copied. */
@@ -25,6 +28,9 @@ export interface Standing {
   /** Hardware threads of a host, by its uid. */
   threadsOf(hostUid: Uuid): number;
   policyOf(cluster: string | undefined): SchedulingPolicy;
+  /** What clusters promise of the loss of hosts, by their names. */
+  readonly guarantees: ReadonlyMap<string, Guarantee>;
+  readonly restarts: Pick<RestartRules, 'of'>;
 }
 
 /** What a guest writes to while it is copied, where nobody measured it: a server of a few GiB under light load. */
@@ -63,6 +69,7 @@ export class WhatIf {
   /** Of the filters and scores; lifetimes and the mix of flavours are the index's own and only read. */
   readonly outlook: Outlook;
   private readonly search: HostSearch;
+  private readonly guard: Guard;
   private readonly classes = new ClassBook();
   private readonly all: Machine[] = [];
   private readonly known = new Map<Uuid, Machine>();
@@ -82,6 +89,9 @@ export class WhatIf {
     // Every scheduler makes the same plan, whatever hosts it looks after.
     this.outlook = { table, affinity: new AffinityBook(table), lifetimes, mix, share: new HostShare() };
     this.search = new HostSearch(this.outlook);
+    const { guarantees, restarts } = standing;
+    const ground = { ...this.outlook, classes: this.classes };
+    this.guard = new Guard(ground, { guarantees, restarts, machines: () => this.all });
     this.busy = new Float64Array(table.length);
     this.threads = Float64Array.from({ length: table.length }, (_, slot) => standing.threadsOf(table.uids[slot] ?? ''));
     this.settleIn();
@@ -146,16 +156,22 @@ export class WhatIf {
   }
 
   /**
-   * Whether another host of its cluster would take the machine now, while its own still holds its place; for one that was removed: whether
-   * any would.
+   * Whether another host of its cluster has room for the machine now and its rules allow it, while its own still holds its place; for one that was removed:
+   * whether any has.
    */
   fits(machine: PlannedMachine, slot: number): boolean {
     return fitsOn(this.outlook, slot, this.wish(this.own(machine)));
   }
 
+  /** What the cluster promises of the loss of hosts and could not keep with the machine there; null: it keeps all of it. */
+  breach(machine: PlannedMachine, slot: number): Refused | null {
+    return this.guard.checkOf(this.wish(this.own(machine)).request)?.refusal(slot) ?? null;
+  }
+
   /** Why no host takes the machine, as placement says it. */
   refusal(machine: PlannedMachine): { readonly message: string; readonly explanation: PlacementExplanation } {
-    const wish = this.wish(this.own(machine));
+    const plain = this.wish(this.own(machine));
+    const wish = { ...plain, availability: this.guard.checkOf(plain.request) };
     const explanation = explainRefusal(this.outlook, wish, this.search.refusal(wish));
     return { message: deferralMessage(explanation, wish), explanation };
   }
@@ -184,6 +200,7 @@ export class WhatIf {
     this.count(own, { slot, cell }, -1);
     this.leave(own);
     own.held = null;
+    this.guard.follow(own);
     this.outlook.affinity.remove(heldName(own.placement));
     this.arrive(own, held);
     return { machine, slot, cell };
@@ -198,6 +215,7 @@ export class WhatIf {
     this.outlook.affinity.remove(own.placement);
     own.slot = -1;
     own.wish = null;
+    this.guard.follow(own);
     if (own.ruled) this.epoch += 1;
     return { machine, slot, cell };
   }
@@ -300,6 +318,7 @@ export class WhatIf {
   private putIn(own: Machine, at: { readonly slot: number; readonly cell: number | undefined }): void {
     this.count(own, at, 1);
     this.arrive(own, at);
+    this.guard.follow(own);
     if (own.ruled) this.epoch += 1;
   }
 
@@ -307,6 +326,7 @@ export class WhatIf {
     if (own.held !== null) throw new Error(`placement ${own.placement} is on its way already`);
     own.held = at;
     own.wish = null;
+    this.guard.follow(own);
     this.count(own, at, 1);
     this.affine(own, heldName(own.placement), at.slot);
   }
