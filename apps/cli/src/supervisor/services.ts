@@ -75,8 +75,8 @@ const COMPILE_CACHE = path.join(repositoryRoot, '.runtime', 'compile-cache');
 
 /**
  * On a big machine V8 lets new objects take 128 MiB before it looks among them, which a service that is busy then keeps for good. A quarter of it
- * does as well: what a request makes is garbage when it is answered. For the same reason it lets the heap grow to three times of what lives; to two
- * fifths more costs a few hundredths of the CPU, and halves the memory of a full platform.
+ * does as well: what a request makes is garbage when it is answered. V8 also lets the heap grow to three times what lives in it: to stay within two
+ * fifths above that costs some hundredths of the CPU, and saves a third of the memory of a full platform.
  */
 const NODE_FLAGS = ['--max-semi-space-size=16', '--heap-growing-percent=40'];
 
