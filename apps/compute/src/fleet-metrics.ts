@@ -67,6 +67,16 @@ const FIGURES: readonly Figure[] = [
     help: 'Live migrations away from the host.',
     of: (host) => host.migrations?.outgoing,
   },
+  {
+    name: 'xenolith_host_shared_memory_bytes',
+    help: 'Memory that several domains have, where equal pages are merged.',
+    of: (host) => host.sharing?.sharedBytes,
+  },
+  {
+    name: 'xenolith_host_saved_memory_bytes',
+    help: 'Memory that is saved by that.',
+    of: (host) => host.sharing?.savedBytes,
+  },
 ];
 
 /** Figures of each host as its last heartbeat said; a host that sends none shows none. */

@@ -17,6 +17,7 @@ const host = (name: string, domainFigures: readonly DomainFiguresReport[]): Host
   domains: domainFigures.length,
   controlDomain: undefined,
   migrations: undefined,
+  sharing: undefined,
   domainFigures,
   lastHeartbeatAt: 0,
 });

@@ -41,6 +41,12 @@ const SERIES: readonly Series[] = [
     of: ({ memoryBytes }) => memoryBytes,
   },
   {
+    name: 'shared_memory_bytes',
+    type: 'gauge',
+    help: 'Of that, what it has in common with others.',
+    of: ({ sharedBytes }) => sharedBytes,
+  },
+  {
     name: 'balloon_target_bytes',
     type: 'gauge',
     help: 'Memory that its balloon is to leave it.',

@@ -85,6 +85,25 @@ describe('hosts of profiles', () => {
     });
   });
 
+  it('share equal pages, and are promised more than there is, where they are told to', async () => {
+    const memorySharing = { overcommitPercent: 150 };
+    const kinds = ['xen', 'kvm'] as const;
+    const profiles = kinds.flatMap((hypervisor) => [
+      { prefix: `${hypervisor}-own-`, hypervisor },
+      { prefix: `${hypervisor}-kept-`, hypervisor, memorySharing: {} },
+      { prefix: `${hypervisor}-over-`, hypervisor, memorySharing },
+    ]);
+    const told = await registered(profiles);
+    for (const kind of kinds) {
+      const [own, kept, over] = ['own', 'kept', 'over'].map((which) => told.get(`${kind}-${which}-0001`));
+      expect([own, kept, over].map((host) => host?.hypervisor)).toEqual([kind, kind, kind]);
+      expect([own, kept, over].map((host) => host?.memorySharing?.overcommitPercent)).toEqual([undefined, 100, 150]);
+      const bytes = own?.allocatableMemoryBytes ?? 0;
+      expect(kept?.allocatableMemoryBytes).toBe(bytes);
+      expect((over?.allocatableMemoryBytes ?? 0) / bytes).toBeCloseTo(1.5, 3);
+    }
+  });
+
   it('stay what they are: another start finds them so, and one that wants them otherwise ends', async () => {
     const journal = new MemoryJournal();
     const first = await registered([LEGACY], journal);
@@ -98,6 +117,9 @@ describe('hosts of profiles', () => {
     const parse = (profile: object): boolean => hostProfiles.safeParse([{ prefix: 'a-', ...profile }]).success;
     expect(parse({})).toBe(true);
     expect(parse({ release: 'xen-4.0', scheduler: 'credit2' })).toBe(false);
+    expect(parse({ hypervisor: 'kvm', memorySharing: {} })).toBe(true);
+    expect(parse({ hypervisor: 'kvm', network: 'nat' })).toBe(false);
+    expect(parse({ memorySharing: { overcommitPercent: 99 } })).toBe(false);
     expect(hostProfiles.safeParse([{ prefix: 'a-' }, { prefix: 'a-' }]).success).toBe(false);
     const unknown: HostProfile = { prefix: 'a-', count: 1, hardware: 'abacus' };
     expect(() => profiledHosts([unknown])).toThrow('the profile of a- hosts names unknown hardware: abacus');

@@ -23,10 +23,12 @@ const setupOf = ({ release, controlDomain, scheduler, network, ...more }: HostPr
 /** The hosts of profiles, with what they are. Throws where a profile names hardware that nobody knows. */
 export const profiledHosts = (profiles: readonly HostProfile[]): readonly (readonly [string, MadeHost])[] =>
   profiles.flatMap((profile) => {
-    const { hardware, count, prefix } = profile;
+    const { hardware, count, prefix, hypervisor = 'xen', memorySharing } = profile;
     if (hardware !== undefined && !isProfileName(hardware))
       throw new Error(`the profile of ${prefix} hosts names unknown hardware: ${hardware}`);
-    const made = { hypervisor: 'xen', setup: setupOf(profile), ...(hardware && { profile: hardware }) } as const;
+    const chosen = { ...(hardware && { profile: hardware }), ...(memorySharing && { memorySharing }) };
+    const made: MadeHost =
+      hypervisor === 'kvm' ? { hypervisor, ...chosen } : { hypervisor, setup: setupOf(profile), ...chosen };
     return hostNames(count, prefix).map((name) => [name, made] as const);
   });
 
@@ -34,10 +36,11 @@ export const profiledHosts = (profiles: readonly HostProfile[]): readonly (reado
 export const madeEntries = (fleet: Fleet): JournalEntry[] =>
   [...fleet.made()].map(([host, made]) => ({ k: 'made', host, ...made }));
 
-export const madeHostOf = ({ hypervisor, profile, setup }: EntryOf<'made'>): MadeHost => ({
+export const madeHostOf = ({ hypervisor, profile, setup, memorySharing }: EntryOf<'made'>): MadeHost => ({
   hypervisor,
   ...(profile && { profile }),
   ...(setup && { setup }),
+  ...(memorySharing && { memorySharing }),
 });
 
 /**

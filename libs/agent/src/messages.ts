@@ -55,6 +55,7 @@ const settingsOf = (config: DomainConfig): DomainSettings => ({
   namespace: config.namespace,
   guestType: config.guestType,
   os: osOf(config.guest.os),
+  ...(config.guest.image === undefined ? {} : { image: config.guest.image }),
   vcpus: config.vcpus,
   maxVcpus: config.maxVcpus,
   weight: config.weight,
@@ -238,6 +239,7 @@ export const registrationOf = (fleet: Fleet, slot: HostSlot, agentVersion: strin
     agentVersion,
     hardware: hardwareOf(make),
     ...(xen && xenPart(xen)),
+    ...(make.memorySharing && { memorySharing: { ...make.memorySharing } }),
     allocatableMemoryBytes: allocatableBytes,
     ...inventoryOf(fleet, slot),
   };

@@ -31,6 +31,7 @@ interface Watched {
   domains: number;
   controlDomain: Heartbeat['controlDomain'];
   migrations: Heartbeat['migrations'];
+  sharing: Heartbeat['sharing'];
   /** Of the last heartbeat of this boot that carried them. */
   domainFigures: readonly DomainFiguresReport[];
   /** When a command about the host was last sent. */
@@ -45,6 +46,7 @@ export interface HostFigures {
   readonly domains: number;
   readonly controlDomain: Heartbeat['controlDomain'];
   readonly migrations: Heartbeat['migrations'];
+  readonly sharing: Heartbeat['sharing'];
   readonly domainFigures: readonly DomainFiguresReport[];
   readonly lastHeartbeatAt: number;
 }
@@ -90,7 +92,8 @@ export class HeartbeatMonitor {
   private onHeartbeat(payload: JsonObject): void {
     const parsed = heartbeat.safeParse(payload);
     if (!parsed.success) return;
-    const { host, bootId, freeMemoryBytes, cpuLoad, domains, controlDomain, migrations, virtualMachines } = parsed.data;
+    const { host, bootId, freeMemoryBytes, cpuLoad, domains, virtualMachines } = parsed.data;
+    const { controlDomain, migrations, sharing } = parsed.data;
     const known = this.watched.get(host);
     const earlier = known?.bootId === bootId ? known.domainFigures : [];
     this.watched.set(host, {
@@ -101,6 +104,7 @@ export class HeartbeatMonitor {
       domains,
       controlDomain,
       migrations,
+      sharing,
       domainFigures: virtualMachines ?? earlier,
       toldAt: known?.toldAt ?? 0,
     });
@@ -137,6 +141,7 @@ export class HeartbeatMonitor {
       domains: 0,
       controlDomain: undefined,
       migrations: undefined,
+      sharing: undefined,
       domainFigures: [],
       toldAt: 0,
     };

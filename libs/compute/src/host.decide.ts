@@ -40,9 +40,9 @@ const metadataOf = (name: string): DesiredMetadata => ({
 
 const registrationOf = (data: RegisterHostData): Registration => {
   const { hypervisor, version, agentVersion, bootId, hardware, controlDomain, allocatableMemoryBytes } = data;
-  const { setup, maxVcpus } = data;
+  const { setup, maxVcpus, memorySharing } = data;
   const machine = { hardware, ...(controlDomain && { controlDomain }), allocatableMemoryBytes };
-  const installed = { ...(setup && { setup }), ...(maxVcpus && { maxVcpus }) };
+  const installed = { ...(setup && { setup }), ...(maxVcpus && { maxVcpus }), ...(memorySharing && { memorySharing }) };
   return { bootId, hypervisor, version, agentVersion, ...machine, ...installed };
 };
 

@@ -49,7 +49,7 @@ const status = (host: PresentHost): JsonObject => {
   const conditions = [ready, ...(maintenance ? [evacuated(maintenance)] : [])] as unknown as JsonObject[];
   const kept = maintenance ? { maintenance: maintenanceOf(maintenance) } : {};
   if (registration === null) return { conditions, summary: summary(host), ...kept };
-  const { hardware, controlDomain, setup, maxVcpus } = registration;
+  const { hardware, controlDomain, setup, maxVcpus, memorySharing } = registration;
   return {
     summary: summary(host),
     conditions,
@@ -62,6 +62,7 @@ const status = (host: PresentHost): JsonObject => {
     ...(controlDomain && { controlDomain: { ...controlDomain } }),
     ...(setup && { setup: { ...setup } }),
     ...(maxVcpus && { maxVcpus: { ...maxVcpus } }),
+    ...(memorySharing && { memorySharing: { ...memorySharing } }),
     cpus: hardware.cpu.threads,
     memory: formatBytes(hardware.memoryBytes),
     allocatableMemory: formatBytes(registration.allocatableMemoryBytes),

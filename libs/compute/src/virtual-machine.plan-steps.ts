@@ -277,7 +277,7 @@ export const domainConfig = (
     })),
     ...givenDevices(spec),
     ...(spec.passthrough ? { passthrough: spec.passthrough } : {}),
-    guest: definedOnly({ ...spec.guest }),
+    guest: definedOnly({ ...spec.guest, image: spec.disks[0]?.source?.image }),
     onPoweroff: spec.onPoweroff,
     onReboot: spec.onReboot,
     onCrash: spec.onCrash,

@@ -44,6 +44,8 @@ export const domainConfig = z.strictObject({
   passthrough: z.literal('enabled').optional(),
   guest: z.strictObject({
     os: z.string(),
+    /** Image that its first disk is a copy of. */
+    image: z.string().optional(),
     pvDrivers: z.boolean(),
     ignoresShutdown: z.boolean(),
     bootSeconds: z.number().optional(),

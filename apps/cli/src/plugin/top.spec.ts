@@ -28,9 +28,11 @@ it('sorts by quantities, not by their texts', () => {
 });
 
 it('shows shares of what a host has, and a dash for what nobody said', () => {
-  expect(hostRows([host('a', '1', '2Gi')])[1]).toEqual(['a', '1', '25%', '2Gi', '25%', '2', '-', '-']);
+  expect(hostRows([host('a', '1', '2Gi')])[1]).toEqual(['a', '1', '25%', '2Gi', '25%', '-', '2', '-', '-']);
   const migrations = { incoming: 1, outgoing: 2 };
   expect(hostRows([{ ...host('a', '1', '2Gi'), migrations }])[1]?.at(-1)).toBe('1/2');
+  const sharing = { shared: '512Mi', saved: '1536Mi' };
+  expect(hostRows([{ ...host('a', '1', '2Gi'), sharing }])[1]?.[5]).toBe('1.5Gi');
 });
 
 it('adds up what goes over all disks, once rates are known', () => {
@@ -41,6 +43,7 @@ it('adds up what goes over all disks, once rates are known', () => {
     '250m',
     '-',
     '1Gi',
+    '-',
     '3Ki',
     '-',
     '-',

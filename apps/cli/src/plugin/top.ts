@@ -32,13 +32,14 @@ const percent = (part: string, whole: string): string =>
 const memory = (quantity: string): string => approximateBytes(bytesOf(quantity));
 
 export const hostRows = (hosts: readonly HostMetrics[]): readonly (readonly string[])[] => [
-  ['NAME', 'CPU(cores)', 'CPU(%)', 'MEMORY', 'MEMORY(%)', 'DOMAINS', 'DOM0-CPU', 'MIGRATIONS(in/out)'],
-  ...hosts.map(({ metadata, usage, capacity, domains, controlDomain, migrations }) => [
+  ['NAME', 'CPU(cores)', 'CPU(%)', 'MEMORY', 'MEMORY(%)', 'SAVED', 'DOMAINS', 'DOM0-CPU', 'MIGRATIONS(in/out)'],
+  ...hosts.map(({ metadata, usage, capacity, domains, controlDomain, migrations, sharing }) => [
     metadata.name,
     usage.cpu,
     percent(usage.cpu, capacity.cpu),
     memory(usage.memory),
     percent(usage.memory, capacity.memory),
+    sharing ? memory(sharing.saved) : '-',
     String(domains),
     controlDomain?.cpu ?? '-',
     migrations ? `${migrations.incoming}/${migrations.outgoing}` : '-',
@@ -54,7 +55,18 @@ export const machineRows = (
   machines: readonly VirtualMachineMetrics[],
   allNamespaces: boolean,
 ): readonly (readonly string[])[] => {
-  const head = ['NAME', 'HOST', 'CPU(cores)', 'STEAL', 'MEMORY', 'READ/s', 'WRITTEN/s', 'RECEIVED/s', 'SENT/s'];
+  const head = [
+    'NAME',
+    'HOST',
+    'CPU(cores)',
+    'STEAL',
+    'MEMORY',
+    'SHARED',
+    'READ/s',
+    'WRITTEN/s',
+    'RECEIVED/s',
+    'SENT/s',
+  ];
   const rows = machines.map((machine) => [
     ...(allNamespaces ? [machine.metadata.namespace ?? ''] : []),
     machine.metadata.name,
@@ -62,6 +74,7 @@ export const machineRows = (
     machine.usage.cpu,
     machine.steal ?? '-',
     memory(machine.usage.memory),
+    machine.sharedMemory === undefined ? '-' : memory(machine.sharedMemory),
     rate(machine.disks?.map((disk) => disk.readBytesPerSecond)),
     rate(machine.disks?.map((disk) => disk.writtenBytesPerSecond)),
     rate(machine.nics?.map((nic) => nic.receivedBytesPerSecond)),

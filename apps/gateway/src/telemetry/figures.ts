@@ -43,7 +43,7 @@ export const hostFigures = (object: CachedObject, { beat }: HostTelemetry, now: 
   const { status } = parsed(object) as unknown as HostDocument;
   const threads = status?.cpus ?? 0;
   const installed = bytesOf(status?.memory ?? '0');
-  const { controlDomain, migrations } = beat;
+  const { controlDomain, migrations, sharing } = beat;
   const figures: HostMetrics = {
     metadata: metadataOf(object, now),
     timestamp: timestamp(beat.at),
@@ -55,6 +55,7 @@ export const hostFigures = (object: CachedObject, { beat }: HostTelemetry, now: 
       controlDomain: { cpu: cores(controlDomain.cpu), memory: kibibytes(controlDomain.memoryBytes) },
     }),
     ...(migrations && { migrations }),
+    ...(sharing && { sharing: { shared: kibibytes(sharing.sharedBytes), saved: kibibytes(sharing.savedBytes) } }),
   };
   return { kind: HOST_METRICS.kind, apiVersion: apiVersionOf(hostKind), ...figures } as unknown as JsonObject;
 };
@@ -87,7 +88,7 @@ export const machineFigures = (
   now: number,
 ): JsonObject => {
   const { domain, telemetry, host } = heard;
-  const { uid: _uid, cpu, memoryBytes, steal, balloon, disks, nics, ...totals } = domain;
+  const { uid: _uid, cpu, memoryBytes, sharedBytes, steal, balloon, disks, nics, ...totals } = domain;
   const before = telemetry.before?.domains.find(({ uid }) => uid === domain.uid);
   const spanMs = telemetry.domainsAt - (telemetry.before?.at ?? telemetry.domainsAt);
   const figures: VirtualMachineMetrics = {
@@ -97,6 +98,7 @@ export const machineFigures = (
     host,
     usage: { cpu: cores(cpu), memory: kibibytes(memoryBytes) },
     ...(steal !== undefined && { steal: cores(steal) }),
+    ...(sharedBytes !== undefined && { sharedMemory: kibibytes(sharedBytes) }),
     ...totals,
     ...(balloon && { balloon: { target: kibibytes(balloon.targetBytes), actual: kibibytes(balloon.actualBytes) } }),
     ...(disks && {

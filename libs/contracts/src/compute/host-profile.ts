@@ -19,10 +19,26 @@ export type HostSetup = z.infer<typeof hostSetup>;
 
 export const DOM0_POLICIES = ['huawei', 'xenserver-v2', 'xenserver-v3'] as const;
 
+/** Whether equal pages of guests are merged, on hosts of either hypervisor. */
+export const memorySharing = z.strictObject({
+  overcommitPercent: z
+    .number()
+    .int()
+    .min(100)
+    .max(400)
+    .default(100)
+    .describe(
+      'What machines may be promised of the memory that there is for them, in percent. 100: what sharing saves is kept for them. More: machines may end when memory runs out.',
+    ),
+});
+
 /** Hosts of one agent; more belong to several agents. */
 export const HOSTS_MAX = 20_000;
 
-/** Some emulated Xen hosts that are alike. What is left out is as on hosts that no profile is for. */
+/** What only Xen hosts have. */
+const XEN_ONLY = ['release', 'controlDomain', 'scheduler', 'network', 'driverDomains', 'devices', 'iommu'] as const;
+
+/** Some emulated hosts that are alike. What is left out is as on hosts that no profile is for. */
 export const hostProfile = z
   .strictObject({
     prefix: z
@@ -30,6 +46,7 @@ export const hostProfile = z
       .regex(/^[a-z][a-z0-9-]{0,40}$/, 'must be the beginning of a DNS label')
       .describe('What their names begin with; a number follows, such as 0001.'),
     count: z.number().int().min(0).max(HOSTS_MAX).default(1).describe('How many there are.'),
+    hypervisor: z.enum(['xen', 'kvm']).optional().describe('Default: xen.'),
     hardware: z.string().optional().describe('Name of the machine that they are, such as 2x24-768.'),
     release: choices.release.optional(),
     controlDomain: z.enum(DOM0_POLICIES).optional().describe('How the size of Dom0 follows from that of the machine.'),
@@ -38,6 +55,11 @@ export const hostProfile = z
     driverDomains: choices.driverDomains,
     devices: z.array(installedDevice).max(256).optional().describe('Cards and USB devices that machines can be given.'),
     iommu: z.boolean().optional().describe('False: without it only pv guests can have PCI devices. Default: true.'),
+    memorySharing: memorySharing.optional().describe('Equal pages of guests of one image are merged. Default: not.'),
+  })
+  .refine((profile) => profile.hypervisor !== 'kvm' || XEN_ONLY.every((field) => profile[field] === undefined), {
+    path: ['hypervisor'],
+    message: `KVM hosts have none of ${XEN_ONLY.join(', ')}`,
   })
   .refine(({ release, scheduler }) => release !== 'xen-4.0' || scheduler !== 'credit2', {
     path: ['scheduler'],

@@ -3,7 +3,7 @@ import type { EventOf } from '../messages.js';
 import { conditions, defineKind } from '../resource.js';
 import { countedResources, taint } from '../scheduling/affinity.js';
 import { hostDevice } from './host-device.js';
-import { DOM0_POLICIES, hostSetup } from './host-profile.js';
+import { DOM0_POLICIES, hostSetup, memorySharing } from './host-profile.js';
 
 /** Tools of a control domain, and of a KVM host (`virsh`), that may be called from afar, as subresources of the Host. */
 export const HOST_TOOLS = ['xl', 'xm', 'xenstore', 'brctl', 'ovs-vsctl', 'virsh'] as const;
@@ -110,10 +110,15 @@ export const hostStatus = z.looseObject({
   hardware: hardware.optional().describe('What the machine is made of.'),
   controlDomain: controlDomain.optional().describe('Dom0, which runs the host’s own software.'),
   setup: hostSetup.optional().describe('How the Xen host was installed.'),
+  memorySharing: memorySharing.optional().describe('Equal pages of guests are merged; absent: they are not.'),
   maxVcpus: maxVcpus.optional().describe('Virtual CPUs that one guest can have; 0: the release has no such guests.'),
   cpus: z.number().int().describe('Hardware threads.'),
   memory: z.string().describe('Installed memory.'),
-  allocatableMemory: z.string().describe('Memory that guests can have: installed less the hypervisor’s and Dom0’s.'),
+  allocatableMemory: z
+    .string()
+    .describe(
+      'Memory that guests can be promised: installed less the hypervisor’s and Dom0’s, or more where memory is over-committed.',
+    ),
   numaNodes: z.number().int().describe('NUMA nodes.'),
 });
 
@@ -184,8 +189,9 @@ export const registerHostData = z.strictObject({
   /** A KVM host has none. */
   controlDomain: controlDomain.optional(),
   setup: hostSetup.optional(),
+  memorySharing: memorySharing.optional(),
   maxVcpus: maxVcpus.optional(),
-  /** Bytes that guests can have. */
+  /** Bytes that guests can be promised. */
   allocatableMemoryBytes: z.number().int().nonnegative(),
   domains: z.array(domainReport).describe('Everything that runs or is paused: the full inventory.'),
 });
@@ -275,6 +281,7 @@ export const domainFigures = z.object({
     .optional()
     .describe('Where the balloon is to go, and where it is.'),
   dirtyPagesPerSecond: z.number().optional().describe('Pages that the guest writes to, each counted once a second.'),
+  sharedBytes: count.optional().describe('Of its memory, what it has in common with others.'),
   disks: z
     .array(z.object({ name: z.string(), reads: count, writes: count, readBytes: count, writtenBytes: count, ...split }))
     .optional()
@@ -309,6 +316,10 @@ export const heartbeat = z.object({
     .object({ incoming: count, outgoing: count })
     .optional()
     .describe('Live migrations under way, to this host and from it.'),
+  sharing: z
+    .object({ sharedBytes: count, savedBytes: count })
+    .optional()
+    .describe('Where equal pages are merged: memory that several domains have, and what is saved by it.'),
   inventory: z
     .number()
     .int()

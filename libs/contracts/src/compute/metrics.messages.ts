@@ -37,6 +37,13 @@ export const hostMetrics = z.object({
     })
     .optional()
     .describe('Live migrations under way.'),
+  sharing: z
+    .object({
+      shared: z.string().describe('Memory that several domains have.'),
+      saved: z.string().describe('What they would have beyond it, each of its own.'),
+    })
+    .optional()
+    .describe('Equal pages of guests that are merged.'),
 });
 export type HostMetrics = z.infer<typeof hostMetrics>;
 
@@ -73,6 +80,7 @@ export const virtualMachineMetrics = z.object({
     .optional()
     .describe('The balloon: memory that the guest can use.'),
   dirtyPagesPerSecond: amount('Pages that the guest writes to, each counted once a second.').optional(),
+  sharedMemory: z.string().optional().describe('Of its memory, what it has in common with others.'),
   disks: z
     .array(
       z.object({
