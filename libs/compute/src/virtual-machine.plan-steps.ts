@@ -99,6 +99,7 @@ const placementRules = ({ spec, meta }: PresentMachine): Partial<PlacementReques
     ...(resources ? { resources } : {}),
     ...(spec.devices && spec.devices.length > 0 ? { devices: spec.devices } : {}),
     ...(storageDomains.length === 0 ? {} : { storageDomains }),
+    ...(spec.disks.length === 0 ? {} : { volumes: spec.disks.map((disk) => volumeOf(meta.name, disk)) }),
     ...(networks.length === 0 ? {} : { networks }),
   };
 };
@@ -112,6 +113,12 @@ const needsOf = ({ devices = [], guestType, passthrough, placement }: VirtualMac
     resources: devices.length === 0 ? resources : { ...resources, ...deviceDemand(devices) },
   };
 };
+
+/** The scheduler knows where it is, or where it will be made. */
+const volumeOf = (machine: string, { name, volume, storageDomain }: Disk): { name: string; own: boolean } => ({
+  name: volume ?? `${machine}-${name}`,
+  own: volume === undefined && storageDomain === undefined,
+});
 
 const unique = (names: readonly (string | undefined)[]): string[] => [
   ...new Set(names.filter((name) => name !== undefined)),

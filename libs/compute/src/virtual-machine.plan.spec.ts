@@ -346,6 +346,24 @@ describe('plans', () => {
     expect(steps[1]).toMatchObject({ type: 'AttachVolume', streamId: 'volume:default/shared', waitOn: ['not_found'] });
   });
 
+  it('tell placement which volumes and networks the host must reach', () => {
+    const disks = [
+      { name: 'root', size: '1Gi' },
+      { name: 'logs', size: '1Gi', storageDomain: 'nas' },
+      { name: 'data', volume: 'shared' },
+    ];
+    const [place] = plan(halted({ disks, nics: [{ name: 'eth0', network: 'web' }] }), 'start', { incarnation: 1 });
+    expect(place?.data['request']).toMatchObject({
+      storageDomains: ['nas'],
+      volumes: [
+        { name: 'web-root', own: true },
+        { name: 'web-logs', own: false },
+        { name: 'shared', own: false },
+      ],
+      networks: ['web'],
+    });
+  });
+
   it('ask for memory with the domain’s overhead', () => {
     const [place] = plan(halted({ memory: '4Gi', cpu: { vcpus: 2, max: 4 } }), 'start', { incarnation: 1 });
     const staticMaxBytes = 4 * 2 ** 30;

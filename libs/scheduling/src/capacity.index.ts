@@ -2,7 +2,6 @@ import {
   categoryOf,
   clusterKind,
   hostKind,
-  HOSTNAME_LABEL,
   millisecondsOf,
   type ChangePlacementDevicesData,
   type PlacementRequest,
@@ -19,6 +18,7 @@ import { cellFor, fitsOn, NO_CELL, type Wish } from './filters.js';
 import { emptyFleet } from './fleet.js';
 import { factsOf, hostOf, type KnownHost } from './host-document.js';
 import { HostShare } from './host-share.js';
+import { withoutHostname } from './host-traits.js';
 import { machineWish } from './machine-affinity.js';
 import { fittingProposal } from './fitting-proposal.js';
 import { PLACEMENT_CATEGORY } from './placement.js';
@@ -26,6 +26,7 @@ import { isGuarded, knownPlacement, type KnownPlacement, type PlacementDocument 
 import type { Proposal } from './placement.decide.js';
 import type { Standing } from './planning/what-if.js';
 import type { SchedulingPolicy } from './scores.js';
+import { VolumeIndex } from './volume.index.js';
 import { WordBook, wordOf } from './word-book.js';
 
 const HOST_CATEGORY = categoryOf(hostKind);
@@ -43,6 +44,8 @@ const ATTEMPTS_MAX = 10;
 /** A moment before all others: promises of that age are taken back before anybody hears of them. */
 const UNTIL_SAID = 0;
 
+const WAITED = { considered: 1, refused: [], chosenBy: 'waited: the first host with room', decidedBy: 'filters' };
+
 /** A pending placement that should find room, and where. */
 export interface Retry {
   readonly placement: Uuid;
@@ -57,6 +60,7 @@ export class CapacityIndex implements Index {
   readonly categories = [CLUSTER_CATEGORY, HOST_CATEGORY, PLACEMENT_CATEGORY];
   /** Hosts that this scheduler takes first among equals, as others look after the rest. */
   readonly share = new HostShare();
+  readonly volumes = new VolumeIndex();
   private fleet = emptyFleet(this.share);
   private readonly hosts = new Map<Uuid, KnownHost>();
   private readonly clusters: Clusters;
@@ -201,12 +205,6 @@ export class CapacityIndex implements Index {
     const found: Retry[] = [];
     const spoken = { memoryBytes: 0, vcpus: 0 };
     const words = new Set<string>();
-    const explanation = {
-      considered: 1,
-      refused: [],
-      chosenBy: 'waited: the first host with room',
-      decidedBy: 'filters',
-    };
     let looked = 0;
     for (const [placement, request] of this.pending) {
       if (found.length === limit || (looked += 1) > PENDING_LOOKED_AT) break;
@@ -217,7 +215,7 @@ export class CapacityIndex implements Index {
       if ((word !== null && words.has(word)) || !fitsOn(outlook, slot, wish, spoken)) continue;
       const { numa } = request;
       const cell = numa && numa !== 'none' ? cellFor(table, slot, request) : NO_CELL;
-      const proposal = fittingProposal(this.fleet, wish, { slot, cell, explanation });
+      const proposal = fittingProposal(this.fleet, wish, { slot, cell, explanation: WAITED });
       found.push({ placement, proposal });
       this.promise(placement, request, proposal, UNTIL_SAID);
       spoken.memoryBytes += request.memoryBytes;
@@ -286,7 +284,7 @@ export class CapacityIndex implements Index {
 
   private wish(asked: PlacementRequest, contended?: ReadonlySet<number>): Wish {
     const { affinity, classes, table } = this.fleet;
-    const request = this.amongAlike(asked);
+    const request = this.volumes.located(this.amongAlike(asked));
     const hosts = this.words.hostsOf(request);
     return {
       request,
@@ -327,9 +325,7 @@ export class CapacityIndex implements Index {
       table.remove(object.uid);
       if (slot !== undefined) this.availability.hostChanged(slot);
     }
-    const { [HOSTNAME_LABEL]: _name, ...topology } = host?.facts.labels ?? {};
-    const { [HOSTNAME_LABEL]: _before, ...former } = before ?? {};
-    if (sameJson(former, topology)) return;
+    if (sameJson(withoutHostname(before ?? {}), withoutHostname(host?.facts.labels ?? {}))) return;
     affinity.relabelled();
     this.availability.relabelled();
   }
@@ -346,10 +342,10 @@ export class CapacityIndex implements Index {
     const hostUid = document?.status.hostUid ?? null;
     if (before?.hostUid && before.hostUid !== hostUid) this.vacate(uid, before, atMs);
     this.placements.delete(uid);
-    const known = document && knownPlacement(document);
+    const known = document && knownPlacement(document, this.volumes);
     if (known) this.placements.set(uid, known);
     // One that stays pending keeps its place in the queue.
-    if (known && hostUid === null) this.wait(uid, known.request, document);
+    if (known && hostUid === null) this.wait(uid, document);
     else {
       this.pending.delete(uid);
       this.pendingByRule.delete(uid);
@@ -365,7 +361,8 @@ export class CapacityIndex implements Index {
     this.occupy(uid, known, { bornAtMs: millisecondsOf(since) ?? atMs, nowMs: atMs });
   }
 
-  private wait(placement: Uuid, request: PlacementRequest, document: PlacementDocument): void {
+  private wait(placement: Uuid, document: PlacementDocument): void {
+    const { request } = document.spec;
     this.pending.set(placement, request);
     if (request.labels || request.affinity || isGuarded(document)) this.pendingByRule.add(placement);
   }

@@ -1,10 +1,11 @@
 import type { PlacementChange } from '@xenolith/contracts';
 import { FILTERS, NO_CELL, refuses, cellFor, type Filter, type Fleet, type Wish } from './filters.js';
 import { CELLS_MAX } from './host-table.js';
+import { unreachedNetworks, unreachedStorage } from './request-class.js';
 import { untolerated } from './selectors.js';
 
 /** Filters whose changes have an amount or a name. */
-type Counted = 'taints' | 'resources' | 'memory' | 'cpu' | 'numa';
+type Counted = 'storage' | 'network' | 'taints' | 'resources' | 'memory' | 'cpu' | 'numa';
 
 /** What would have to be otherwise, where it is not counted. */
 const TO_BE: Readonly<Record<Exclude<Filter, Counted>, string>> = {
@@ -13,8 +14,6 @@ const TO_BE: Readonly<Record<Exclude<Filter, Counted>, string>> = {
   cluster: 'the host belongs to the cluster that is asked for',
   hypervisor: 'the host runs guests of this type',
   cpuFeatures: 'the host’s processor has the features',
-  storage: 'the host reaches the storage',
-  network: 'the host reaches the network',
   hostAffinity: 'the host has the labels',
   ready: 'the host is ready',
   maintenance: 'the host’s maintenance is over',
@@ -66,14 +65,25 @@ const changesOf = (filter: Filter, fleet: Fleet, slot: number, wish: Wish): Plac
   const { table } = fleet;
   const { request } = wish;
   if (isPlain(filter)) return [{ filter, message: TO_BE[filter] }];
+  const traits = table.traits.get(table.group[slot] ?? 0);
   switch (filter) {
-    case 'taints': {
-      const taints = table.traits.get(table.group[slot] ?? 0)?.taints ?? [];
-      return untolerated(taints, request.tolerations ?? [], 'NoSchedule').map(({ key, value }) => {
+    case 'storage':
+      return (traits ? unreachedStorage(request, traits) : []).map((name) => ({
+        filter,
+        name,
+        message: `the host reaches storage domain ${name}`,
+      }));
+    case 'network':
+      return (traits ? unreachedNetworks(request, traits) : []).map((name) => ({
+        filter,
+        name,
+        message: `the host reaches network ${name}`,
+      }));
+    case 'taints':
+      return untolerated(traits?.taints ?? [], request.tolerations ?? [], 'NoSchedule').map(({ key, value }) => {
         const name = value === '' ? key : `${key}=${value}`;
         return { filter, name, message: `the machine tolerates the taint ${name}` };
       });
-    }
     case 'resources':
       return wish.class.resources
         .map(([name, count]): [string, number] => [name, count - table.freeOf(slot, name)])

@@ -24,6 +24,9 @@ describe('explaining why no host fits', () => {
     expect(old.whyNot({ guestType: 'hvm', vcpus: 65 })).toBe('0/1 hosts: 1 runs no hvm guests of 65 virtual CPUs');
     expect(fleet.whyNot({ host: 'a' })).toBe('0/2 hosts: 1 is not ready');
     expect(fleet.whyNot({ host: 'z' })).toBe('0/2 hosts: there is no host z');
+    const apart = new TestFleet(host('a', { storageDomains: ['nfs'], networks: ['default/lan'] }));
+    expect(apart.whyNot({ storageDomains: ['nfs', 'fc'] })).toBe('0/1 hosts: 1 does not reach storage fc');
+    expect(apart.whyNot({ networks: ['dmz', 'lan'] })).toBe('0/1 hosts: 1 does not reach network dmz');
     expect(fleet.whyNot({ hostSelector: { disk: 'ssd' } })).toBe('0/2 hosts: 2 lack labels (need disk=ssd)');
     expect(new TestFleet().whyNot({})).toBe('0/0 hosts: no host has registered yet');
   });
@@ -74,6 +77,10 @@ const situation: fc.Arbitrary<Situation> = fc
     hostCluster: fc.constantFrom('default', 'lab'),
     taints: fc.uniqueArray(fc.constantFrom('t1', 't2'), { maxLength: 2 }),
     disk: fc.constantFrom('ssd', 'hdd'),
+    storageDomains: fc.option(fc.subarray(['nfs', 'fc']), { nil: undefined }),
+    networks: fc.option(fc.subarray(['default/lan', 'default/dmz', 'other/lan']), { nil: undefined }),
+    askedStorage: fc.subarray(['nfs', 'fc']),
+    askedNetworks: fc.subarray(['lan', 'dmz']),
     things: fc.nat(3),
     memory: size,
     vcpus: size,
@@ -95,6 +102,8 @@ const situation: fc.Arbitrary<Situation> = fc
       cluster: drawn.hostCluster,
       taints: drawn.taints.map((key) => ({ key, value: '', effect: 'NoSchedule' })),
       labels: { disk: drawn.disk },
+      storageDomains: drawn.storageDomains,
+      networks: drawn.networks,
       resources: { thing: drawn.things },
       memoryBytes: drawn.memory * GIB,
       vcpus: drawn.vcpus,
@@ -106,6 +115,8 @@ const situation: fc.Arbitrary<Situation> = fc
       vcpus: drawn.askedVcpus,
       resources: { thing: drawn.askedThings },
       numa: drawn.numa,
+      storageDomains: drawn.askedStorage,
+      networks: drawn.askedNetworks,
       ...(drawn.cluster === undefined ? {} : { cluster: drawn.cluster }),
       ...(drawn.askedDisk === undefined ? {} : { hostSelector: { disk: drawn.askedDisk } }),
     },
@@ -129,6 +140,10 @@ const changed = (before: Situation, change: PlacementChange, less = 0): Situatio
   switch (change.filter) {
     case 'cluster':
       return withFacts({ cluster: asked.cluster ?? '' });
+    case 'storage':
+      return withFacts({ storageDomains: [...(facts.storageDomains ?? []), change.name ?? ''] });
+    case 'network':
+      return withFacts({ networks: [...(facts.networks ?? []), `default/${change.name}`] });
     case 'hostAffinity':
       return withFacts({ labels: { ...facts.labels, ...asked.hostSelector } });
     case 'taints': {

@@ -7,6 +7,7 @@ import { FILTERS, type Filter, type Fleet, type Wish } from './filters.js';
 import type { HostTable } from './host-table.js';
 import type { GuestLimits } from './host-traits.js';
 import { hasRepellent, lacksCompany } from './machine-affinity.js';
+import { unreachedNetworks, unreachedStorage } from './request-class.js';
 import type { SchedulingPolicy } from './scores.js';
 import { requirementText, selectorText, untolerated } from './selectors.js';
 
@@ -69,11 +70,15 @@ const shortage = (table: HostTable, slot: number, wish: Wish): string => {
   return `(need ${short[1]} ${short[0]}, ${table.freeOf(slot, short[0])} free on ${name})`;
 };
 
+const unreachedClause = (hosts: number, what: string, names: readonly string[]): string =>
+  clause(hosts, 'does not reach', 'do not reach', `${what} ${names.join(', ')}`);
+
 /** What a filter says of the hosts that it refused, in a clause that starts with their number. */
 const clauseOf = (fleet: Fleet, wish: Wish, { filter, hosts, slot }: Group): string => {
   const { table, affinity } = fleet;
   const { request } = wish;
   const name = table.names[slot] ?? '';
+  const traits = table.traits.get(table.group[slot] ?? 0);
   switch (filter) {
     case 'host':
       return clause(hosts, 'is not host', 'are not host', request.host);
@@ -82,7 +87,7 @@ const clauseOf = (fleet: Fleet, wish: Wish, { filter, hosts, slot }: Group): str
     case 'cluster':
       return clause(hosts, 'is not in cluster', 'are not in cluster', request.cluster);
     case 'hypervisor':
-      return hypervisorClause(hosts, request, table.traits.get(table.group[slot] ?? 0)?.maxVcpus);
+      return hypervisorClause(hosts, request, traits?.maxVcpus);
     case 'cpuFeatures':
       return clause(
         hosts,
@@ -91,9 +96,9 @@ const clauseOf = (fleet: Fleet, wish: Wish, { filter, hosts, slot }: Group): str
         `(need ${(request.cpuFeatures ?? []).join(', ')})`,
       );
     case 'storage':
-      return clause(hosts, 'does not reach', 'do not reach', `storage ${(request.storageDomains ?? []).join(', ')}`);
+      return unreachedClause(hosts, 'storage', traits ? unreachedStorage(request, traits) : []);
     case 'network':
-      return clause(hosts, 'does not reach', 'do not reach', `network ${(request.networks ?? []).join(', ')}`);
+      return unreachedClause(hosts, 'network', traits ? unreachedNetworks(request, traits) : []);
     case 'hostAffinity':
       return clause(hosts, 'lacks labels', 'lack labels', `(need ${labelsAsked(request)})`);
     case 'taints':

@@ -41,7 +41,12 @@ const CASES: readonly [string, Partial<HostFacts>, Partial<PlacementRequest>, Fi
   ['storage that is reached', { storageDomains: ['nfs'] }, { storageDomains: ['nfs'] }, null],
   ['storage that is not reached', { storageDomains: ['nfs'] }, { storageDomains: ['fc'] }, 'storage'],
   ['storage of a host that reaches all', {}, { storageDomains: ['fc'] }, null],
-  ['a network that is not reached', { networks: ['lan'] }, { networks: ['dmz'] }, 'network'],
+  ['one of two storages', { storageDomains: ['nfs'] }, { storageDomains: ['nfs', 'fc'] }, 'storage'],
+  ['no storage on a host that reaches none', { storageDomains: [] }, {}, null],
+  ['a network that is reached', { networks: ['default/lan'] }, { networks: ['lan'] }, null],
+  ['a network that is not reached', { networks: ['default/lan'] }, { networks: ['dmz'] }, 'network'],
+  ['a network of that name in another namespace', { networks: ['other/lan'] }, { networks: ['lan'] }, 'network'],
+  ['a network of a host that reaches all', {}, { networks: ['dmz'] }, null],
   ['labels', { labels: { disk: 'ssd' } }, { hostSelector: { disk: 'ssd' } }, null],
   ['other labels', { labels: { disk: 'hdd' } }, { hostSelector: { disk: 'ssd' } }, 'hostAffinity'],
   ['its own name as a label', {}, { hostSelector: { 'kubernetes.io/hostname': 'a' } }, null],
@@ -90,6 +95,16 @@ describe('filters', () => {
     expect(fleet.refusal('a', asked)).toBe(filter);
     expect(fleet.fits('a', asked)).toBe(filter === null);
     expect(fleet.choose(asked)).toBe(filter === null ? 'a' : undefined);
+  });
+
+  it('look anew at what hosts reach when that has changed', () => {
+    const fleet = new TestFleet(host('a'));
+    const asked = { networks: ['lan'], storageDomains: ['nfs'] };
+    expect(fleet.refusal('a', asked)).toBeNull();
+    fleet.put(host('b', { networks: ['default/dmz'] }));
+    expect(fleet.refusal('b', asked)).toBe('network');
+    expect(fleet.refusal('b', { ...asked, networks: ['dmz'] })).toBeNull();
+    expect(fleet.refusal('a', asked)).toBeNull();
   });
 
   it('refuse hosts of the same word, and those that were just taken by others', () => {

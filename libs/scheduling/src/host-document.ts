@@ -63,6 +63,7 @@ export const hostOf = (raw: JsonObject, version: number): KnownHost | null => {
       labels: metadata.labels ?? {},
       taints: spec.taints ?? [],
       features: hardware.cpu?.features ?? [],
+      ...spec.reach,
       resources: { ...spec.resources, ...deviceSupply(hardware.devices ?? []) },
       ...(hardware.devices && { devices: hardware.devices }),
     },

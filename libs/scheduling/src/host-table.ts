@@ -34,8 +34,9 @@ export interface HostFacts {
   readonly cells?: readonly HostCell[];
   readonly resources?: Readonly<Record<string, number>>;
   readonly devices?: readonly HostDevice[];
-  readonly storageDomains?: readonly string[];
-  readonly networks?: readonly string[];
+  readonly storageDomains?: readonly string[] | undefined;
+  /** Each as `namespace/name`. */
+  readonly networks?: readonly string[] | undefined;
 }
 
 export interface Demand {

@@ -17,6 +17,7 @@ export interface HostTraits {
   readonly features: readonly string[];
   /** Absent: it reaches every one. */
   readonly storageDomains?: readonly string[];
+  /** Each as `namespace/name`. */
   readonly networks?: readonly string[];
 }
 

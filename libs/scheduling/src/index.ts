@@ -32,3 +32,4 @@ export * from './request-class.js';
 export * from './scheduling.descriptions.js';
 export * from './scheduling.service.js';
 export * from './scores.js';
+export * from './volume.index.js';

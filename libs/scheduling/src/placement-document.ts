@@ -1,6 +1,7 @@
 import type { GivenDevice, PlacementExplanation, PlacementRequest } from '@xenolith/contracts';
 import type { Uuid } from '@xenolith/kernel';
 import { reservedResources } from './device-choice.js';
+import type { VolumeIndex } from './volume.index.js';
 
 /** What of a placement's document the index looks at. */
 export interface PlacementDocument {
@@ -25,12 +26,15 @@ export interface KnownPlacement {
   readonly devices: readonly GivenDevice[];
 }
 
-export const knownPlacement = ({ spec: { request }, status }: PlacementDocument): KnownPlacement => ({
-  request: status.devices ? { ...request, resources: reservedResources(request, status.devices) } : request,
-  hostUid: status.hostUid ?? null,
-  cell: status.numaNode,
-  devices: status.devices ?? [],
-});
+export const knownPlacement = ({ spec, status }: PlacementDocument, volumes: VolumeIndex): KnownPlacement => {
+  const request = volumes.located(spec.request);
+  return {
+    request: status.devices ? { ...request, resources: reservedResources(request, status.devices) } : request,
+    hostUid: status.hostUid ?? null,
+    cell: status.numaNode,
+    devices: status.devices ?? [],
+  };
+};
 
 /** Whether it waits because hosts are kept free for failovers: room anywhere in the cluster may let it in. */
 export const isGuarded = ({ status }: PlacementDocument): boolean =>

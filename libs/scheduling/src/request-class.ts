@@ -4,7 +4,7 @@ import type { HostTraits } from './host-traits.js';
 import { meetsAll, untolerated, type Labels } from './selectors.js';
 
 /** Classes that are remembered; four of five requests are of a kind that was seen before (reference: Protean). */
-const CLASSES_MAX = 1_024;
+const CLASSES_MAX = 4_096;
 
 /** Filters that look at nothing but what a host shares with others, in the order in which they are asked. */
 export const TRAIT_FILTERS = [
@@ -46,8 +46,17 @@ export const runsGuests = (request: PlacementRequest, traits: HostTraits): boole
 
 const EXTENSIONS = ['vmx', 'svm', 'hvm'];
 
-const reaches = (asked: readonly string[] | undefined, reached: readonly string[] | undefined): boolean =>
-  asked === undefined || reached === undefined || asked.every((name) => reached.includes(name));
+/** Names of the storage domains that a host does not reach, of those that are asked for. */
+export const unreachedStorage = (request: PlacementRequest, { storageDomains: reached }: HostTraits): string[] =>
+  reached === undefined ? [] : (request.storageDomains ?? []).filter((name) => !reached.includes(name));
+
+/** Names of the networks that a host does not reach, of those that are asked for. */
+export const unreachedNetworks = (request: PlacementRequest, { networks: reached }: HostTraits): string[] => {
+  const { namespace } = request.virtualMachine;
+  return reached === undefined
+    ? []
+    : (request.networks ?? []).filter((name) => !reached.includes(`${namespace}/${name}`));
+};
 
 /** Whether a filter lets hosts with these traits through; `labels`: theirs, or one host's own. */
 export const traitPasses = (
@@ -64,9 +73,9 @@ export const traitPasses = (
     case 'cpuFeatures':
       return (request.cpuFeatures ?? []).every((feature) => traits.features.includes(feature));
     case 'storage':
-      return reaches(request.storageDomains, traits.storageDomains);
+      return unreachedStorage(request, traits).length === 0;
     case 'network':
-      return reaches(request.networks, traits.networks);
+      return unreachedNetworks(request, traits).length === 0;
     case 'hostAffinity':
       return hasLabels(request, labels);
     case 'taints':
@@ -215,20 +224,16 @@ export class RequestClass {
 const keyOf = (request: PlacementRequest): string => {
   const { vcpus, memoryBytes, hypervisor, guestType, cluster = '' } = request;
   const plain = `${vcpus}/${memoryBytes}/${hypervisor}/${guestType}/${request.numa ?? ''}/${cluster}`;
-  const { hostSelector, affinity, tolerations, cpuFeatures, resources, devices, storageDomains, networks } = request;
-  if (
-    !hostSelector &&
-    !affinity?.hostAffinity &&
-    !tolerations &&
-    !cpuFeatures &&
-    !resources &&
-    !storageDomains &&
-    !networks
-  )
-    return plain;
+  const { hostSelector, affinity, tolerations, cpuFeatures, resources, devices } = request;
+  const reach = reachOf(request);
+  if (!hostSelector && !affinity?.hostAffinity && !tolerations && !cpuFeatures && !resources && !reach) return plain;
   const { hostAffinity } = affinity ?? {};
-  return `${plain}/${JSON.stringify([hostSelector, hostAffinity, tolerations, cpuFeatures, resources, devices, storageDomains, networks])}`;
+  return `${plain}/${JSON.stringify([hostSelector, hostAffinity, tolerations, cpuFeatures, resources, devices, reach])}`;
 };
+
+/** Networks are of a namespace. */
+const reachOf = ({ storageDomains, networks, virtualMachine }: PlacementRequest): readonly unknown[] | undefined =>
+  storageDomains || networks ? [storageDomains, networks && [virtualMachine.namespace, networks]] : undefined;
 
 /** The classes of the requests that came lately. */
 export class ClassBook {

@@ -21,6 +21,7 @@ export interface TestHost {
   readonly labels?: Readonly<Record<string, string>>;
   readonly resources?: Readonly<Record<string, number>>;
   readonly devices?: readonly HostDevice[];
+  readonly reach?: { readonly storageDomains?: string[]; readonly networks?: string[] };
   /** NUMA nodes that share its memory and threads evenly. */
   readonly nodes?: number;
 }
@@ -46,6 +47,7 @@ export const hostDocument = (host: TestHost): JsonObject => ({
     unschedulable: host.unschedulable ?? false,
     maintenance: host.maintenance ?? false,
     ...(host.resources ? { resources: host.resources } : {}),
+    ...(host.reach ? { reach: host.reach } : {}),
   },
   status: {
     conditions: [{ type: 'Ready', status: host.ready === false ? 'False' : 'True' }],

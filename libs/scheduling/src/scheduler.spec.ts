@@ -124,6 +124,18 @@ describe('the scheduler', () => {
     await scheduler.quiet();
     expect(scheduler.placements()).toMatchObject([{ host: 'host-0002' }]);
   });
+
+  it('keeps a machine from hosts that do not reach where its volume is, until one does', async () => {
+    const reaching = (...storageDomains: string[]) => host(1, { reach: { storageDomains } });
+    const scheduler = await started({}, [reaching('nas')]);
+    const volume = { metadata: { name: 'data', namespace: 'default' }, status: { storageDomain: 'san' } };
+    scheduler.logged('volume', 'data', 'VolumeCreated', { document: volume });
+    const reply = await scheduler.settled(scheduler.place('vm', { volumes: [{ name: 'data', own: false }] }));
+    expect(reply).toMatchObject({ rejection: { message: '0/1 hosts: 1 does not reach storage san' } });
+    scheduler.putHost(reaching('nas', 'san'));
+    await scheduler.quiet();
+    expect(scheduler.placements()).toMatchObject([{ phase: 'Placed', host: 'host-0001' }]);
+  });
 });
 
 const HOST = 'kubernetes.io/hostname';

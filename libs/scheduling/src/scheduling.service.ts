@@ -246,7 +246,8 @@ export const schedulingService = (
     kinds: [placementKind, rebalancePlanKind],
     aggregates: [rebalancePlanAggregate, placementAggregate, hostLedgerAggregate],
     routes: [...routes(index), ...moving.routes],
-    indexes: [index.restarts, index, moving.index],
+    // Volumes first: placements that are loaded ask where theirs are.
+    indexes: [index.volumes, index.restarts, index, moving.index],
     processes: [rebalanceProcess],
     reactions: [reconsiderPending(index), assessAvailability(index), ...moving.reactions],
     eventSchemas: { ...placementEvents, ...hostLedgerEvents, ...rebalancePlanEvents },

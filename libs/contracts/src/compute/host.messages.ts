@@ -49,6 +49,9 @@ const maxVcpus = z.strictObject({
   pvh: z.number().int().nonnegative().describe('Of a guest with both.'),
 });
 
+/** Storage domains and networks that a host names: more than one rack is connected to. */
+const REACHED_MAX = 256;
+
 export const hostSpec = z.strictObject({
   cluster: z.string().default('default').describe('The cluster that the host belongs to.'),
   unschedulable: z.boolean().default(false).describe('True keeps new virtual machines away; those that run stay.'),
@@ -60,6 +63,21 @@ export const hostSpec = z.strictObject({
   resources: countedResources
     .optional()
     .describe('Counted things of the host, such as licences, by name; placement counts them and does no more.'),
+  reach: z
+    .strictObject({
+      storageDomains: z
+        .array(z.string().min(1))
+        .max(REACHED_MAX)
+        .optional()
+        .describe('Names of the storage domains that it reaches beside local ones. Default: all.'),
+      networks: z
+        .array(z.string().regex(/^[^/]+\/[^/]+$/, 'must be a namespace and a name such as default/web'))
+        .max(REACHED_MAX)
+        .optional()
+        .describe('Networks that it reaches, each as namespace/name. Default: all.'),
+    })
+    .optional()
+    .describe('What of storage and networks the host can get at; placement keeps machines away that need more.'),
 });
 export type HostSpec = z.infer<typeof hostSpec>;
 

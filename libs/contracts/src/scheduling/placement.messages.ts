@@ -33,7 +33,16 @@ export const placementRequest = z.strictObject({
     .optional()
     .describe('Devices of the host that it wishes; they are counted in resources, too.'),
   storageDomains: z.array(z.string()).optional().describe('Storage domains that the host must reach.'),
-  networks: z.array(z.string()).optional().describe('Networks that the host must reach.'),
+  volumes: z
+    .array(
+      z.strictObject({
+        name: z.string().describe('Its name.'),
+        own: z.boolean().describe('Whether it is made with the machine, where volumes go by default.'),
+      }),
+    )
+    .optional()
+    .describe('Volumes of which the host must reach the storage domains.'),
+  networks: z.array(z.string()).optional().describe('Networks of its namespace that the host must reach.'),
   ha: z
     .strictObject({
       restart: z
