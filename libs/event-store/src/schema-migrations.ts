@@ -1,3 +1,4 @@
+import pg from 'pg';
 import { DataSource, type MigrationInterface, type QueryRunner } from 'typeorm';
 import { lockKey, READ_LIMIT_MS, WRITE_LIMIT_MS } from './connection.js';
 import { FUNCTIONS, schemaHash } from './schema-hash.js';
@@ -47,6 +48,8 @@ const WAIT_LIMIT_MS = READ_LIMIT_MS;
 export const migrate = async (databaseUrl: string): Promise<void> => {
   const source = new DataSource({
     type: 'postgres',
+    // Left alone, TypeORM looks for it among installed packages; a bundled program has none.
+    driver: pg,
     url: databaseUrl,
     applicationName: 'xenolith-migrate',
     schema: 'public',

