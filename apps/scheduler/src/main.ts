@@ -1,5 +1,11 @@
 import { runService, serviceConfig } from '@xenolith/runtime';
-import { Membership, Rebalancer, schedulingService, type SchedulingService } from '@xenolith/scheduling';
+import {
+  FailoverPlanQueries,
+  Membership,
+  Rebalancer,
+  schedulingService,
+  type SchedulingService,
+} from '@xenolith/scheduling';
 import { z } from 'zod';
 
 const config = serviceConfig.extend({
@@ -23,6 +29,10 @@ await runService({
     const rebalancer = new Rebalancer(engine.definition.rebalancing, { bus, clock });
     await rebalancer.start();
     lifecycle.onStop('rebalancer', () => rebalancer.stop());
+    const caughtUp = (position: number): Promise<void> => engine.caughtUp(position);
+    const queries = new FailoverPlanQueries(engine.definition.capacity, { bus, caughtUp });
+    await queries.start();
+    lifecycle.onStop('queries', () => queries.stop());
     const membership = new Membership(config.INSTANCE, engine.definition.share, { bus, clock });
     await membership.start();
     lifecycle.onStop('membership', () => membership.stop());

@@ -80,8 +80,11 @@ export const placementRequest = (machine: PresentMachine): PlacementRequest => {
 };
 
 /** Kept out of the log where a machine is not to be restarted. */
-const restartRule = ({ restart, priority, order = 0 }: VirtualMachineSpec['ha']): Pick<PlacementRequest, 'ha'> =>
-  restart === 'never' ? {} : { ha: { restart, priority, order } };
+const restartRule = (ha: VirtualMachineSpec['ha']): Pick<PlacementRequest, 'ha'> => {
+  const { restart, priority, order = 0, startDelaySeconds } = ha;
+  if (restart === 'never') return {};
+  return { ha: { restart, priority, order, ...(startDelaySeconds !== undefined && { startDelaySeconds }) } };
+};
 
 /** What is said of hosts beside their size. Kept out of the log where nothing is. */
 const placementRules = ({ spec, meta }: PresentMachine): Partial<PlacementRequest> => {

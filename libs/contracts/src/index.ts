@@ -21,6 +21,7 @@ export * from './object-events.js';
 export * from './rejections.js';
 export * from './resource.js';
 export * from './scheduling/affinity.js';
+export * from './scheduling/failover-plan.messages.js';
 export * from './scheduling/placement.messages.js';
 export * from './scheduling/rebalance.messages.js';
 export * from './storage/storage.messages.js';

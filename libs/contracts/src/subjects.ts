@@ -6,6 +6,9 @@ export const commandSubject = (service: ServiceName, commandType: string): strin
 /** Where a host's agent listens: `agent.host-0001.StartDomain`. */
 export const agentSubject = (hostName: string, commandType: string): string => `agent.${hostName}.${commandType}`;
 
+/** Where a service answers what it knows, and changes nothing: `query.scheduler.ListFailoverPlans`. */
+export const querySubject = (service: ServiceName, query: string): string => `query.${service}.${query}`;
+
 /** Where the instances of a service tell each other that they are there. */
 export const membershipSubject = (service: ServiceName): string => `membership.${service}`;
 

@@ -73,6 +73,11 @@ export class ServiceEngine {
     );
   }
 
+  /** Settles when the indexes have seen the log up to a position; queries wait for it, so that they show what was acknowledged before. */
+  caughtUp(position: number): Promise<void> {
+    return this.indexes.caughtUp(position);
+  }
+
   /** What this process wrote is shown to its indexes and processes at once: the feed brings it some milliseconds later. */
   private applyOwn(events: readonly IndexedEvent[]): void {
     this.indexes.applyOwn(events);

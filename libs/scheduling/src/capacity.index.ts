@@ -9,7 +9,7 @@ import {
 import type { Index, IndexedEvent } from '@xenolith/engine';
 import { sameJson, type JsonObject, type StoredDocument, type Uuid } from '@xenolith/kernel';
 import { AvailabilityBook, type Occupied } from './availability/availability-book.js';
-import { differing, type Assessment } from './availability/assessment.js';
+import { FailoverPlans } from './availability/failover-plans.js';
 import { RestartRules } from './availability/restart-rules.js';
 import { Clusters } from './clusters.js';
 import { exchangeDevices, proposeDevices } from './device-choice.js';
@@ -254,9 +254,9 @@ export class CapacityIndex implements Index {
     return !this.availability.idle;
   }
 
-  /** Clusters that say something else of what they promise than is so. */
-  assessments(): Iterable<Assessment> {
-    return differing(this.fleet.table, this.availability, this.clusters.told());
+  /** Plans for the loss of hosts, as they are now. */
+  get failovers(): FailoverPlans {
+    return new FailoverPlans(this.fleet.table, this.availability, this.clusters);
   }
 
   private plannedFailovers(): AvailabilityBook {

@@ -1,5 +1,7 @@
 export * from './availability/availability-book.js';
 export * from './availability/failover-planner.js';
+export * from './availability/failover-plans.js';
+export * from './failover-plan.queries.js';
 export * from './availability/restart-rules.js';
 export * from './capacity.index.js';
 export * from './changes.js';

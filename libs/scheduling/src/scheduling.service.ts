@@ -218,7 +218,7 @@ const assessAvailability = (index: CapacityIndex): Reaction => ({
     'VirtualMachineSpecChanged',
   ],
   react: (event) =>
-    [...index.assessments()].map(({ uid, found }) => ({
+    [...index.failovers.assessments()].map(({ uid, found }) => ({
       key: `availability/${uid}`,
       commandId: uuidFrom(event.eventId, 'availability', uid),
       subject: commandSubject('compute', 'RecordClusterAvailability'),
@@ -232,6 +232,7 @@ const assessAvailability = (index: CapacityIndex): Reaction => ({
 /** The scheduler with what it keeps in memory, for its companion. */
 export interface SchedulingService extends ServiceDefinition {
   readonly rebalancing: Rebalancing;
+  readonly capacity: CapacityIndex;
   readonly share: HostShare;
 }
 
@@ -252,6 +253,7 @@ export const schedulingService = (
     reactions: [reconsiderPending(index), assessAvailability(index), ...moving.reactions],
     eventSchemas: { ...placementEvents, ...hostLedgerEvents, ...rebalancePlanEvents },
     rebalancing: moving,
+    capacity: index,
     share: index.share,
   };
 };

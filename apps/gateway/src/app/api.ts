@@ -5,6 +5,7 @@ import { parseResourcePath, type ResourcePath } from '../http/api-path.js';
 import { flag } from '../http/query.js';
 import { methodNotAllowed, notFoundPath, resourceName } from '../http/status.js';
 import { openApiAnswer, swaggerAnswer } from '../schema/index.js';
+import { isAnswered, listAnswered, readAnswered } from '../verbs/answered.js';
 import { patchObject, updateObject } from '../verbs/change.js';
 import type { WritePorts } from '../verbs/commands.js';
 import { createAction, createObject } from '../verbs/create.js';
@@ -94,6 +95,7 @@ const act = async (ports: ApiPorts, { verb, target }: Asked, request: ApiRequest
   switch (verb) {
     case 'list':
       if (metrics !== undefined) return listMetrics(ports, metrics, target, request);
+      if (isAnswered(target.kind)) return listAnswered(ports, target, request);
       return listObjects(ports.cache, target, request);
     case 'watch':
       return watchObjects(ports, named(target), request);
@@ -105,6 +107,7 @@ const act = async (ports: ApiPorts, { verb, target }: Asked, request: ApiRequest
         : createObject(ports, target, request);
     case 'get':
       if (metrics !== undefined) return readMetrics(ports, metrics, mustBeNamed(target), request);
+      if (isAnswered(target.kind)) return readAnswered(ports, mustBeNamed(target), request);
       if (isNamed(target) && tool !== undefined) return runHostTool(ports, target, tool, request);
       return isNamed(target) ? readObject(ports.cache, target, request) : listObjects(ports.cache, target, request);
     case 'update':

@@ -1,4 +1,4 @@
-import { KINDS, type HostTool, type KindDefinition } from '@xenolith/contracts';
+import { failoverPlanKind, KINDS, type HostTool, type KindDefinition } from '@xenolith/contracts';
 import { EVENT_KINDS } from './event-kinds.js';
 import { METRICS_KINDS } from './metrics-kinds.js';
 import { OPERATION_REFERENCE, type ServedKind, type Subresource, type Verb } from './served-kind.js';
@@ -62,6 +62,13 @@ const servedFrom = (kind: KindDefinition): ServedKind => ({
   definition: kind,
 });
 
+/** Kinds that are in no log: their service answers what it has in memory. They can be read and listed, not watched. */
+export const ANSWERED_KINDS: readonly ServedKind[] = [failoverPlanKind].map((kind) => ({
+  ...servedFrom(kind),
+  verbs: ['get', 'list'],
+  subresources: [],
+}));
+
 /** There are none: `kubectl cluster-info` lists those of the cluster, and fails where it may not ask. */
 const SERVICES: ServedKind = {
   group: '',
@@ -82,9 +89,10 @@ const SERVICES: ServedKind = {
   definition: null,
 };
 
-/** Every kind that the API serves, in the order of discovery: those of the contracts, figures, events in both their forms, and what kubectl asks for. */
+/** Every kind that the API serves, in the order of discovery: those of the contracts, those that services answer, figures, events in both their forms, and what kubectl asks for. */
 export const SERVED_KINDS: readonly ServedKind[] = [
   ...KINDS.map(servedFrom),
+  ...ANSWERED_KINDS,
   ...METRICS_KINDS,
   ...EVENT_KINDS,
   SERVICES,

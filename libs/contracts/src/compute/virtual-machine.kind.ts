@@ -141,6 +141,13 @@ export const virtualMachineSpec = z.strictObject({
         .max(65535)
         .optional()
         .describe('Among machines of one priority, lower ones are restarted first. Default: 0.'),
+      startDelaySeconds: z
+        .number()
+        .int()
+        .min(0)
+        .max(3600)
+        .optional()
+        .describe('How long after its restart those wait that come after it in priority or order. Default: 0.'),
     })
     .prefault({})
     .describe('High availability.'),

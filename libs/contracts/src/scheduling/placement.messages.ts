@@ -50,6 +50,11 @@ export const placementRequest = z.strictObject({
         .describe('Whether it must be, or is to be if it can, restarted elsewhere.'),
       priority: z.number().int().describe('Higher ones are restarted first.'),
       order: z.number().int().describe('Among machines of one priority: lower ones are restarted first.'),
+      startDelaySeconds: z
+        .number()
+        .int()
+        .optional()
+        .describe('How long after its restart those wait that come after it.'),
     })
     .optional()
     .describe('What follows when its host fails; absent: nothing.'),

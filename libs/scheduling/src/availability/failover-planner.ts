@@ -159,6 +159,11 @@ export class FailoverPlanner {
     return this.scenarios.values();
   }
 
+  /** Machines on hosts that are lost. */
+  on(lost: readonly number[]): readonly Resident[] {
+    return lost.flatMap((slot) => [...this.population.on(slot)]);
+  }
+
   /** Plans for all losses, whatever that costs. */
   complete(): void {
     do this.settle();
@@ -255,7 +260,7 @@ export class FailoverPlanner {
   private planFor(scenario: Kept, arrival?: Arrival): LossPlan {
     const { lost, before } = scenario;
     const { machine: arriving, left } = arrival ?? {};
-    const there = lost.flatMap((slot) => [...this.population.on(slot)]).filter((machine) => machine !== left);
+    const there = this.on(lost).filter((machine) => machine !== left);
     const dead = arriving && lost.includes(arriving.slot) ? [...there, arriving] : there;
     const evictable = this.guarantee.eviction === 'LowerTiers' ? this.evictableOn(left) : undefined;
     // A plan that ends machines is made from nothing each time: perhaps it need not.

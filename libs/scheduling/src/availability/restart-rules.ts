@@ -10,6 +10,7 @@ interface MachineSpec {
     readonly restart: 'always' | 'best-effort' | 'never';
     readonly priority: number;
     readonly order?: number;
+    readonly startDelaySeconds?: number;
   };
   readonly placement?: { readonly host?: string };
 }
@@ -21,16 +22,17 @@ const NOTHING: RestartRule = { ha: undefined, host: undefined };
 const ruleOf = ({ ha, placement }: MachineSpec): RestartRule | undefined => {
   if (!ha) return undefined;
   const host = placement?.host;
-  const { restart, priority, order = 0 } = ha;
+  const { restart, priority, order = 0, startDelaySeconds = 0 } = ha;
   if (restart === 'never') return host === undefined ? NOTHING : { ha: undefined, host };
-  return { ha: { restart, priority, order }, host };
+  return { ha: { restart, priority, order, startDelaySeconds }, host };
 };
 
 const same = (one: RestartRule, other: RestartRule): boolean =>
   one.host === other.host &&
   one.ha?.restart === other.ha?.restart &&
   one.ha?.priority === other.ha?.priority &&
-  one.ha?.order === other.ha?.order;
+  one.ha?.order === other.ha?.order &&
+  one.ha?.startDelaySeconds === other.ha?.startDelaySeconds;
 
 /** What machines say now of being restarted elsewhere: it counts at once, while their placements say what it was when they were made. */
 export class RestartRules implements Index {
