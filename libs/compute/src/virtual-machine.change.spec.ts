@@ -42,6 +42,7 @@ describe('a change of a running machine', () => {
   it.each<[string, object, string[]]>([
     ['more vCPUs than it was built for', { cpu: { ...CPU, vcpus: 5, max: 5 } }, ['spec.cpu.vcpus']],
     ['another bound of vCPUs', { cpu: { vcpus: 1, max: 8 } }, ['spec.cpu.max']],
+    ['another reservation', { cpu: { vcpus: 1, reservation: 50 } }, ['spec.cpu.reservation']],
     ['another static maximum', { memory: { ...MEMORY, staticMax: '8Gi' } }, ['spec.memory.staticMax']],
     ['another kind of guest', { guestType: 'pv' }, ['spec.guestType']],
     ['a change with a wish', { cpu: { ...CPU, vcpus: 2 }, powerState: 'Paused' }, ['spec.powerState']],

@@ -78,9 +78,10 @@ const HALT_FIRST = 'can not change while the machine is not halted; set powerSta
 
 const causesOfCpu = (machine: PresentMachine, spec: VirtualMachineSpec): FieldCause[] => {
   const built = (machine.own.hardware ?? hardwareOf(machine.spec)).maxVcpus;
-  const { vcpus, max } = spec.cpu;
+  const { vcpus, max, reservation } = spec.cpu;
   if (vcpus > built)
     return [forbiddenField('spec.cpu.vcpus', `${vcpus} are more than the ${built} that the domain was built for`)];
+  if (reservation !== machine.spec.cpu.reservation) return [forbiddenField('spec.cpu.reservation', HALT_FIRST)];
   return max === machine.spec.cpu.max || max === built ? [] : [forbiddenField('spec.cpu.max', HALT_FIRST)];
 };
 

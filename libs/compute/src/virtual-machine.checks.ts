@@ -43,6 +43,13 @@ const causesOfMemory = (spec: VirtualMachineSpec): FieldCause[] => {
   return causes;
 };
 
+/** A machine can use no more than its virtual CPUs, nor than its cap lets it. */
+const causesOfReservation = ({ vcpus, max = vcpus, cap, reservation = 0 }: VirtualMachineSpec['cpu']): FieldCause[] => {
+  const usable = cap === 0 ? max * 100 : Math.min(cap, max * 100);
+  if (reservation <= usable) return [];
+  return [invalidField('spec.cpu.reservation', `${reservation} % is more than the ${usable} % that it can use`)];
+};
+
 const causesOfDisks = (spec: VirtualMachineSpec): FieldCause[] =>
   spec.disks.flatMap((disk, index) => {
     const field = `spec.disks[${index}]`;
@@ -144,6 +151,7 @@ const causesOfDevices = (spec: VirtualMachineSpec): FieldCause[] => {
 
 /** Every reason for which a spec can't be had, field by field. */
 export const causesOfSpec = (spec: VirtualMachineSpec): readonly FieldCause[] => [
+  ...causesOfReservation(spec.cpu),
   ...(spec.cpu.max !== undefined && spec.cpu.max < spec.cpu.vcpus
     ? [invalidField('spec.cpu.max', `${spec.cpu.max} is less than vcpus ${spec.cpu.vcpus}`)]
     : []),

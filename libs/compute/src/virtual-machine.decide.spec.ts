@@ -88,6 +88,16 @@ describe('creating a machine', () => {
   });
 
   it.each<[string, object, string]>([
+    [
+      'more CPU reserved than it has',
+      { cpu: { vcpus: 1, weight: 256, cap: 0, pin: '', reservation: 101 } },
+      'spec.cpu.reservation',
+    ],
+    [
+      'more CPU reserved than its cap',
+      { cpu: { vcpus: 4, weight: 256, cap: 50, pin: '', reservation: 60 } },
+      'spec.cpu.reservation',
+    ],
     ['fewer CPUs than it boots with', { cpu: { vcpus: 4, max: 2, weight: 256, cap: 0, pin: '' } }, 'spec.cpu.max'],
     ['more dynamic than static memory', { memory: { staticMax: '1Gi', dynamicMax: '2Gi' } }, 'spec.memory.dynamicMax'],
     [

@@ -2,6 +2,7 @@ import {
   apiVersionOf,
   deviceDemand,
   isPciDevice,
+  RESERVED_CPU,
   virtualMachineKind,
   type AttachedDisk,
   type AttachedNic,
@@ -108,12 +109,13 @@ const placementRules = ({ spec, meta }: PresentMachine): Partial<PlacementReques
 };
 
 /** What the machine says that it needs of a host, and what its devices need: an IOMMU keeps an HVM guest from using them to get at others' memory. */
-const needsOf = ({ devices = [], guestType, passthrough, placement }: VirtualMachineSpec) => {
+const needsOf = ({ cpu, devices = [], guestType, passthrough, placement }: VirtualMachineSpec) => {
   const { cpuFeatures, resources } = placement;
   const guarded = guestType === 'hvm' && (devices.some(isPciDevice) || passthrough !== undefined);
+  const reserved = cpu.reservation ? { [RESERVED_CPU]: cpu.reservation } : undefined;
   return {
     cpuFeatures: guarded ? unique([...(cpuFeatures ?? []), 'iommu']) : cpuFeatures,
-    resources: devices.length === 0 ? resources : { ...resources, ...deviceDemand(devices) },
+    resources: devices.length > 0 || reserved ? { ...resources, ...deviceDemand(devices), ...reserved } : resources,
   };
 };
 

@@ -364,6 +364,12 @@ describe('plans', () => {
     });
   });
 
+  it('ask for the CPU that is reserved', () => {
+    const asked = (spec: object) => plan(halted(spec), 'start', { incarnation: 1 })[0]?.data['request'];
+    expect(asked({ cpu: { vcpus: 2, reservation: 150 } })).toMatchObject({ resources: { 'cpu:reserved': 150 } });
+    expect(asked({ cpu: { vcpus: 2 } })).not.toHaveProperty('resources');
+  });
+
   it('ask for memory with the domain’s overhead', () => {
     const [place] = plan(halted({ memory: '4Gi', cpu: { vcpus: 2, max: 4 } }), 'start', { incarnation: 1 });
     const staticMaxBytes = 4 * 2 ** 30;

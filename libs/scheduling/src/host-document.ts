@@ -1,4 +1,4 @@
-import { deviceSupply, type Hardware, type HostSpec } from '@xenolith/contracts';
+import { COUNTED_MAX, deviceSupply, RESERVED_CPU, type Hardware, type HostSpec } from '@xenolith/contracts';
 import { bytesOf, type JsonObject } from '@xenolith/kernel';
 import type { HostCell, HostFacts } from './host-table.js';
 import type { GuestLimits } from './host-traits.js';
@@ -23,6 +23,9 @@ export interface KnownHost {
   readonly threads: number;
   readonly nodes: readonly { readonly memoryBytes: number; readonly threads: readonly number[] }[];
 }
+
+/** Percent of hardware threads that machines can be promised. */
+const reservable = (threads: number): number => Math.min(COUNTED_MAX, threads * 100);
 
 /** CPUs in xl's syntax: `0-3,8`. */
 export const cpuList = (cpus: readonly number[]): string => {
@@ -64,7 +67,11 @@ export const hostOf = (raw: JsonObject, version: number): KnownHost | null => {
       taints: spec.taints ?? [],
       features: hardware.cpu?.features ?? [],
       ...spec.reach,
-      resources: { ...spec.resources, ...deviceSupply(hardware.devices ?? []) },
+      resources: {
+        ...spec.resources,
+        ...deviceSupply(hardware.devices ?? []),
+        [RESERVED_CPU]: reservable(status.cpus ?? 0),
+      },
       ...(hardware.devices && { devices: hardware.devices }),
     },
   };

@@ -125,6 +125,18 @@ describe('the scheduler', () => {
     expect(scheduler.placements()).toMatchObject([{ host: 'host-0002' }]);
   });
 
+  it('promises no more CPU than a host has, however many virtual CPUs its threads may carry', async () => {
+    const scheduler = await started({}, [host(1, { threads: 2 })]);
+    const reserving = (name: string, percent: number) =>
+      scheduler.settled(scheduler.place(name, { resources: { 'cpu:reserved': percent } }));
+    expect(placedOn(await reserving('a', 150))).toBe('host-0001');
+    expect(await reserving('b', 51)).toMatchObject({
+      rejection: { message: '0/1 hosts: 1 lacks resources (need 51 cpu:reserved, 50 free on host-0001)' },
+    });
+    expect(placedOn(await reserving('c', 50))).toBe('host-0001');
+    expect(placedOn(await scheduler.settled(scheduler.place('d')))).toBe('host-0001');
+  });
+
   it('keeps a machine from hosts that do not reach where its volume is, until one does', async () => {
     const reaching = (...storageDomains: string[]) => host(1, { reach: { storageDomains } });
     const scheduler = await started({}, [reaching('nas')]);

@@ -25,6 +25,15 @@ const cpu = z.strictObject({
     .default(256)
     .describe('Share of CPU under contention (credit and credit2 scheduler).'),
   cap: z.number().int().min(0).max(12800).default(0).describe('Upper bound in percent of one CPU; 0 is none.'),
+  reservation: z
+    .number()
+    .int()
+    .min(0)
+    .max(12800)
+    .optional()
+    .describe(
+      'What placement keeps for it of the host’s hardware threads, however they are over-committed, in percent of one of them. Default: nothing. Memory is always kept for it whole.',
+    ),
   pin: z
     .string()
     .regex(/^(\d+(-\d+)?(,\^?\d+(-\d+)?)*)?$/, 'must be a CPU list such as 0-3,^1')

@@ -93,8 +93,14 @@ export const toleration = z.strictObject({
 });
 export type Toleration = z.infer<typeof toleration>;
 
+/** Of one thing; more than any host has. */
+export const COUNTED_MAX = 65_535;
+
 /** As extended resources of Kubernetes: how many of a counted thing, by its name. */
-export const countedResources = z.record(z.string().min(1).max(253), z.number().int().min(0).max(65_535));
+export const countedResources = z.record(z.string().min(1).max(253), z.number().int().min(0).max(COUNTED_MAX));
+
+/** The counted thing that stands for reserved CPU: percent of hardware threads. */
+export const RESERVED_CPU = 'cpu:reserved';
 
 /** In the words of Kubernetes' topology manager. */
 export const numaPolicy = z.enum(['none', 'best-effort', 'single-numa-node']);
