@@ -18,8 +18,9 @@ const MOMENTS = 40;
 const DOMAIN_FIGURES_EVERY = DOMAIN_FIGURES_INTERVAL_MS / HEARTBEAT_INTERVAL_MS;
 
 /** Lists of the model are read only, those of a message are not. */
-const reported = ({ disks, nics, ...figures }: DomainFigures): DomainFiguresReport => ({
+const reported = ({ disks, nics, nodeBytes, ...figures }: DomainFigures): DomainFiguresReport => ({
   ...figures,
+  ...(nodeBytes && { nodeBytes: [...nodeBytes] }),
   ...(disks === undefined ? {} : { disks: [...disks] }),
   ...(nics === undefined ? {} : { nics: [...nics] }),
 });

@@ -61,6 +61,7 @@ const settingsOf = (config: DomainConfig): DomainSettings => ({
   weight: config.weight,
   cap: config.cap,
   pin: config.pin,
+  ...(config.memoryNode === undefined ? {} : { memoryNode: config.memoryNode }),
   staticMaxBytes: config.staticMaxBytes,
   dynamicMinBytes: config.dynamicMinBytes,
   dynamicMaxBytes: config.dynamicMaxBytes,

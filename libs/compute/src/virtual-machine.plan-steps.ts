@@ -261,7 +261,7 @@ export const givenDevices = ({ devices = [] }: VirtualMachineSpec): { readonly d
 
 export const domainConfig = (
   machine: PresentMachine,
-): Record<Exclude<keyof DomainConfig, 'devices' | 'passthrough'>, unknown> => {
+): Record<Exclude<keyof DomainConfig, 'devices' | 'memoryNode' | 'passthrough'>, unknown> => {
   const { spec, meta } = machine;
   return {
     name: meta.name,
@@ -272,6 +272,8 @@ export const domainConfig = (
     weight: spec.cpu.weight,
     cap: spec.cpu.cap,
     pin: pinOf(spec),
+    // Otherwise its memory is near to the CPUs that it is pinned to.
+    ...(spec.placement.numa === 'single-numa-node' ? { memoryNode: from('place', 'numaNode') } : {}),
     ...memoryOf(spec),
     disks: spec.disks.map((disk) => ({
       name: disk.name,

@@ -33,6 +33,8 @@ export const domainConfig = z.strictObject({
   weight: z.number().int(),
   cap: z.number().int(),
   pin: z.string(),
+  /** NUMA node of the host that its memory is of first; absent: those of its pin, or any. */
+  memoryNode: z.number().int().nonnegative().optional(),
   staticMaxBytes: z.number().int().positive(),
   dynamicMinBytes: z.number().int().positive(),
   dynamicMaxBytes: z.number().int().positive(),

@@ -62,6 +62,7 @@ const placeAnswer = (state: unknown, streamId: Uuid): Reply => {
         host: placement.host,
         hostUid: placement.hostUid,
         pin: placement.numa?.pin ?? '',
+        ...(placement.numa ? { numaNode: placement.numa.node } : {}),
         ...(placement.hypervisor ? { hypervisor: placement.hypervisor } : {}),
         ...(placement.devices ? { devices: placement.devices as unknown as JsonObject[] } : {}),
       });

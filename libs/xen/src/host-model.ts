@@ -55,6 +55,8 @@ export interface DomainSettings {
   readonly cap: number;
   /** Hard affinity in xl's syntax; empty: none. */
   readonly pin: string;
+  /** NUMA node that its memory is of first; absent: those of its pin, or any. */
+  readonly memoryNode?: number;
   readonly staticMaxBytes: number;
   /** Down to this a balloon may take its memory while it migrates. */
   readonly dynamicMinBytes: number;
@@ -305,6 +307,8 @@ export interface DomainFigures {
   readonly stealSeconds?: number;
   readonly balloon?: { readonly targetBytes: number; readonly actualBytes: number };
   readonly dirtyPagesPerSecond?: number;
+  /** Of a domain that prefers some NUMA nodes: its own memory on each node. */
+  readonly nodeBytes?: readonly number[];
   /** Of its memory, what it has in common with others. */
   readonly sharedBytes?: number;
   readonly disks?: readonly DiskFigures[];

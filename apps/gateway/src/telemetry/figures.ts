@@ -88,7 +88,7 @@ export const machineFigures = (
   now: number,
 ): JsonObject => {
   const { domain, telemetry, host } = heard;
-  const { uid: _uid, cpu, memoryBytes, sharedBytes, steal, balloon, disks, nics, ...totals } = domain;
+  const { uid: _uid, cpu, memoryBytes, nodeBytes, sharedBytes, steal, balloon, disks, nics, ...totals } = domain;
   const before = telemetry.before?.domains.find(({ uid }) => uid === domain.uid);
   const spanMs = telemetry.domainsAt - (telemetry.before?.at ?? telemetry.domainsAt);
   const figures: VirtualMachineMetrics = {
@@ -98,6 +98,7 @@ export const machineFigures = (
     host,
     usage: { cpu: cores(cpu), memory: kibibytes(memoryBytes) },
     ...(steal !== undefined && { steal: cores(steal) }),
+    ...(nodeBytes && { memoryByNode: nodeBytes.map(kibibytes) }),
     ...(sharedBytes !== undefined && { sharedMemory: kibibytes(sharedBytes) }),
     ...totals,
     ...(balloon && { balloon: { target: kibibytes(balloon.targetBytes), actual: kibibytes(balloon.actualBytes) } }),

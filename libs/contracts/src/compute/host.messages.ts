@@ -299,6 +299,7 @@ export const domainFigures = z.object({
     .optional()
     .describe('Where the balloon is to go, and where it is.'),
   dirtyPagesPerSecond: z.number().optional().describe('Pages that the guest writes to, each counted once a second.'),
+  nodeBytes: z.array(count).optional().describe('Of a domain that prefers some NUMA nodes: its memory on each.'),
   sharedBytes: count.optional().describe('Of its memory, what it has in common with others.'),
   disks: z
     .array(z.object({ name: z.string(), reads: count, writes: count, readBytes: count, writtenBytes: count, ...split }))

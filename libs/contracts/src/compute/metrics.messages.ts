@@ -80,6 +80,7 @@ export const virtualMachineMetrics = z.object({
     .optional()
     .describe('The balloon: memory that the guest can use.'),
   dirtyPagesPerSecond: amount('Pages that the guest writes to, each counted once a second.').optional(),
+  memoryByNode: z.array(z.string()).optional().describe('Its memory on each NUMA node, where it prefers some of them.'),
   sharedMemory: z.string().optional().describe('Of its memory, what it has in common with others.'),
   disks: z
     .array(

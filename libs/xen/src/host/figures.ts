@@ -47,6 +47,13 @@ const balloonOf = (host: Host, domid: number, actualPages: number): Pick<DomainF
   return { balloon: { targetBytes: balloon.targetPages * PAGE_BYTES, actualBytes: actualPages * PAGE_BYTES } };
 };
 
+/** Where the memory of a domain lies that shall not lie anywhere. */
+const nodesOf = ({ hypervisor, state }: Host, domid: number, nowUs: number): Pick<DomainFigures, 'nodeBytes'> => {
+  const preferred = hypervisor.vcpus.nodeAffinity(domid);
+  if (!preferred.ok || preferred.value.length === state.hypervisor.nodes.length) return {};
+  return { nodeBytes: hypervisor.memory.pagesByNode(domid, nowUs).map((pages) => pages * PAGE_BYTES) };
+};
+
 /** What each machine's domain uses at `nowUs`, which may be later than all that has happened. Asking changes nothing. */
 export const domainFiguresOf = (host: Host, nowUs: number): readonly DomainFigures[] =>
   Object.values(host.state.machines).map((machine) => {
@@ -60,6 +67,7 @@ export const domainFiguresOf = (host: Host, nowUs: number): readonly DomainFigur
       memoryBytes,
       ...cpuFigures(host, domid, nowUs),
       ...balloonOf(host, domid, pages),
+      ...nodesOf(host, domid, nowUs),
       ...(sharedPages > 0 && { sharedBytes: sharedPages * PAGE_BYTES }),
       dirtyPagesPerSecond: dirtyingOf(host, machine, pages * PAGE_BYTES).pagesPerSecond,
       ...workFigures(host.state, machine, { overRings: hasFrontends(machine), nowUs, more: statesOf }),

@@ -71,11 +71,12 @@ const SENTENCES: Partial<Record<Errno, string>> = {
 /** A cap above what all vCPUs can use is none (tools/libs/light/libxl_sched.c refuses it). */
 export const capOf = ({ cap, maxVcpus }: DomainSettings): number => (cap > 100 * maxVcpus ? 0 : cap);
 
-/** Sets the domain's memory, vCPUs and share of the CPUs; the error of the first thing that Xen refuses. */
+/** Sets the domain's memory, vCPUs and share of the CPUs; the error of the first thing that Xen refuses. A node that is full gives what it has: the rest is of others. */
 const setUp = (host: Host, domid: number, settings: DomainSettings): Errno | null => {
   const { hypervisor, state } = host;
   const { memory, vcpus } = hypervisor;
   const pages = Math.floor(settings.dynamicMaxBytes / PAGE_BYTES);
+  const { memoryNode: node } = settings;
   const pinned = settings.pin === '' ? null : parseCpuSet(settings.pin, hypervisor.cpuNumbers());
   if (pinned && !pinned.ok) return pinned.errno;
   const outcomes = [
@@ -84,6 +85,7 @@ const setUp = (host: Host, domid: number, settings: DomainSettings): Errno | nul
     ...(pinned ? (host.state.hypervisor.domains[domid]?.vcpus ?? []) : []).map((_vcpu, id) =>
       vcpus.setAffinity(domid, id, { hard: pinned?.ok ? pinned.value : [] }),
     ),
+    ...(node === undefined ? [] : [vcpus.setNodeAffinity(domid, [[node, node]])]),
     memory.setOverhead(domid, { staticMaxBytes: settings.staticMaxBytes }, state.nowUs),
     memory.populate(domid, { pages }, state.nowUs),
   ];

@@ -3,6 +3,7 @@ import { done, fail, type Failure, type Outcome } from '../outcome.js';
 import {
   beginMove,
   freezeBalloon,
+  pagesByNode,
   planFor,
   preferredNodes,
   settleBalloons,
@@ -214,6 +215,12 @@ export class Memory {
   totalPages(domid: number, nowUs: number): Outcome<number> {
     const domain = domainOf(this.state, domid);
     return domain.ok ? done(totalPages(domain.value, nowUs)) : domain;
+  }
+
+  /** The domain's own pages on each node. */
+  pagesByNode(domid: number, nowUs: number): readonly number[] {
+    const domain = this.state.domains[domid];
+    return domain ? pagesByNode(domain, nowUs) : [];
   }
 
   /** Pages that its guest can use: its own, and those of frames that it shares. */

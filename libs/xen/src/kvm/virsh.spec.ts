@@ -33,6 +33,13 @@ describe('virsh', () => {
     );
   });
 
+  it('tells which node the memory of a domain is of first', () => {
+    expect(virsh(started(), 'numatune', 'web')).toBe('numa_mode      : strict\nnuma_nodeset   : \n\n');
+    expect(virsh(started({ memoryNode: 0 }), 'numatune', 'web')).toBe(
+      'numa_mode      : preferred\nnuma_nodeset   : 0\n\n',
+    );
+  });
+
   it('tells of a domain by its name, its number and its UUID', () => {
     const rig = started();
     const text = virsh(rig, 'dominfo', 'web');

@@ -8,9 +8,8 @@ import { sentBy } from '../migration/rounds.js';
 import { failed, printed, type ToolOutput } from '../xl/index.js';
 import { affinityOf, cpuFigures } from './kvm-cpu.js';
 import { hasVirtio } from './kvm-devices.js';
-import { ksmCounters, unusedBytes } from './ksm.js';
 import { dirtyingOf } from './kvm-migrations.js';
-import { kvmAllocatableBytes } from './kvm-profile.js';
+import { nodememstats, nodeMemoryTune, numatune } from './virsh-memory.js';
 import { profileOf, threadsOfHost, type KvmHost, type KvmMachine } from './kvm-state.js';
 
 const KIBIBYTE = 1024;
@@ -68,24 +67,6 @@ const nodeinfo = (host: KvmHost): ToolOutput => {
       ['Memory size', `${Math.floor(memoryBytes / KIBIBYTE)} KiB`],
     ]),
   );
-};
-
-/** tools/virsh-host.c, `cmdNodeMemStats`. Assumption: what the host keeps for itself is buffers and cache to a half. */
-const nodememstats = (host: KvmHost): ToolOutput => {
-  const { memoryBytes } = profileOf(host);
-  const kept = Math.floor((memoryBytes - kvmAllocatableBytes(profileOf(host))) / 2);
-  const fields = { total: memoryBytes, free: Math.max(0, unusedBytes(host)), buffers: 0, cached: kept };
-  const line = ([field, bytes]: readonly [string, number]): string =>
-    `${field.padEnd(7)}: ${String(Math.floor(bytes / KIBIBYTE)).padStart(20)} KiB\n`;
-  return printed(`${Object.entries(fields).map(line).join('')}\n`);
-};
-
-/** tools/virsh-host.c, `cmdNodeMemoryTune` that changes nothing. */
-const nodeMemoryTune = (host: KvmHost, nowUs: number): ToolOutput => {
-  const lines = Object.entries(ksmCounters(host, nowUs)).map(
-    ([name, value]) => `\t${`shm_${name}`.padEnd(15)} ${value}\n`,
-  );
-  return printed(`Shared memory:\n${lines.join('')}\n`);
 };
 
 /** tools/virsh-domain-monitor.c, `cmdDominfo`. */
@@ -189,7 +170,7 @@ const ON_HOST = new Map<string, (host: KvmHost, nowUs: number) => ToolOutput>(
   Object.entries({ list, nodeinfo, nodememstats, 'node-memory-tune': nodeMemoryTune }),
 );
 const ON_DOMAIN = new Map<string, (host: KvmHost, machine: KvmMachine, nowUs: number) => ToolOutput>(
-  Object.entries({ dominfo, vcpuinfo, domblklist, domiflist, domjobinfo }),
+  Object.entries({ dominfo, numatune, vcpuinfo, domblklist, domiflist, domjobinfo }),
 );
 /** Options that change nothing of what is shown. */
 const PASSED_OVER = new Map([['list', '--all']]);
