@@ -353,6 +353,22 @@ export const describeAgent = (name: string, makeAgent: MakeAgent, traits: HostTr
         expect(startedOf(await compute.start(OTHER, configOf('db'), { incarnation: 2 })).domid).toEqual(domidOf(1));
       });
 
+      it('kills the daemon that all changes need: says so, refuses them, and lets domains run on', async () => {
+        const daemon = traits.controlDomain ? 'xenstored' : 'libvirtd';
+        await compute.start(VM, configOf('web'));
+        await compute.rules({ effect: { killDaemon: daemon }, count: 1 });
+        const told = (): unknown => services.registrations().at(-1)?.lostDaemons;
+        await agent.until(() => told() !== undefined);
+        expect(told()).toEqual([daemon]);
+        expect(codeOf(await compute.ask('PauseDomain', VM, ON_RUN))).toBe('host_control_plane_lost');
+        expect(codeOf(await compute.start(OTHER, configOf('db')))).toBe('host_control_plane_lost');
+        expect(await compute.domain(VM)).toMatchObject({ state: 'running' });
+        services.heard.length = 0;
+        await agent.restart();
+        await agent.until(() => services.registrations().length > 0);
+        expect(told()).toEqual([daemon]);
+      });
+
       it('keeps rules and counts over a restart', async () => {
         await compute.rules(on({ fail: {} }, { count: 2 }));
         expect(codeOf(await compute.start(VM, configOf('web')))).toBe('fault_injected');

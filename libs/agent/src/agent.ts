@@ -244,7 +244,9 @@ export class Agent {
         this.desk.hostAnswered(event.ticket, event.result, event.at);
         return;
       case 'guestEnded':
-        this.announcer.guestEnded(slot, event);
+      case 'deviceModelLost':
+      case 'migrationRound':
+        this.announcer.happened(slot, event);
         return;
       case 'faultStruck':
         this.deviceFaults.struck(slot, event, this.live);
@@ -252,14 +254,12 @@ export class Agent {
       case 'peer':
         this.peers.said(slot, event);
         return;
-      case 'migrationRound':
-        this.announcer.roundEnded(slot, event);
-        return;
       case 'crashed':
         this.peers.crashed(slot);
         if (this.live) this.observer.crashed?.(slot.name);
         return;
       case 'booted':
+      case 'daemonsChanged':
         if (this.live && this.served.has(slot.name)) this.announcer.register(slot);
         return;
     }

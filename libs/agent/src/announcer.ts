@@ -14,6 +14,29 @@ const REFUSED_PAUSE_MS = 30_000;
 /** Only an end of a guest is something that compute may miss in an inventory. */
 const isEnd = ({ type }: Report): boolean => type === 'ReportDomainStopped';
 
+type ReportedEvent = Extract<HostEvent, { type: 'guestEnded' | 'migrationRound' | 'deviceModelLost' }>;
+
+const reportOf = ({ uid: hostUid, name: host }: HostSlot, event: ReportedEvent): Report => {
+  switch (event.type) {
+    case 'guestEnded': {
+      const { uid, incarnation, reason, endedDomid, domid, at } = event;
+      const id = uuidFrom('ReportDomainStopped', hostUid, uid, incarnation, reason, at);
+      const data = { incarnation, host, reason, endedDomid, ...(domid === undefined ? {} : { domid }) };
+      return { id, type: 'ReportDomainStopped', uid, data, at, host };
+    }
+    case 'migrationRound': {
+      const { type: _type, at, operation, uid, ...figures } = event;
+      const id = uuidFrom('ReportMigrationRound', hostUid, operation, uid, event.round, at);
+      return { id, type: 'ReportMigrationRound', uid: operation, data: { host, ...figures }, at, host };
+    }
+    case 'deviceModelLost': {
+      const { uid, incarnation, domid, at } = event;
+      const id = uuidFrom('ReportDeviceModelLost', hostUid, uid, incarnation, domid, at);
+      return { id, type: 'ReportDeviceModelLost', uid, data: { incarnation, host, domid }, at, host };
+    }
+  }
+};
+
 export interface AnnouncerParts {
   readonly fleet: Fleet;
   readonly faults: FaultRules;
@@ -72,22 +95,10 @@ export class Announcer {
     return [...this.reports.values()].map((report) => ({ k: 'report', report }));
   }
 
-  guestEnded(slot: HostSlot, event: HostEvent & { type: 'guestEnded' }): void {
-    const { uid, incarnation, reason, endedDomid, domid, at } = event;
-    const id = uuidFrom('ReportDomainStopped', slot.uid, uid, incarnation, reason, at);
-    if (this.reported.has(id)) return;
-    const data = { incarnation, host: slot.name, reason, endedDomid, ...(domid === undefined ? {} : { domid }) };
-    const report = { id, type: 'ReportDomainStopped', uid, data, at, host: slot.name };
-    this.hold(report);
-    if (this.live) this.post(report);
-  }
-
-  roundEnded(slot: HostSlot, event: HostEvent & { type: 'migrationRound' }): void {
-    const { type: _type, at, operation, uid, ...figures } = event;
-    const id = uuidFrom('ReportMigrationRound', slot.uid, operation, uid, event.round, at);
-    if (this.reported.has(id)) return;
-    const data = { host: slot.name, ...figures };
-    const report = { id, type: 'ReportMigrationRound', uid: operation, data, at, host: slot.name };
+  /** Something happened by itself that compute is to hear of. */
+  happened(slot: HostSlot, event: ReportedEvent): void {
+    const report = reportOf(slot, event);
+    if (this.reported.has(report.id)) return;
     this.hold(report);
     if (this.live) this.post(report);
   }

@@ -107,7 +107,13 @@ export class Services {
   readonly heard: CommandMessage[] = [];
 
   async serve(bus: MessageBus): Promise<void> {
-    for (const type of ['RegisterHost', 'ReportDomainStopped', 'RecordFaultFired', 'ReportMigrationRound'])
+    for (const type of [
+      'RegisterHost',
+      'ReportDomainStopped',
+      'RecordFaultFired',
+      'ReportMigrationRound',
+      'ReportDeviceModelLost',
+    ])
       await bus.serve(commandSubject('compute', type), (message) => {
         this.heard.push(message);
         return Promise.resolve(ok({}));

@@ -38,7 +38,9 @@ export class DeviceFaults {
 
   /** The rules changed. */
   rulesChanged(slot: HostSlot): void {
-    if (!slot.pristine) this.prepare(slot);
+    const { faults } = this.parts;
+    // A daemon that is to die does so although nothing has happened to its host.
+    if (!slot.pristine || faults.killsDaemon(slot.name)) this.prepare(slot);
   }
 
   /** The journal has been read: what could not be told before the last end is told now. */

@@ -40,7 +40,7 @@ const isInForce = ({ spec, hosts }: Rule, host: string): boolean =>
   spec.enabled && (hosts.length === 0 || hosts.some((glob) => glob.test(host)));
 
 /** The effects without those that the rule does not have. */
-const effectsOf = (effects: DeviceEffects): JsonObject =>
+const effectsOf = (effects: Partial<DeviceEffects> & Pick<FaultRuleSpec['effect'], 'killDaemon'>): JsonObject =>
   Object.fromEntries(Object.entries(effects).filter(([, value]) => value !== undefined && value !== false));
 
 /**
@@ -83,11 +83,17 @@ export class FaultRules {
   onDevices(host: string): JsonObject[] {
     return (this.byHost.get(host)?.rules ?? []).flatMap((rule) => {
       const { match, effect, probability, seed } = rule.spec;
-      if (effect.devices === undefined || !isInForce(rule, host)) return [];
-      const effects = effectsOf(effect.devices);
+      const { devices: onDevices = {}, killDaemon } = effect;
+      const effects = effectsOf({ ...onDevices, killDaemon });
+      if (Object.keys(effects).length === 0 || !isInForce(rule, host)) return [];
       const { virtualMachines: machines, devices } = match;
       return [{ rule: rule.uid, machines, devices, effects, probability, seed, left: this.left(rule) }];
     });
+  }
+
+  killsDaemon(host: string): boolean {
+    const rules = this.byHost.get(host)?.rules ?? [];
+    return rules.some((rule) => rule.spec.effect.killDaemon !== undefined && isInForce(rule, host));
   }
 
   /** Whether the rule, if the host knows it, has struck as often as it may. */

@@ -11,6 +11,7 @@ import {
   type EmulatedHostModel,
   type EmulatedHostState,
   type HostToolName,
+  type MortalDaemon,
   type ProfileName,
   type ToolOutput,
 } from '@xenolith/xen';
@@ -29,6 +30,7 @@ interface Rest {
   readonly up: boolean;
   readonly inventory: readonly DomainView[];
   readonly figures: HostFigures;
+  readonly lostDaemons: readonly MortalDaemon[];
 }
 
 /** One emulated host. */
@@ -211,6 +213,11 @@ export class Fleet {
     return this.restOf(slot).inventory;
   }
 
+  /** Daemons that should run on the host and do not. */
+  lostDaemons(slot: HostSlot): readonly MortalDaemon[] {
+    return this.restOf(slot).lostDaemons;
+  }
+
   figures(slot: HostSlot): HostFigures {
     return this.restOf(slot).figures;
   }
@@ -274,6 +281,7 @@ export class Fleet {
       up: this.model.isUp(state),
       inventory: this.model.inventory(state),
       figures: this.model.figures(state),
+      lostDaemons: this.model.lostDaemons(state),
     };
   }
 

@@ -232,6 +232,7 @@ export const inventoryOf = (fleet: Fleet, slot: HostSlot): { bootId: string; dom
 
 export const registrationOf = (fleet: Fleet, slot: HostSlot, agentVersion: string): RegisterHostData => {
   const make = fleet.makeOf(slot.name);
+  const lost = fleet.lostDaemons(slot);
   const { version, xen, allocatableBytes } = hypervisorFacts(make);
   return {
     name: slot.name,
@@ -242,6 +243,7 @@ export const registrationOf = (fleet: Fleet, slot: HostSlot, agentVersion: strin
     ...(xen && xenPart(xen)),
     ...(make.memorySharing && { memorySharing: { ...make.memorySharing } }),
     allocatableMemoryBytes: allocatableBytes,
+    ...(lost.length > 0 && { lostDaemons: [...lost] }),
     ...inventoryOf(fleet, slot),
   };
 };

@@ -37,6 +37,11 @@ const describeMachine = (event: VirtualMachineEvent): EventDescription | null =>
       return warning(WAIT_REASONS[event.data.code ?? ''] ?? 'Unschedulable', event.data.message);
     case 'VirtualMachineStarted':
       return normal('Started', `domain ${event.data.domid} runs on host ${event.data.host}`);
+    case 'VirtualMachineDeviceModelLost':
+      return warning(
+        'DeviceModelDied',
+        `the device model of domain ${event.data.domid} on host ${event.data.host} has died`,
+      );
     case 'VirtualMachinePaused':
       return normal('Paused', 'the domain is paused');
     case 'VirtualMachineSuspended':
@@ -91,6 +96,10 @@ const describeHost = (event: HostEvent): EventDescription | null => {
   switch (event.type) {
     case 'HostCreated':
       return normal('Registered', 'the host registered for the first time');
+    case 'HostRegistered': {
+      const { lostDaemons = [] } = event.data;
+      return lostDaemons.length === 0 ? null : warning('DaemonsDied', `${lostDaemons.join(' and ')} died`);
+    }
     case 'HostBecameReady':
       return normal('Ready', 'the agent answers');
     case 'HostBecameUnreachable':
@@ -118,7 +127,6 @@ const describeHost = (event: HostEvent): EventDescription | null => {
       const more = blocked.length > 1 ? `; ${blocked.length - 1} more can't move` : '';
       return warning('EvacuationBlocked', `${namespace}/${name} can't move: ${first.message}${more}`);
     }
-    case 'HostRegistered':
     case 'HostStrayDomainConfirmed':
     case 'HostMetadataChanged':
     case 'HostSpecChanged':

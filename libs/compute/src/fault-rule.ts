@@ -66,7 +66,8 @@ const faultRules: ObjectRules<FaultRuleSpec, FaultRuleOwn> = {
 const isSaid = (value: unknown): boolean => value !== undefined && value !== false;
 
 const strikesOf = ({ match, effect }: FaultRuleSpec): string => {
-  const { devices } = effect;
+  const { devices, killDaemon } = effect;
+  if (killDaemon !== undefined) return `killDaemon ${killDaemon}`;
   if (!devices) return match.commands.join(',') || '*';
   return Object.entries(devices)
     .flatMap(([what, value]) => (isSaid(value) ? [what] : []))
@@ -108,7 +109,20 @@ const deviceCausesOf = ({ match, effect }: FaultRuleSpec, devices: DeviceEffects
   return match.commands.length > 0 ? [forbidden('spec.match.commands', mixed)] : [];
 };
 
+/** The death of a daemon strikes the host, and nothing else with it. */
+const daemonCausesOf = ({ match, effect }: FaultRuleSpec): readonly Cause[] => {
+  const { delay, fail, timeout, crashHost, devices } = effect;
+  const alone = 'a rule kills a daemon or does something else: make two rules';
+  if (delay !== undefined || fail !== undefined || timeout || crashHost || devices !== undefined)
+    return [forbidden('spec.effect.killDaemon', alone)];
+  const { commands, virtualMachines, devices: named } = match;
+  return commands.length + virtualMachines.length + named.length > 0
+    ? [forbidden('spec.match', 'a daemon is of a host: choose hosts only')]
+    : [];
+};
+
 const causesOf = (spec: FaultRuleSpec): readonly Cause[] => {
+  if (spec.effect.killDaemon !== undefined) return daemonCausesOf(spec);
   const { delay, fail, timeout, crashHost, devices } = spec.effect;
   if (devices !== undefined) return deviceCausesOf(spec, devices);
   if (spec.match.virtualMachines.length + spec.match.devices.length > 0)
@@ -119,7 +133,7 @@ const causesOf = (spec: FaultRuleSpec): readonly Cause[] => {
       {
         field: 'spec.effect',
         reason: 'FieldValueRequired',
-        message: 'say what happens: delay, fail, timeout, crashHost or devices',
+        message: 'say what happens: delay, fail, timeout, crashHost, killDaemon or devices',
       },
     ];
   const unknown = spec.match.commands.find((command) => !STRIKEABLE.includes(command));

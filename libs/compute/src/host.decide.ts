@@ -40,10 +40,11 @@ const metadataOf = (name: string): DesiredMetadata => ({
 
 const registrationOf = (data: RegisterHostData): Registration => {
   const { hypervisor, version, agentVersion, bootId, hardware, controlDomain, allocatableMemoryBytes } = data;
-  const { setup, maxVcpus, memorySharing } = data;
+  const { setup, maxVcpus, memorySharing, lostDaemons } = data;
   const machine = { hardware, ...(controlDomain && { controlDomain }), allocatableMemoryBytes };
   const installed = { ...(setup && { setup }), ...(maxVcpus && { maxVcpus }), ...(memorySharing && { memorySharing }) };
-  return { bootId, hypervisor, version, agentVersion, ...machine, ...installed };
+  const lost = lostDaemons && lostDaemons.length > 0 ? { lostDaemons } : {};
+  return { bootId, hypervisor, version, agentVersion, ...machine, ...installed, ...lost };
 };
 
 const inventoryDiffered = (

@@ -1,4 +1,4 @@
-import type { Condition } from '@xenolith/contracts';
+import type { Condition, HostSetup } from '@xenolith/contracts';
 import type { Index, IndexedEvent } from '@xenolith/engine';
 import type { JsonObject, StoredDocument, Uuid } from '@xenolith/kernel';
 
@@ -8,14 +8,34 @@ export interface IndexedHost {
   readonly cluster: string;
   readonly bootId: string;
   readonly ready: boolean;
+  readonly hypervisor: 'xen' | 'kvm' | undefined;
+  /** Of Xen. */
+  readonly release: string | undefined;
+  readonly driverDomains: boolean;
+}
+
+interface HostStatus {
+  readonly bootId?: string;
+  readonly conditions: readonly Condition[];
+  readonly hypervisor?: 'xen' | 'kvm';
+  readonly setup?: HostSetup;
 }
 
 const hostOf = (uid: Uuid, document: JsonObject): IndexedHost => {
   const { name } = document['metadata'] as { name: string };
   const { cluster } = document['spec'] as { cluster: string };
-  const status = document['status'] as unknown as { bootId?: string; conditions: readonly Condition[] };
+  const { hypervisor, setup, ...status } = document['status'] as unknown as HostStatus;
   const ready = status.conditions.find((condition) => condition.type === 'Ready');
-  return { uid, name, cluster, bootId: status.bootId ?? '', ready: ready?.status === 'True' };
+  return {
+    uid,
+    name,
+    cluster,
+    bootId: status.bootId ?? '',
+    ready: ready?.status === 'True',
+    hypervisor,
+    release: setup?.release,
+    driverDomains: (setup?.driverDomains ?? []).length > 0,
+  };
 };
 
 /** Hosts by uid; whoever pushes something to hosts listens for their changes. */

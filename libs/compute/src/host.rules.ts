@@ -5,6 +5,7 @@ import type { HostOwn, Maintenance, PresentHost } from './host.state.js';
 const NOT_REGISTERED: HostOwn = {
   registration: null,
   ready: { type: 'Ready', status: 'False', reason: 'NotRegistered', message: '', lastTransitionTime: timestamp(0) },
+  lostSince: null,
   strays: [],
   maintenance: null,
 };
@@ -13,6 +14,7 @@ const summary = ({ own, spec }: PresentHost): string =>
   [
     own.ready.status === 'True' ? 'Ready' : 'NotReady',
     ...(spec.unschedulable ? ['Unschedulable'] : []),
+    ...(own.lostSince === null ? [] : ['Degraded']),
     ...(own.maintenance ? [isEmpty(own.maintenance) ? 'Maintenance' : 'Evacuating'] : []),
   ].join(',');
 
@@ -44,9 +46,36 @@ const evacuated = (maintenance: Maintenance): Condition => ({
   lastTransitionTime: maintenance.turnedAt,
 });
 
+/** What the death of daemons means, condition by condition. */
+const lost = ({ registration, lostSince }: HostOwn): Condition[] => {
+  const daemons = registration?.lostDaemons ?? [];
+  const condition = (type: string, names: readonly string[], message: string): Condition[] =>
+    names.length === 0
+      ? []
+      : [
+          {
+            type,
+            status: 'False',
+            reason: 'DaemonDied',
+            message: `${names.join(' and ')} died: ${message}`,
+            lastTransitionTime: lostSince ?? timestamp(0),
+          },
+        ];
+  const control = daemons.filter((daemon) => daemon !== 'xenconsoled');
+  const until = control.includes('xenstored') ? 'until the host boots' : 'until it is started again';
+  return [
+    ...condition('ControlPlane', control, `guests run on, but nothing can be started, stopped or changed ${until}`),
+    ...condition('Consoles', daemons.includes('xenconsoled') ? ['xenconsoled'] : [], 'guests run on without consoles'),
+  ];
+};
+
 const status = (host: PresentHost): JsonObject => {
   const { registration, ready, strays, maintenance } = host.own;
-  const conditions = [ready, ...(maintenance ? [evacuated(maintenance)] : [])] as unknown as JsonObject[];
+  const conditions = [
+    ready,
+    ...lost(host.own),
+    ...(maintenance ? [evacuated(maintenance)] : []),
+  ] as unknown as JsonObject[];
   const kept = maintenance ? { maintenance: maintenanceOf(maintenance) } : {};
   if (registration === null) return { conditions, summary: summary(host), ...kept };
   const { hardware, controlDomain, setup, maxVcpus, memorySharing } = registration;

@@ -36,6 +36,8 @@ export interface Maintenance {
 export interface HostOwn {
   readonly registration: Registration | null;
   readonly ready: Condition;
+  /** When daemons died, or others than before; null: all run. */
+  readonly lostSince: string | null;
   readonly strays: readonly StrayDomain[];
   /** Null: none is wished for. */
   readonly maintenance: Maintenance | null;

@@ -6,7 +6,7 @@ import {
   type Condition,
   type HostEvent,
 } from '@xenolith/contracts';
-import { uuidFrom, type Aggregate, type EventPlace, type NewEvent } from '@xenolith/kernel';
+import { sameJson, uuidFrom, type Aggregate, type EventPlace, type NewEvent } from '@xenolith/kernel';
 import { decideHost } from './host.decide.js';
 import { hostRules } from './host.rules.js';
 import {
@@ -14,6 +14,7 @@ import {
   type HostOwn,
   type HostState,
   type Maintenance,
+  type Registration,
   type RunOfMachine,
   type StrayDomain,
 } from './host.state.js';
@@ -50,10 +51,16 @@ const asWished = (state: HostState, place: EventPlace): HostState => {
   return { ...state, own: { ...state.own, maintenance } };
 };
 
+const lostSince = (own: HostOwn, { lostDaemons }: Registration, place: EventPlace): string | null => {
+  if (lostDaemons === undefined) return null;
+  const same = sameJson(own.registration?.lostDaemons ?? [], lostDaemons);
+  return same && own.lostSince !== null ? own.lostSince : timestamp(place.at);
+};
+
 const evolveOwn = (own: HostOwn, event: HostEvent, place: EventPlace): HostOwn => {
   switch (event.type) {
     case 'HostRegistered':
-      return { ...own, registration: event.data };
+      return { ...own, registration: event.data, lostSince: lostSince(own, event.data, place) };
     case 'HostBecameReady':
       return { ...own, ready: readyCondition('True', 'AgentReady', 'the agent answers', place.at) };
     case 'HostBecameUnreachable': {
@@ -97,6 +104,6 @@ export const hostAggregate: Aggregate<HostState> = {
   toResource: (state) => objectResource(hostRules, state),
   consequences: (event, before, command) => objectConsequences(hostRules, event, before, command),
   ended: (state) => state.phase === 'deleted',
-  stateVersion: 2,
+  stateVersion: 3,
   snapshotEvery: 100,
 };

@@ -159,7 +159,11 @@ export class Platform {
     });
   }
 
-  async register(host: string, domains?: readonly { virtualMachine: Uuid; incarnation: number }[]): Promise<void> {
+  async register(
+    host: string,
+    domains?: readonly { virtualMachine: Uuid; incarnation: number }[],
+    more: object = {},
+  ): Promise<void> {
     const there = [...(this.domains.get(host) ?? [])].map(([virtualMachine, incarnation]) => ({
       virtualMachine,
       incarnation,
@@ -168,6 +172,7 @@ export class Platform {
       name: host,
       bootId: this.bootIds.get(host),
       ...REGISTRATION,
+      ...more,
       domains: (domains ?? there).map((domain) => ({
         ...domain,
         ...(this.details.get(domain.virtualMachine) ?? { domid: 1, state: 'running' }),

@@ -14,6 +14,7 @@ import {
   operationEvents,
   operationKind,
   recordFaultFiredData,
+  reportDeviceModelLostData,
   reportDomainStoppedData,
   virtualMachineCommands,
   virtualMachineEvents,
@@ -30,6 +31,7 @@ import type { z } from 'zod';
 import { ClusterIndex } from './cluster.index.js';
 import { clusterAggregate } from './cluster.js';
 import { computeReactions } from './compute.reactions.js';
+import { prepareFaultRule } from './fault-rule.hosts.js';
 import { FaultRuleIndex } from './fault-rule.index.js';
 import { faultRuleAggregate } from './fault-rule.js';
 import { FinishedOperations } from './finished-operations.index.js';
@@ -128,6 +130,7 @@ const routes = (indexes: ComputeIndexes): readonly CommandRoute[] => {
   const { machines } = indexes;
   const [changeHost, deleteHost] = objectRoutes(hostKind, 'host');
   const [changeOperation, deleteOperation] = objectRoutes(operationKind, 'operation');
+  const [changeRule, deleteRule] = objectRoutes(faultRuleKind, 'faultrule');
   const { RegisterHost, ...hostRecords } = hostCommands;
   const { ExamineDomain, StartOperation, ...machineRecords } = virtualMachineCommands;
   const { BeginOperation: _onlyFromTheTarget, ...operationRecords } = operationCommands;
@@ -150,7 +153,11 @@ const routes = (indexes: ComputeIndexes): readonly CommandRoute[] => {
     },
     ...routesFor('host', hostRecords),
     ...objectRoutes(virtualMachineKind, 'virtualmachine'),
-    ...routesFor('virtualmachine', { ...machineRecords, ReportDomainStopped: reportDomainStoppedData }),
+    ...routesFor('virtualmachine', {
+      ...machineRecords,
+      ReportDomainStopped: reportDomainStoppedData,
+      ReportDeviceModelLost: reportDeviceModelLostData,
+    }),
     {
       type: 'StartOperation',
       category: 'virtualmachine',
@@ -166,7 +173,8 @@ const routes = (indexes: ComputeIndexes): readonly CommandRoute[] => {
     },
     deleteOperation,
     ...routesFor('operation', operationRecords),
-    ...objectRoutes(faultRuleKind, 'faultrule'),
+    { ...changeRule, prepare: ({ data }) => prepareFaultRule(data, indexes.hosts) },
+    deleteRule,
     { type: 'RecordFaultFired', category: 'faultrule', schema: recordFaultFiredData },
   ];
 };

@@ -19,6 +19,7 @@ import { causesOfMigration } from './virtual-machine.plan-migrate.js';
 import { blockingOperations, checkAllowed, isStarting, takesAway } from './virtual-machine.power.js';
 import { machineRules } from './virtual-machine.rules.js';
 import {
+  decideDeviceModelLost,
   decideDomainStopped,
   decideMigrated,
   decideObserved,
@@ -269,6 +270,8 @@ const decideOwn = (machine: PresentMachine, command: Command): Decision => {
       return decideObserved(machine, command);
     case 'ReportDomainStopped':
       return decideDomainStopped(machine, command);
+    case 'ReportDeviceModelLost':
+      return decideDeviceModelLost(machine, command);
     case 'RecordHostLost':
       return decideHostAnswers(machine, command, false);
     case 'RecordHostRegained':

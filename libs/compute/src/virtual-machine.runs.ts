@@ -1,5 +1,6 @@
 import {
   eventOf,
+  reportDeviceModelLostData,
   reportDomainStoppedData,
   virtualMachineCommands,
   type HaltReason,
@@ -120,6 +121,15 @@ export const decideDomainStopped = (machine: PresentMachine, command: Command): 
   if (endedDomid !== null && endedDomid > run.domid && machine.spec[POLICY_OF[reason].field] === 'preserve')
     return ok([eventOf('VirtualMachineRebooted', { domid: endedDomid }), eventOf('VirtualMachinePaused', {})]);
   return ok(runEnded(machine, command, { incarnation, reason }));
+};
+
+/** Of a domain that was there before this one, or of a run that is over, nothing is news. */
+export const decideDeviceModelLost = (machine: PresentMachine, command: Command): Decision => {
+  const { incarnation, host, domid } = trusted(reportDeviceModelLostData, command);
+  const known = machine.own.deviceModelLost;
+  if (incarnation !== machine.own.incarnation || (known?.incarnation === incarnation && known.domid >= domid))
+    return NOTHING;
+  return ok([eventOf('VirtualMachineDeviceModelLost', { incarnation, host, domid })]);
 };
 
 /** What follows the record of a run that has begun: the end that overtook it, and the wish that came too late for it. */

@@ -127,6 +127,8 @@ export interface MachineOwn {
   readonly nics: readonly AttachedNic[];
   /** Those of its host that the last run had. */
   readonly devices: readonly GivenDevice[];
+  /** The domain whose device model has died; null: none. */
+  readonly deviceModelLost: { readonly incarnation: number; readonly domid: number; readonly since: string } | null;
   readonly snapshots: readonly MachineSnapshot[];
   /** A run whose guest ended before its start was recorded; `domid`: it was restarted under this id. */
   readonly endedEarly: {
@@ -155,6 +157,7 @@ export const NEVER_STARTED: MachineOwn = {
   disks: [],
   nics: [],
   devices: [],
+  deviceModelLost: null,
   snapshots: [],
   endedEarly: null,
   unschedulable: null,

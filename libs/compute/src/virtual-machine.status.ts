@@ -38,6 +38,31 @@ const readyWithoutHost = (machine: PresentMachine, rests: Ready): Ready => {
   return rests;
 };
 
+const DIED = 'its device model has died; a hard reboot starts another';
+
+/** Since when the domain that the machine has now lacks its device model; null: it does not. */
+const lacksDeviceModelSince = ({ own }: PresentMachine): string | null => {
+  const run = placedRun(own.run);
+  const lost = own.deviceModelLost;
+  return lost?.incarnation === run?.incarnation && lost?.domid === run?.domid ? (lost?.since ?? null) : null;
+};
+
+/** Absent while nothing is wrong. */
+const deviceModelCondition = (machine: PresentMachine): JsonObject[] => {
+  const since = lacksDeviceModelSince(machine);
+  return since === null
+    ? []
+    : [
+        {
+          type: 'DeviceModel',
+          status: 'False',
+          reason: 'DeviceModelDied',
+          message: `${DIED}; until then it can not be saved, migrated or given devices`,
+          lastTransitionTime: since,
+        },
+      ];
+};
+
 const readyOf = (machine: PresentMachine): Ready => {
   const { run } = machine.own;
   switch (run.phase) {
@@ -54,6 +79,8 @@ const readyOf = (machine: PresentMachine): Ready => {
           message: `host ${run.host} does not answer; the machine may still run there`,
         };
       const where = `domain ${run.domid} on host ${run.host}`;
+      if (!machine.spec.guest.pvDrivers && lacksDeviceModelSince(machine) !== null)
+        return { status: 'False', reason: 'DeviceModelDied', message: `${where} stands still: ${DIED}` };
       return run.phase === 'paused'
         ? { status: 'False', reason: 'DomainPaused', message: `${where} is paused` }
         : { status: 'True', reason: 'DomainRunning', message: `${where} runs` };
@@ -127,6 +154,6 @@ export const virtualMachineStatus = (machine: PresentMachine): JsonObject => {
     disks: disksOf(machine),
     nics: nicsOf(machine),
     ...(devices.length === 0 ? {} : { devices }),
-    conditions: [own.ready],
+    conditions: [{ ...own.ready }, ...deviceModelCondition(machine)],
   };
 };

@@ -208,7 +208,7 @@ const operationStarted = (
 };
 
 /** The kind's own events. Shared ones never come here. */
-const evolveOwn = (machine: PresentMachine, event: VirtualMachineEvent): PresentMachine => {
+const evolveOwn = (machine: PresentMachine, event: VirtualMachineEvent, place: EventPlace): PresentMachine => {
   const change = (own: Own): PresentMachine => ({ ...machine, own: own(machine.own) });
   switch (event.type) {
     case 'VirtualMachineOperationStarted':
@@ -224,6 +224,10 @@ const evolveOwn = (machine: PresentMachine, event: VirtualMachineEvent): Present
       return change((own) => ({ ...own, unschedulable: null }));
     case 'VirtualMachineEndedEarly':
       return change((own) => ({ ...own, endedEarly: event.data }));
+    case 'VirtualMachineDeviceModelLost': {
+      const { incarnation, domid } = event.data;
+      return change((own) => ({ ...own, deviceModelLost: { incarnation, domid, since: timestamp(place.at) } }));
+    }
     case 'VirtualMachineStarted':
       return started(machine, event.data);
     case 'VirtualMachinePaused':
@@ -283,7 +287,7 @@ const evolve = (state: MachineState, event: NewEvent, place: EventPlace): Machin
   const shared = evolveObject(machineRules, state, event, place);
   if (shared !== null) return withReady(shared, place.at);
   if (state.phase === 'absent') return state;
-  return withReady({ ...state, ...evolveOwn(state, event as VirtualMachineEvent) }, place.at);
+  return withReady({ ...state, ...evolveOwn(state, event as VirtualMachineEvent, place) }, place.at);
 };
 
 /** An operation's own stream starts in the append that starts it here, with the whole plan. */

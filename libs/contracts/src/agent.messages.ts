@@ -230,4 +230,10 @@ export const reportMigrationRoundData = z.strictObject({
   pagesPerSecond: z.number().nonnegative(),
   durationMs: z.number().nonnegative(),
 });
+/** To the machine's stream: the device model of its domain died, and the domain goes on without. */
+export const reportDeviceModelLostData = z.strictObject({
+  incarnation: z.number().int(),
+  host: z.string(),
+  domid: z.number().int(),
+});
 export const recordFaultFiredData = z.strictObject({ host: z.string(), command: z.string(), fired: z.number().int() });

@@ -50,6 +50,7 @@ export const REJECTION_CODES = [
   'placement_pending',
   'placement_unknown',
   'host_ledger_affinity',
+  'host_control_plane_lost',
   'host_lacks_devices',
   'host_ledger_full',
   // Storage

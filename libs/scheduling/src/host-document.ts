@@ -39,6 +39,12 @@ export const cpuList = (cpus: readonly number[]): string => {
   return ranges.map(([first, last]) => (first === last ? String(first) : `${first}-${last}`)).join(',');
 };
 
+/** A host whose control plane has died starts nothing. */
+const isReady = (conditions: readonly { readonly type: string; readonly status: string }[]): boolean => {
+  const is = (type: string): string | undefined => conditions.find((condition) => condition.type === type)?.status;
+  return is('Ready') === 'True' && is('ControlPlane') !== 'False';
+};
+
 /** Null for a host that has not registered yet. */
 export const hostOf = (raw: JsonObject, version: number): KnownHost | null => {
   const { metadata, spec, status } = raw as unknown as HostDocument;
@@ -58,7 +64,7 @@ export const hostOf = (raw: JsonObject, version: number): KnownHost | null => {
       cluster: spec.cluster,
       hypervisor: status.hypervisor,
       ...(status.maxVcpus && { maxVcpus: status.maxVcpus }),
-      ready: status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') === true,
+      ready: isReady(status.conditions ?? []),
       unschedulable: spec.unschedulable || metadata.deletionTimestamp !== undefined,
       maintenance: spec.maintenance === true,
       memoryBytes,

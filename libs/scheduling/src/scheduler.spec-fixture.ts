@@ -14,6 +14,8 @@ export interface TestHost {
   readonly memoryBytes: number;
   readonly threads: number;
   readonly ready?: boolean;
+  /** Nothing can be done on it. */
+  readonly controlPlaneLost?: boolean;
   readonly unschedulable?: boolean;
   readonly maintenance?: boolean;
   readonly cluster?: string;
@@ -50,7 +52,10 @@ export const hostDocument = (host: TestHost): JsonObject => ({
     ...(host.reach ? { reach: host.reach } : {}),
   },
   status: {
-    conditions: [{ type: 'Ready', status: host.ready === false ? 'False' : 'True' }],
+    conditions: [
+      { type: 'Ready', status: host.ready === false ? 'False' : 'True' },
+      ...(host.controlPlaneLost === true ? [{ type: 'ControlPlane', status: 'False' }] : []),
+    ],
     hypervisor: host.hypervisor ?? 'xen',
     cpus: host.threads,
     allocatableMemory: String(host.memoryBytes),

@@ -55,6 +55,12 @@ describe('the scheduler', () => {
     expect(placedOn(await scheduler.place('big', { memoryBytes: 6 * GIB }))).toBe('host-0002');
   });
 
+  it('passes over a host whose control plane has died', async () => {
+    const scheduler = await started({}, [host(1, { controlPlaneLost: true }), host(2)]);
+    expect(placedOn(await scheduler.place('a'))).toBe('host-0002');
+    expect(placedOn(await scheduler.place('b'))).toBe('host-0002');
+  });
+
   it('lets in those who wait when room is given back, oldest first', async () => {
     const scheduler = await started({}, [host(1)]);
     await scheduler.place('first', { memoryBytes: 4 * GIB });

@@ -1,5 +1,8 @@
 import type { Uuid } from '@xenolith/kernel';
 
+/** Daemons of a host whose death can be wanted. */
+export type MortalDaemon = 'xenstored' | 'xenconsoled' | 'xend' | 'libvirtd';
+
 /** What goes wrong with a device. Watches and device models are of Xen hosts only. */
 export interface DeviceEffects {
   /** Events of watches are lost: of the guest's driver, of the back-end's, of the toolstack, or of all. */
@@ -10,6 +13,10 @@ export interface DeviceEffects {
   readonly failHotplug?: string;
   /** Of a machine whose device model is meant (its name is `device-model`): it never says that it runs. */
   readonly stallDeviceModel?: true;
+  /** The device model of a machine that has one dies. */
+  readonly killDeviceModel?: true;
+  /** This daemon of the host dies, whatever machines there are. */
+  readonly killDaemon?: MortalDaemon;
   /** The driver domain that serves it crashes. */
   readonly crashDriverDomain?: true;
   /** Its back-end answers no requests: the rings fill and the guest waits. */

@@ -70,6 +70,7 @@ export const emulatedHostModel = (timing: HostTiming): EmulatedHostModel => {
     timeOf: (state) => (isKvm(state) ? kvm.timeOf(state) : xen.timeOf(state)),
     isUp: (state) => (isKvm(state) ? kvm.isUp(state) : xen.isUp(state)),
     bootId: (state) => (isKvm(state) ? kvm.bootId(state) : xen.bootId(state)),
+    lostDaemons: (state) => (isKvm(state) ? kvm.lostDaemons(state) : xen.lostDaemons(state)),
     inventory: (state) => (isKvm(state) ? kvm.inventory(state) : xen.inventory(state)),
     figures: (state) => (isKvm(state) ? kvm.figures(state) : xen.figures(state)),
     domainFigures: (state, at) => (isKvm(state) ? kvm.domainFigures(state, at) : xen.domainFigures(state, at)),

@@ -1,5 +1,5 @@
 import type { GuestType, Result, Uuid } from '@xenolith/kernel';
-import type { DeviceFault } from './device-fault.js';
+import type { DeviceFault, MortalDaemon } from './device-fault.js';
 import type { WorkloadName } from './guest/index.js';
 import type { ProfileName } from './hardware-profile.js';
 import type { HostState } from './host/host-state.js';
@@ -234,6 +234,16 @@ export type HostEvent =
       readonly pagesPerSecond: number;
       readonly durationMs: number;
     }
+  /** A daemon died, or was started again. */
+  | { readonly type: 'daemonsChanged'; readonly at: number }
+  | {
+      /** The device model of a domain died, and the domain goes on without. */
+      readonly type: 'deviceModelLost';
+      readonly at: number;
+      readonly uid: Uuid;
+      readonly incarnation: number;
+      readonly domid: number;
+    }
   | { readonly type: 'crashed'; readonly at: number }
   | { readonly type: 'booted'; readonly at: number };
 
@@ -348,6 +358,8 @@ export interface HostModel<State = HostState> {
   isUp(state: State): boolean;
   /** Differs after every boot. */
   bootId(state: State): Uuid;
+  /** Daemons that should run and do not. */
+  lostDaemons(state: State): readonly MortalDaemon[];
   /** Domains that exist; those being torn down are left out. */
   inventory(state: State): readonly DomainView[];
   figures(state: State): HostFigures;

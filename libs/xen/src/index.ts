@@ -1,5 +1,5 @@
 export * from './emulated-host.js';
-export type { DeviceEffects, DeviceFault } from './device-fault.js';
+export type { DeviceEffects, DeviceFault, MortalDaemon } from './device-fault.js';
 export * from './hardware-profile.js';
 export * from './host-model.js';
 export { timingFor, type HostTiming } from './host-timing.js';

@@ -63,6 +63,7 @@ export const HTTP_OF_REJECTION: Readonly<Record<RejectionCode | GatewayRejection
   placement_pending: CONFLICT,
   placement_unknown: NOT_FOUND,
   host_ledger_affinity: CONFLICT,
+  host_control_plane_lost: CONFLICT,
   host_lacks_devices: CONFLICT,
   host_ledger_full: CONFLICT,
   storage_domain_full: CONFLICT,

@@ -31,11 +31,17 @@ export const deviceEffects = z.strictObject({
     .describe(
       'The device model of an HVM guest (as a device: device-model) never says that it runs; the toolstack gives up after 60 s. Strikes nothing on KVM hosts.',
     ),
+  killDeviceModel: z
+    .boolean()
+    .default(false)
+    .describe(
+      'The device model of a running HVM guest dies. A guest without PV drivers stands still then; another goes on, but can’t be saved, migrated or given devices before it is rebooted. On KVM hosts the process is the machine: it ends as by a crash.',
+    ),
   crashDriverDomain: z
     .boolean()
     .default(false)
     .describe(
-      'The driver domain that serves the device crashes, now if the device is connected, or when it connects. It boots again and serves its devices anew; Dom0 never crashes by this.',
+      'The driver domain that serves the device crashes, now if the device is connected, or when it connects. It boots again and serves its devices anew; Dom0 never crashes by this. KVM hosts have none.',
     ),
   fillRings: z
     .boolean()
@@ -45,6 +51,10 @@ export const deviceEffects = z.strictObject({
     ),
 });
 export type DeviceEffects = z.infer<typeof deviceEffects>;
+
+/** Daemons of a host that a rule may kill; libvirtd is of KVM hosts, xend of Xen up to 4.4. */
+export const MORTAL_DAEMONS = ['xenstored', 'xenconsoled', 'xend', 'libvirtd'] as const;
+export type MortalDaemon = (typeof MORTAL_DAEMONS)[number];
 
 export const faultRuleSpec = z.strictObject({
   match: z
@@ -83,6 +93,12 @@ export const faultRuleSpec = z.strictObject({
         .describe('Refuse the command.'),
       timeout: z.boolean().default(false).describe('Never answer.'),
       crashHost: z.boolean().default(false).describe('Crash the host: every domain is lost, and it boots again.'),
+      killDaemon: z
+        .enum(MORTAL_DAEMONS)
+        .optional()
+        .describe(
+          'Instead: a daemon of the host dies, and is started again when the rule is no longer in force. Without xenstored, xend or libvirtd nothing can be started, stopped or changed, while guests run on; xenstored can’t be started again before the host boots. Without xenconsoled there are no consoles.',
+        ),
       devices: deviceEffects
         .optional()
         .describe('Instead of all these: what goes wrong with devices inside the host, whatever commands it gets.'),

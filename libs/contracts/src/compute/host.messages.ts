@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { EventOf } from '../messages.js';
 import { conditions, defineKind } from '../resource.js';
 import { countedResources, taint } from '../scheduling/affinity.js';
+import { MORTAL_DAEMONS } from './fault-rule.messages.js';
 import { hostDevice } from './host-device.js';
 import { DOM0_POLICIES, hostSetup, memorySharing } from './host-profile.js';
 
@@ -211,6 +212,8 @@ export const registerHostData = z.strictObject({
   maxVcpus: maxVcpus.optional(),
   /** Bytes that guests can be promised. */
   allocatableMemoryBytes: z.number().int().nonnegative(),
+  /** Daemons that should run on the host and do not; absent: all run. */
+  lostDaemons: z.array(z.enum(MORTAL_DAEMONS)).optional(),
   domains: z.array(domainReport).describe('Everything that runs or is paused: the full inventory.'),
 });
 export type RegisterHostData = z.infer<typeof registerHostData>;

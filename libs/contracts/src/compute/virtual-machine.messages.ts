@@ -207,6 +207,8 @@ export const virtualMachineEvents = {
     /** The host has restarted the guest, which runs under this id. */
     domid: z.number().int().optional(),
   }),
+  /** The device model of its domain died. */
+  VirtualMachineDeviceModelLost: z.object({ incarnation: z.number().int(), host: z.string(), domid: z.number().int() }),
   VirtualMachinePaused: z.object({ operation: z.string().optional() }),
   VirtualMachineSuspended: z.object({ operation: z.string(), incarnation: z.number().int(), image: suspendImage }),
   /**

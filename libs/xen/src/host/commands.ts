@@ -6,6 +6,7 @@ import { plan } from './agenda.js';
 import { askToStop } from './domain-store.js';
 import { stopGuest } from './guest-life.js';
 import { addressed } from './runs.js';
+import { lostDaemons, refusedWithout, refusedWithoutDeviceModel } from './daemon-deaths.js';
 import { change } from './live-change.js';
 import { toolstack } from './guest-watcher.js';
 import { applyMigration } from './migration.js';
@@ -145,6 +146,7 @@ export const giveUp = (host: Host, uid: Uuid, ticket: string, timeoutMs: number)
 
 /** Applies a command to one of the host's machines. */
 export const applyCommand = (host: Host, input: Exclude<HostInput, { do: 'crash' | 'setFaults' }>): void => {
+  if (refusedWithout(host, lostDaemons(host.state), input) || refusedWithoutDeviceModel(host, input)) return;
   switch (input.do) {
     case 'start':
     case 'resume':

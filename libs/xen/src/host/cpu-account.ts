@@ -6,6 +6,7 @@ import { deviceModelCpus } from './device-model.js';
 import { workloadOf } from './device-work.js';
 import { followWork } from './guest-work.js';
 import type { Host, Machine } from './host-state.js';
+import { isStuck } from './machine-devices.js';
 
 export { accountCpu } from './host-state.js';
 
@@ -20,6 +21,7 @@ const PERMILLE = 1000;
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 
 const demandOf = (host: Host, machine: Machine, vcpu: number): number => {
+  if (isStuck(machine)) return 0;
   switch (machine.guest.phase) {
     case 'off':
     case 'ended':

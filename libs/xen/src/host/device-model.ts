@@ -49,6 +49,17 @@ export const startDeviceModel = (host: Host, machine: Machine): void => {
 export const deviceModelRuns = (host: Host, machine: Machine): void =>
   transact(host, 0, [{ op: 'write', path: statePath(machine.domid), value: 'running' }]);
 
+/** A fault in force kills it once it runs. Nobody starts another: what it had of the guest is gone with it, and its word in the store stays. */
+export const isDeviceModelKilled = (host: Host, machine: Machine): boolean => {
+  const daemons = daemonsOf(host);
+  const process = daemons.deviceModelOf(machine.domid);
+  if (process === null || !hasDeviceModel(host, machine)) return false;
+  const target = { machine, device: 'device-model', what: `kill/${process.pid}` };
+  if (struckBy(host, target, 'killDeviceModel') === null) return false;
+  daemons.kill(process.pid);
+  return true;
+};
+
 /** It goes with its domain. */
 export const stopDeviceModel = (host: Host, machine: Machine): void => {
   if (!needsOne(machine)) return;

@@ -22,7 +22,7 @@ export interface FaultyMachine {
   readonly uid: Uuid;
   readonly incarnation: number;
   readonly domid: number;
-  readonly settings: DomainSettings;
+  readonly settings: Pick<DomainSettings, 'name' | 'namespace'>;
 }
 
 /** Something of a device's that a fault may strike. `what` tells it from others of the device, so that each has dice of its own. */

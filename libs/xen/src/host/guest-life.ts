@@ -9,7 +9,7 @@ import { frontendAppeared, probeFront, wakeFront } from './device-control.js';
 import { acknowledge, askedToStop, listenForRequests } from './domain-store.js';
 import { obeyResources, watchResources } from './guest-resources.js';
 import { kindOf } from './guest-needs.js';
-import { hasFrontends } from './machine-devices.js';
+import { hasFrontends, isStuck } from './machine-devices.js';
 import { bootStages, ROOT_DISK_PATIENCE_US } from '../guest/boot.js';
 import { SUSPEND_US } from '../guest/control.js';
 import { DOWNTIME_COSTS } from '../migration/rounds.js';
@@ -25,7 +25,7 @@ export interface GuestWatcher {
 
 const label = (machine: Machine, what: string): string => `${machine.uid}/${machine.domid}/${what}`;
 
-const runs = (machine: Machine): boolean => machine.phase === 'up' && !machine.paused;
+const runs = (machine: Machine): boolean => machine.phase === 'up' && !machine.paused && !isStuck(machine);
 
 /** Its drivers take up a device that comes now. */
 export const guestConnects = (machine: Machine): boolean =>
@@ -72,6 +72,7 @@ const bootTimes = (host: Host, machine: Machine): { readonly untilProbeMs: numbe
 export const resumeGuest = (host: Host, machine: Machine): void => {
   const { guest } = machine;
   accountCpu(host);
+  if (isStuck(machine)) return;
   if (machine.wakes !== null) {
     wakeGuest(machine, machine.wakes.guest);
     if (hasFrontends(machine)) for (const device of machine.devices) probeFront(host, machine, device);

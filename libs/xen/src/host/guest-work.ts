@@ -2,10 +2,10 @@ import { ENTRY_BYTES, flowService, ringEntries, XENBUS } from '../devices/index.
 import { EMULATION_FACTOR, memoryWriting, RING_DISK_REQUEST_NS, RING_PACKET_NS } from '../guest/index.js';
 import { followFlows, isStalled, workloadOf } from './device-work.js';
 import type { Host, Machine, MachineDevice } from './host-state.js';
-import { hasFrontends } from './machine-devices.js';
+import { hasFrontends, isStuck } from './machine-devices.js';
 
 export const works = (machine: Machine): boolean =>
-  machine.guest.phase === 'up' && machine.phase === 'up' && !machine.paused;
+  machine.guest.phase === 'up' && machine.phase === 'up' && !machine.paused && !isStuck(machine);
 
 const isConnected = ({ back, front }: MachineDevice): boolean =>
   back?.state === XENBUS.connected && front?.state === XENBUS.connected;

@@ -121,6 +121,8 @@ export interface Machine {
   devices: MachineDevice[];
   /** Where an HVM guest finds the host's functions that it has, on its bus; absent: it has none. */
   slots?: Record<string, number>;
+  /** Its device model died; absent: it lives, or there is none. */
+  deviceModel?: 'lost';
   waiting: Waiting[];
 }
 

@@ -15,6 +15,9 @@ import type { Host, Machine, MachineDevice } from './host-state.js';
 /** A guest with front-ends of its own; one without drives what qemu emulates. */
 export const hasFrontends = ({ settings }: Machine): boolean => settings.guestType !== 'hvm' || settings.pvDrivers;
 
+/** Its vCPUs wait for a device model that has died (xen/arch/x86/hvm/ioreq.c, `hvm_wait_for_io`). */
+export const isStuck = (machine: Machine): boolean => machine.deviceModel === 'lost' && !hasFrontends(machine);
+
 /** What a back-end finds behind a disk of the machine. */
 export const diskOf = (machine: Machine, device: MachineDevice): PhysicalDisk | null => {
   const disk = machine.settings.disks.find(({ name }) => name === device.name);

@@ -30,6 +30,7 @@ import {
 import { brctlShow, ovsShow } from '../dom0/index.js';
 import type { SchedulerName } from '../hypervisor/index.js';
 import { US_PER_MS } from './answers.js';
+import { lostDaemons, unansweredTool } from './daemon-deaths.js';
 import { controlDomainCpus } from './control-domain.js';
 import { releaseOfHost, setupOf, type Host } from './host-state.js';
 import { assignableFunctions } from '../devices/index.js';
@@ -192,6 +193,9 @@ const consoleTool: Tool = ({ host, args: [asked] }) => {
   if (domid === null) return invalidDomain(asked);
   const machine = machineOfDomid(host, domid);
   if (machine === null) return failed('xenconsole: Could not read tty from store: No such file or directory');
+  // The daemon's end of the guest's terminal went with it (tools/console/client/main.c).
+  if (lostDaemons(host.state).includes('xenconsoled'))
+    return failed(`xenconsole: Could not open tty \`/dev/pts/${domid}': No such file or directory`);
   return printed(consoleText(consoleFacts(host, machine)));
 };
 
@@ -278,6 +282,8 @@ export const runTool = (host: Host, tool: ToolName, args: readonly string[], at:
   if (state.upAtUs !== null) return failed(`${state.name} boots; ask again when it is up`);
   const lack = missing(host, tool);
   if (lack !== null) return failed(lack);
+  const unanswered = unansweredTool(state, tool);
+  if (unanswered !== null) return unanswered;
   const [command = 'help', ...rest] = args;
   const refusal = tool === 'xl' || tool === 'xm' ? refusalOf(tool, command, rest) : null;
   if (refusal !== null) return refusal;

@@ -9,6 +9,7 @@ import { plan } from './agenda.js';
 import { accountCpu } from './cpu-account.js';
 import { beginAdd, beginRemove, failureOf, letDevicesGo } from './device-control.js';
 import { deviceModelRuns, hasDeviceModel, startDeviceModel, stopDeviceModel } from './device-model.js';
+import { hasToolstack } from './daemon-deaths.js';
 import { whyUnsupported } from './guest-needs.js';
 import { devicesOf, withoutDevice } from './machine-devices.js';
 import { askWhatWasAsked, makeHome, removeHome } from './domain-store.js';
@@ -124,6 +125,7 @@ export const makeDomain = (host: Host, machine: Machine, handle: Uuid = machine.
   machine.domid = domid;
   machine.createdUs = host.state.nowUs;
   machine.guest = newGuest();
+  Reflect.deleteProperty(machine, 'deviceModel');
   machine.devices = [];
   host.state.machines[uid] = machine;
   host.state.byDomid[domid] = uid;
@@ -329,7 +331,8 @@ export const stopped = (host: Host, machine: Machine, reason: GuestEnd): void =>
     beginRestart(host, machine, 'asked');
     return;
   }
-  const policy = policyOf(machine, reason);
+  // Nobody hears of it who could do more.
+  const policy = hasToolstack(host.state) ? policyOf(machine, reason) : 'preserve';
   const { uid, incarnation, domid: endedDomid } = machine;
   const event = { type: 'guestEnded' as const, at: nowMs(host), uid, incarnation, reason, endedDomid };
   if (policy === 'preserve') {

@@ -1,4 +1,4 @@
-import type { DomainView, HostEvent, HostInput, HostModel } from '../host-model.js';
+import type { DomainView, HostEvent, HostInput, HostModel, HostOptions } from '../host-model.js';
 import { jittered, type HostTiming } from '../host-timing.js';
 import { reject } from '@xenolith/kernel';
 import { nowMs, refuse, rememberEnded, US_PER_MS } from './answers.js';
@@ -9,6 +9,7 @@ import { settleCpu } from './cpu-account.js';
 import { deviceWatchFired, deviceWatchOf, endScript, probeBack, retryEnd, wakeTask } from './device-control.js';
 import { driverDomainMoves, startDriverDomains } from './driver-domains.js';
 import { CONTROL_TOKEN } from './domain-store.js';
+import { followDaemons, isUnheard, lostDaemons, mayLoseDeviceModel } from './daemon-deaths.js';
 import { setFaults } from './faults.js';
 import { domainFiguresOf, figuresOf } from './figures.js';
 import { BALLOON_TOKEN, balloonsMove, CPU_TOKEN, obeyResources } from './guest-resources.js';
@@ -108,10 +109,12 @@ const deviceModelEnds = (host: Host, task: HostTask & { do: 'deviceModel' }): vo
   const machine = machineOf(host, task.uid, task.domid);
   if (!machine) return;
   deviceModelSettled(host, machine, task.runs);
+  mayLoseDeviceModel(host, machine);
   continuePlugs(host, machine);
 };
 
 const perform = (host: Host, task: HostTask): void => {
+  if (isUnheard(host.state, task)) return;
   switch (task.do) {
     case 'watch':
       watchFired(host, task);
@@ -204,6 +207,7 @@ const finishBoot = (host: Host): void => {
   host.state.upAtUs = null;
   host.state.waiting = [];
   host.state.bootedUs = host.state.nowUs;
+  followDaemons(host);
   host.events.push({ type: 'booted', at: nowMs(host) });
   for (const input of waiting) applyInput(host, input);
 };
@@ -251,9 +255,16 @@ const crash = (host: Host): void => {
   state.upAtUs = state.nowUs + jittered(host.timing.hostBootMs, seed, `boot/${state.boots}`) * US_PER_MS;
 };
 
+const beginFaults = (host: Host, faults: Parameters<typeof setFaults>[1]): void => {
+  setFaults(host, faults);
+  if (host.state.upAtUs !== null) return;
+  followDaemons(host);
+  for (const machine of Object.values(host.state.machines)) mayLoseDeviceModel(host, machine);
+};
+
 const applyInput = (host: Host, input: HostInput): void => {
   if (input.do === 'crash') crash(host);
-  else if (input.do === 'setFaults') setFaults(host, input.faults);
+  else if (input.do === 'setFaults') beginFaults(host, input.faults);
   else if (host.state.upAtUs === null) applyCommand(host, input);
   else if (input.do !== 'guestEnds' && input.do !== 'peerRefused') keepForLater(host, input);
 };
@@ -279,6 +290,33 @@ const viewOf = (machine: Machine): DomainView => ({
   state: machine.phase === 'shutdown' ? 'shutdown' : machine.paused ? 'paused' : 'running',
   ...(machine.phase === 'suspended' ? { standsStill: true as const } : {}),
 });
+
+/** A host that has booted, before anything runs in it beside Dom0. */
+const bornHost = ({ name, seed, profile, at, ...installed }: HostOptions): HostState => {
+  const { setup, memorySharing } = installed;
+  const chosen = { ...(setup && { setup }), ...(memorySharing && { memorySharing }) };
+  return {
+    name,
+    seed,
+    profile,
+    ...chosen,
+    bornAt: at,
+    boots: 1,
+    bootId: bootIdOf({ name, seed, bornAt: at }, 1),
+    nowUs: at * US_PER_MS,
+    bootedUs: at * US_PER_MS,
+    upAtUs: null,
+    waiting: [],
+    ...freshLayers({ name, profile, ...chosen }),
+    agenda: emptyAgenda(),
+    machines: {},
+    byDomid: {},
+    ended: {},
+    faults: [],
+    migrations: {},
+    cpu: { sinceUs: at * US_PER_MS, stale: true, domains: {} },
+  };
+};
 
 /**
  * The Xen host: hypervisor, xenstore, split devices and their scripts, toolstack and guests, as one machine. A start is answered when the guest has booted, or
@@ -307,29 +345,8 @@ export const xenHostModel = (timing: HostTiming): HostModel => {
     return host.events;
   };
   return {
-    create: ({ name, seed, profile, setup, memorySharing, at }) => {
-      const chosen = { ...(setup && { setup }), ...(memorySharing && { memorySharing }) };
-      const state: HostState = {
-        name,
-        seed,
-        profile,
-        ...chosen,
-        bornAt: at,
-        boots: 1,
-        bootId: bootIdOf({ name, seed, bornAt: at }, 1),
-        nowUs: at * US_PER_MS,
-        bootedUs: at * US_PER_MS,
-        upAtUs: null,
-        waiting: [],
-        ...freshLayers({ name, profile, ...chosen }),
-        agenda: emptyAgenda(),
-        machines: {},
-        byDomid: {},
-        ended: {},
-        faults: [],
-        migrations: {},
-        cpu: { sinceUs: at * US_PER_MS, stale: true, domains: {} },
-      };
+    create: (options) => {
+      const state = bornHost(options);
       const host = hostOf(state);
       startDriverDomains(host);
       settleCpu(host);
@@ -343,6 +360,7 @@ export const xenHostModel = (timing: HostTiming): HostModel => {
     },
     isUp: (state) => state.upAtUs === null,
     bootId: (state) => state.bootId,
+    lostDaemons,
     timeOf: (state) => Math.ceil(state.nowUs / US_PER_MS),
     inventory: (state) =>
       Object.values(state.machines)

@@ -3,11 +3,13 @@ import type { DomainSettings, HostInput } from '../host-model.js';
 import { jittered } from '../host-timing.js';
 import { answer, refuse, rememberEnded } from '../host/answers.js';
 import { addressed, outOfMemory, type OnRun } from '../host/runs.js';
+import { refusedWithout } from '../host/daemon-deaths.js';
 import { applyMigration, type MigrationInput } from '../host/migration.js';
 import { isArriving, leavingSession } from '../host/migration-session.js';
 import { admissionRefused, freeBytes, living, newProcess, unknownDomain, unsupported } from './kvm-admission.js';
 import { affinityOf } from './kvm-cpu.js';
 import { attach as attachDevice, detach as detachDevice, deviceFailed, deviceFault } from './kvm-devices.js';
+import { lostDaemons, mayLoseProcess } from './kvm-deaths.js';
 import { forUp, goOn, holdStill, letRun, listen, quit, reset, stopped } from './kvm-guest.js';
 import { kvmMigrations } from './kvm-migrations.js';
 import { beginSave, endsSaved, giveUpSave, guestIn, imageMs } from './kvm-save.js';
@@ -63,6 +65,7 @@ export const started = (host: KvmHost, machine: KvmMachine): void => {
     return;
   }
   goOn(host, machine);
+  mayLoseProcess(host, machine);
 };
 
 const endCleanly = (host: KvmHost, machine: KvmMachine, input: Input<'shutdown'> | Input<'reboot'>): void => {
@@ -251,6 +254,7 @@ const COMMANDS: {
 
 /** Applies a command to one of the host's machines. */
 export const applyCommand = (host: KvmHost, input: Exclude<HostInput, { do: 'crash' | 'setFaults' }>): void => {
+  if (refusedWithout(host, lostDaemons(host.state), input)) return;
   // The entry of an input takes that input.
   const command = COMMANDS[input.do] as (host: KvmHost, input: HostInput) => void;
   command(host, input);

@@ -2,7 +2,7 @@ import { reject, type Rejection } from '@xenolith/kernel';
 import type { DeviceSettings, DomainSettings, HostInput } from '../host-model.js';
 import { answer, refuse } from '../host/answers.js';
 import { followFlows, isStalled, type WorkingDevice } from '../host/device-work.js';
-import { struckBy, type FaultyMachine } from '../host/faults.js';
+import { struckBy, type FaultyMachine, type Target } from '../host/faults.js';
 import { hasDevice, withDevice, withoutDevice } from '../host/machine-devices.js';
 import { planIn, runs, waitingFor, type KvmDevice, type KvmHost, type KvmMachine } from './kvm-state.js';
 
@@ -52,6 +52,13 @@ const faulty = ({ uid, incarnation, pid, settings }: KvmMachine): FaultyMachine 
   settings,
 });
 
+/** Something of a device's that a fault may strike. */
+export const deviceTarget = (machine: KvmMachine, device: string, what: string): Target => ({
+  machine: faulty(machine),
+  device,
+  what,
+});
+
 /** A guest with drivers for virtio; another drives what QEMU emulates. */
 export const hasVirtio = ({ settings }: KvmMachine): boolean => settings.pvDrivers;
 
@@ -85,7 +92,7 @@ export const deviceFailed = (
 
 /** Why QEMU can't make a device ready, by a fault in force; null: it can. */
 export const deviceFault = (host: KvmHost, machine: KvmMachine, name: string): string | null => {
-  const target = { machine: faulty(machine), device: name, what: `add/${host.state.nowUs}` };
+  const target = deviceTarget(machine, name, `add/${host.state.nowUs}`);
   return struckBy(host, target, 'failHotplug')?.effects.failHotplug ?? null;
 };
 
@@ -117,7 +124,7 @@ export const attach = (host: KvmHost, machine: KvmMachine, { device, ticket }: H
     refuse(host, ticket, deviceFailed(host, machine, name, failure));
     return;
   }
-  const target = { machine: faulty(machine), device: name, what: `add/${host.state.nowUs}` };
+  const target = deviceTarget(machine, name, `add/${host.state.nowUs}`);
   if (struckBy(host, target, 'stallHotplug') === null) {
     plug(host, machine, device);
     answer(host, ticket, {});

@@ -1,4 +1,5 @@
 import { reject } from '@xenolith/kernel';
+import type { DeviceFault } from '../device-fault.js';
 import type { DomainFigures, DomainView, HostEvent, HostFigures, HostInput, HostModel } from '../host-model.js';
 import { jittered, type HostTiming } from '../host-timing.js';
 import { emptyAgenda, nextDueUs, takeDue } from '../host/agenda.js';
@@ -11,6 +12,7 @@ import { neededBytes } from './kvm-admission.js';
 import { applyCommand, giveUp, started } from './kvm-commands.js';
 import { cpuFigures, settleCpu } from './kvm-cpu.js';
 import { followDevices, hasVirtio } from './kvm-devices.js';
+import { followLibvirtd, lostDaemons, mayLoseProcess } from './kvm-deaths.js';
 import { exited, guestStep } from './kvm-guest.js';
 import { followPages, newKsm, sharedFigure, sharingFigures, unusedBytes } from './ksm.js';
 import { dirtyingOf, kvmMigrations } from './kvm-migrations.js';
@@ -116,6 +118,7 @@ const finishBoot = (host: KvmHost): void => {
   const waiting = state.waiting.splice(0);
   state.upAtUs = null;
   state.bootedUs = state.nowUs;
+  followLibvirtd(host);
   host.events.push({ type: 'booted', at: nowMs(host) });
   for (const input of waiting) applyInput(host, input);
 };
@@ -157,13 +160,22 @@ const crash = (host: KvmHost): void => {
   state.lastPid = FIRST_PID;
   state.lastNumber = 0;
   state.lastTap = -1;
+  Reflect.deleteProperty(state, 'libvirtd');
   state.upAtUs =
     state.nowUs + jittered(host.timing.hostBootMs, state.seed, `${state.name}/boot/${state.boots}`) * US_PER_MS;
 };
 
+/** Processes are killed when a fault comes, and libvirtd is started again when none wants it dead any more. */
+const setFaults = (host: KvmHost, faults: readonly DeviceFault[]): void => {
+  host.state.faults = [...faults];
+  if (host.state.upAtUs !== null) return;
+  followLibvirtd(host);
+  for (const machine of Object.values(host.state.machines)) mayLoseProcess(host, machine);
+};
+
 const applyInput = (host: KvmHost, input: HostInput): void => {
   if (input.do === 'crash') crash(host);
-  else if (input.do === 'setFaults') host.state.faults = [...input.faults];
+  else if (input.do === 'setFaults') setFaults(host, input.faults);
   else if (host.state.upAtUs === null) applyCommand(host, input);
   else if ('ticket' in input) keepForLater(host, input);
 };
@@ -261,6 +273,7 @@ export const kvmHostModel = (timing: HostTiming): HostModel<KvmHostState> => {
     timeOf: (state) => Math.ceil(state.nowUs / US_PER_MS),
     isUp: (state) => state.upAtUs === null,
     bootId: (state) => state.bootId,
+    lostDaemons,
     inventory: (state) =>
       Object.values(state.machines)
         .filter((machine) => machine.phase !== 'ending' && !isArriving(state, machine))

@@ -41,6 +41,8 @@ export interface KvmHostState {
   faults: DeviceFault[];
   /** Live migrations from here and to here, by machine and the run that it has at its target. */
   migrations: Record<string, MigrationSession>;
+  /** libvirtd has died; absent: it runs. */
+  libvirtd?: 'lost';
   lastPid: number;
   lastNumber: number;
   lastTap: number;

@@ -186,6 +186,11 @@ const find = ({ state }: KvmHost, text: string): KvmMachine | null =>
 export const virsh = (host: KvmHost, args: readonly string[], nowUs: number): ToolOutput => {
   const { name, upAtUs } = host.state;
   if (upAtUs !== null) return failed(`${name} boots; ask again when it is up`);
+  // tools/virsh.c, `virshConnect`, with the words of src/rpc/virnetsocket.c.
+  if (host.state.libvirtd === 'lost')
+    return failed(
+      "error: failed to connect to the hypervisor\nerror: Failed to connect socket to '/var/run/libvirt/libvirt-sock': Connection refused",
+    );
   const [command = 'help', ...rest] = args;
   if (command === 'help') return printed(`virsh here knows: ${KNOWN}\n`);
   const strange = rest.find((arg) => arg.startsWith('-') && PASSED_OVER.get(command) !== arg);
