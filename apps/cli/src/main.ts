@@ -1,6 +1,7 @@
 import type { HostTool } from '@xenolith/contracts';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { down } from './commands/down.js';
+import { helm } from './commands/helm.js';
 import { hostTool } from './commands/host-tool.js';
 import { kubectl } from './commands/kubectl.js';
 import { logs } from './commands/logs.js';
@@ -142,6 +143,14 @@ const addTools = (program: Command): void => {
     .helpOption(false)
     .passThroughOptions()
     .action(ending((args: readonly string[]) => kubectl(args)));
+  program
+    .command('helm')
+    .description('run the real Helm, such as: helm template deploy/helm/xenolith')
+    .argument('[args...]')
+    .allowUnknownOption()
+    .helpOption(false)
+    .passThroughOptions()
+    .action(ending((args: readonly string[]) => helm(args)));
   for (const [tool, example] of Object.entries(TOOL_EXAMPLES) as [HostTool, string][])
     program
       .command(tool)

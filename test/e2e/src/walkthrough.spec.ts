@@ -163,6 +163,19 @@ describe('a platform as its first user meets it', () => {
     expect(replay.stdout).toMatch(/accepted\s+\d+/i);
   });
 
+  it('passes the test that the chart runs in a cluster', async () => {
+    const script = await finish(process.execPath, ['deploy/helm/xenolith/files/test.mjs'], {
+      env: {
+        API_HOST: '127.0.0.1',
+        API_PORT: String(platform.port),
+        TOKENS_FILE: join(platform.data, 'tls', 'tokens.json'),
+        CA_FILE: join(platform.data, 'tls', 'ca.crt'),
+      },
+    });
+    expect(script, script.stderr).toMatchObject({ code: 0 });
+    expect(script.stdout).toMatch(/is created\n.* runs\n.* is gone: the platform works/);
+  });
+
   it('deletes the example and leaves nothing behind', async () => {
     await platform.kubectl('delete', '-f', 'examples/web-tier.yaml', '--timeout=120s');
     await eventually('volumes, ports and placements are gone', async () => {

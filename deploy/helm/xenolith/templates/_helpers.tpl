@@ -1,0 +1,154 @@
+{{- define "xenolith.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "xenolith.selector" -}}
+app.kubernetes.io/name: {{ .root.Chart.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{- define "xenolith.labels" -}}
+{{ include "xenolith.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- end -}}
+
+{{- define "xenolith.image" -}}
+{{ .root.Values.image.registry }}{{ .root.Values.image.repository }}/{{ .component }}:{{ default .root.Chart.AppVersion .root.Values.image.tag }}
+{{- end -}}
+
+{{/* What a size gives a part: YAML with replicas and resources. Memory is what a full fleet of that size was seen to need, and half as much again as the limit. */}}
+{{- define "xenolith.preset" -}}
+{{- $presets := dict
+  "gateway" (dict "small" (list 2 "100m" "256Mi" "512Mi") "medium" (list 2 "500m" "512Mi" "1Gi") "large" (list 3 "1" "1536Mi" "2560Mi"))
+  "compute" (dict "small" (list 2 "100m" "256Mi" "512Mi") "medium" (list 2 "500m" "384Mi" "768Mi") "large" (list 2 "1" "768Mi" "1536Mi"))
+  "storage" (dict "small" (list 2 "50m" "160Mi" "384Mi") "medium" (list 2 "200m" "192Mi" "512Mi") "large" (list 2 "500m" "320Mi" "768Mi"))
+  "network" (dict "small" (list 2 "50m" "160Mi" "384Mi") "medium" (list 2 "200m" "192Mi" "512Mi") "large" (list 2 "500m" "320Mi" "768Mi"))
+  "scheduler" (dict "small" (list 2 "50m" "192Mi" "384Mi") "medium" (list 2 "300m" "320Mi" "640Mi") "large" (list 2 "1" "768Mi" "1536Mi"))
+  "agent" (dict "small" (list 1 "100m" "192Mi" "512Mi") "medium" (list 1 "500m" "384Mi" "1Gi") "large" (list 1 "1" "1536Mi" "3Gi"))
+  "postgres" (dict "small" (list 1 "200m" "512Mi" "1Gi") "medium" (list 1 "1" "1Gi" "2Gi") "large" (list 1 "2" "2Gi" "4Gi"))
+  "nats" (dict "small" (list 3 "50m" "128Mi" "256Mi") "medium" (list 3 "200m" "256Mi" "512Mi") "large" (list 3 "500m" "512Mi" "1Gi"))
+-}}
+{{- $preset := index $presets .component .root.Values.size -}}
+replicas: {{ index $preset 0 }}
+resources:
+  requests: { cpu: {{ index $preset 1 | quote }}, memory: {{ index $preset 2 }} }
+  limits: { memory: {{ index $preset 3 }} }
+{{- end -}}
+
+{{- define "xenolith.resources" -}}
+{{- $own := index .root.Values .component "resources" -}}
+{{- $preset := include "xenolith.preset" . | fromYaml -}}
+{{ toYaml (default $preset.resources $own) }}
+{{- end -}}
+
+{{- define "xenolith.replicas" -}}
+{{- $own := index .root.Values .component "replicas" -}}
+{{- $preset := include "xenolith.preset" . | fromYaml -}}
+{{- if kindIs "invalid" $own }}{{ $preset.replicas }}{{ else }}{{ $own }}{{ end -}}
+{{- end -}}
+
+{{/* What every container of ours may do: nothing but its work. */}}
+{{- define "xenolith.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: { drop: [ALL] }
+{{- end -}}
+
+{{- define "xenolith.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: {{ .user }}
+runAsGroup: {{ .user }}
+fsGroup: {{ .user }}
+seccompProfile: { type: RuntimeDefault }
+{{- end -}}
+
+{{- define "xenolith.spread" -}}
+{{- range $key := list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+- maxSkew: 1
+  topologyKey: {{ $key }}
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels:
+      {{- include "xenolith.selector" $ | nindent 6 }}
+{{- end }}
+{{- end -}}
+
+{{- define "xenolith.databaseSecret" -}}
+{{ default (printf "%s-postgres" (include "xenolith.fullname" .)) .Values.postgres.external.existingSecret }}
+{{- end -}}
+{{- define "xenolith.tlsSecret" -}}
+{{ default (printf "%s-tls" (include "xenolith.fullname" .)) .Values.tls.existingSecret }}
+{{- end -}}
+{{- define "xenolith.tokensSecret" -}}
+{{ default (printf "%s-tokens" (include "xenolith.fullname" .)) .Values.tokens.existingSecret }}
+{{- end -}}
+
+{{- define "xenolith.natsUrl" -}}
+{{- if .Values.nats.enabled -}}
+nats://{{ include "xenolith.fullname" . }}-nats:4222
+{{- else -}}
+{{ required "nats.external.url: set it, as nats.enabled is false" .Values.nats.external.url }}
+{{- end -}}
+{{- end -}}
+
+{{/* Names by which clients reach the API. */}}
+{{- define "xenolith.apiNames" -}}
+{{- $service := include "xenolith.fullname" . -}}
+{{- $names := list $service (printf "%s.%s" $service .Release.Namespace) (printf "%s.%s.svc" $service .Release.Namespace) (printf "%s.%s.svc.cluster.local" $service .Release.Namespace) "localhost" -}}
+{{- range list .Values.gateway.ingress.host .Values.gateway.route.host }}{{ if . }}{{ $names = append $names . }}{{ end }}{{ end -}}
+{{ concat $names .Values.tls.extraNames | uniq | toJson }}
+{{- end -}}
+
+{{/* What every process of ours is told. */}}
+{{- define "xenolith.processEnv" -}}
+- { name: NATS_URL, value: {{ include "xenolith.natsUrl" .root | quote }} }
+- { name: LOG_LEVEL, value: {{ .root.Values.logLevel | quote }} }
+- { name: HTTP_HOST, value: 0.0.0.0 }
+- { name: HTTP_PORT, value: "9090" }
+- name: INSTANCE
+  valueFrom: { fieldRef: { fieldPath: metadata.name } }
+{{- with .root.Values.tracing.endpoint }}
+- { name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ . | quote }} }
+{{- end }}
+{{- end -}}
+
+{{/* Probes that differ: alive is who answers at all, ready is who has a database and a bus; a start may take as long as the log takes to read. */}}
+{{- define "xenolith.probes" -}}
+startupProbe:
+  httpGet: { path: /livez, port: side }
+  periodSeconds: 2
+  failureThreshold: 60
+livenessProbe:
+  httpGet: { path: /livez, port: side }
+  periodSeconds: 10
+  timeoutSeconds: 3
+  failureThreshold: 6
+readinessProbe:
+  httpGet: { path: /readyz, port: side }
+  periodSeconds: 5
+  timeoutSeconds: 3
+  failureThreshold: 2
+{{- end -}}
+
+{{- define "xenolith.ofRelease" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{/* Who may come in, by the names of their namespaces; nothing: everybody. */}}
+{{- define "xenolith.fromNamespaces" -}}
+{{- with . }}
+from:
+  {{- range . }}
+  - namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: {{ . }} } }
+  {{- end }}
+{{- end }}
+{{- end -}}
