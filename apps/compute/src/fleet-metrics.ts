@@ -58,6 +58,11 @@ const FIGURES: readonly Figure[] = [
     of: (host) => host.controlDomain?.cpu,
   },
   {
+    name: 'xenolith_host_control_domain_memory_used_bytes',
+    help: 'Memory of Dom0 that its processes use.',
+    of: (host) => host.controlDomain?.usedBytes,
+  },
+  {
     name: 'xenolith_host_migrations_incoming',
     help: 'Live migrations to the host.',
     of: (host) => host.migrations?.incoming,

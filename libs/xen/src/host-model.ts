@@ -262,8 +262,8 @@ export interface HostFigures {
   readonly freeMemoryBytes: number;
   /** Busy share of the hardware threads, 0 to 1. */
   readonly cpuLoad: number;
-  /** Dom0; absent where there is none. */
-  readonly controlDomain?: { readonly cpu: number; readonly memoryBytes: number };
+  /** Dom0; absent where there is none. `usedBytes`: of its memory, what its processes use. */
+  readonly controlDomain?: { readonly cpu: number; readonly memoryBytes: number; readonly usedBytes: number };
   readonly migrations?: { readonly incoming: number; readonly outgoing: number };
   /** Where guests' equal pages are merged: memory that several have, and what they would have beyond it of their own. */
   readonly sharing?: { readonly sharedBytes: number; readonly savedBytes: number };

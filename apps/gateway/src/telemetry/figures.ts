@@ -52,7 +52,11 @@ export const hostFigures = (object: CachedObject, { beat }: HostTelemetry, now: 
     capacity: { cpu: String(threads), memory: kibibytes(installed) },
     domains: beat.domains,
     ...(controlDomain && {
-      controlDomain: { cpu: cores(controlDomain.cpu), memory: kibibytes(controlDomain.memoryBytes) },
+      controlDomain: {
+        cpu: cores(controlDomain.cpu),
+        memory: kibibytes(controlDomain.memoryBytes),
+        ...(controlDomain.usedBytes !== undefined && { usedMemory: kibibytes(controlDomain.usedBytes) }),
+      },
     }),
     ...(migrations && { migrations }),
     ...(sharing && { sharing: { shared: kibibytes(sharing.sharedBytes), saved: kibibytes(sharing.savedBytes) } }),

@@ -333,7 +333,10 @@ export const heartbeat = z.object({
   domains: z.number().int(),
   freeMemoryBytes: z.number().int(),
   cpuLoad: z.number().describe('Busy share of the hardware threads, 0 to 1.'),
-  controlDomain: z.object({ cpu: z.number(), memoryBytes: z.number() }).optional().describe('What Dom0 uses of it.'),
+  controlDomain: z
+    .object({ cpu: z.number(), memoryBytes: z.number(), usedBytes: z.number().optional() })
+    .optional()
+    .describe('What Dom0 uses of it, and of its memory what its processes use.'),
   migrations: z
     .object({ incoming: count, outgoing: count })
     .optional()

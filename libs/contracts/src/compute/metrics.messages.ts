@@ -28,6 +28,7 @@ export const hostMetrics = z.object({
   capacity: usage('Hardware threads.', 'Installed memory.').describe('What there is.'),
   domains: z.number().int().describe('Domains on it, Dom0 left out.'),
   controlDomain: usage('Hardware threads that Dom0 keeps busy.', 'Memory of Dom0.')
+    .extend({ usedMemory: z.string().optional().describe('Of its memory, what its processes use, device models too.') })
     .optional()
     .describe('What Dom0 uses.'),
   migrations: z

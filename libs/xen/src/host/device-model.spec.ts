@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { DeviceFault } from '../index.js';
 import { Xenstore } from '../xenstore/index.js';
-import { HostRig } from './host.spec-fixture.js';
+import { HostRig, settingsOf } from './host.spec-fixture.js';
 
 const fault = (effects: DeviceFault['effects'], devices: string[]): DeviceFault => ({
   rule: 'rule',
@@ -28,6 +28,35 @@ describe('the kind of a guest', () => {
     expect(rig.ask({ do: 'destroy' })?.code).toBe('ok');
     expect(modelsOf(rig)).toEqual([]);
     expect(rig.tool('xenstore', 'ls', '-f')).not.toContain('device-model');
+  });
+
+  it('is refused when Dom0 has no memory left for its device model, which Linux ends', () => {
+    // 752 MiB of which Dom0 needs 400, and 8 for each: 44 guests.
+    const rig = new HostRig(0, 'host-0001', { controlDomain: 'xenserver-v2' });
+    const small = 16 * 2 ** 20;
+    const sizes = { staticMaxBytes: small, dynamicMinBytes: small, dynamicMaxBytes: small, vcpus: 1, maxVcpus: 1 };
+    const starts = (nth: number) =>
+      rig.ask({
+        do: 'start',
+        uid: `vm-${nth}`,
+        incarnation: 1,
+        settings: settingsOf({ name: `vm-${nth}`, guestType: 'hvm', nics: [], ...sizes }),
+        paused: false,
+      });
+    const told = Array.from({ length: 44 }, (_, nth) => starts(nth)?.code);
+    expect(new Set(told)).toEqual(new Set(['ok']));
+    const { memoryBytes, usedBytes } = rig.model.figures(rig.state).controlDomain ?? {};
+    expect([memoryBytes, usedBytes]).toEqual([752 * 2 ** 20, 752 * 2 ** 20]);
+    const free = rig.freeBytes;
+    expect(starts(44)).toEqual({
+      code: 'host_device_failed',
+      value:
+        'vm-44 could not be started on host-0001: domain 45 device model: spawn failed (rc=-3): out of memory, Dom0 uses 752 MiB of its 752',
+    });
+    rig.pass(60_000);
+    expect(rig.freeBytes).toBe(free);
+    rig.ask({ do: 'destroy', uid: 'vm-7' });
+    expect(starts(45)?.code).toBe('ok');
   });
 
   it('gives PV and PVH guests none', () => {

@@ -1,6 +1,7 @@
-import { Daemons } from '../dom0/index.js';
+import { Daemons, type ReleaseProfile } from '../dom0/index.js';
 import { needsOf } from '../guest/index.js';
 import { jittered } from '../host-timing.js';
+import { PAGE_BYTES } from '../hypervisor/index.js';
 import { deviceModelPath, domainNode } from '../xenstore/index.js';
 import { US_PER_MS } from './answers.js';
 import { plan } from './agenda.js';
@@ -15,6 +16,17 @@ const START_MS = 200;
 const START_TIMEOUT_US = 60_000_000;
 /** CPUs that an idle device model needs: timers and its guest's clock. Assumption. */
 const IDLE_CPUS = 0.002;
+
+const MEBIBYTE = 2 ** 20;
+/**
+ * Memory of Dom0 that a device model has of its own, by program, and what everything else there needs. Assumptions: such that a Dom0 of 752 MiB serves XenServer 6's limit of 75 guests
+ * and one of 8 GiB almost the 1,000 of later releases. Firmware and video memory are the guest's.
+ */
+const MODEL_BYTES: Readonly<Record<ReleaseProfile['deviceModel'], number>> = {
+  'qemu-dm': 4 * MEBIBYTE,
+  'qemu-system-i386': 8 * MEBIBYTE,
+};
+const DOM0_OWN_BYTES = 400 * MEBIBYTE;
 
 const daemonsOf = (host: Host): Daemons => new Daemons(host.state.daemons, releaseOfHost(host));
 
@@ -35,14 +47,26 @@ export const startDeviceModel = (host: Host, machine: Machine): void => {
   const started = daemonsOf(host).startDeviceModel(domid);
   if (!started.ok) return;
   const { pid, firmware } = started.value;
+  // Linux ends the largest process, of equal ones the youngest (mm/oom_kill.c, `oom_evaluate_task`): the one that wanted more than there was. Assumption: Dom0 has no swap.
+  const ended = controlDomainUsedBytes(host) > controlDomainBytes(host);
+  if (ended) daemonsOf(host).kill(pid);
   transact(host, 0, [
     { op: 'write', path: domainNode(domid, 'hvmloader/bios'), value: firmware ?? '' },
     { op: 'write', path: domainNode(domid, 'image/device-model-pid'), value: String(pid) },
   ]);
-  const stalls = struckBy(host, { machine, device: 'device-model', what: 'start' }, 'stallDeviceModel') !== null;
+  const stalls =
+    !ended && struckBy(host, { machine, device: 'device-model', what: 'start' }, 'stallDeviceModel') !== null;
   const ms = host.timing.timedDevices ? jittered(START_MS, host.state.seed, `${uid}/${domid}/device-model`) : 0;
   const dueUs = host.state.nowUs + (stalls ? START_TIMEOUT_US : ms * US_PER_MS);
-  plan(host.state.agenda, dueUs, { do: 'deviceModel', uid, domid, runs: !stalls });
+  plan(host.state.agenda, dueUs, { do: 'deviceModel', uid, domid, runs: !stalls && !ended });
+};
+
+/** In libxl's words, why the domain's device model does not run (tools/libs/light/libxl_dm.c, `device_model_spawn_outcome`). */
+export const deviceModelFailure = (host: Host, { domid }: Machine): string => {
+  if (daemonsOf(host).deviceModelOf(domid) !== null) return `domain ${domid} device model: startup timed out`;
+  const used = controlDomainUsedBytes(host) / MEBIBYTE;
+  const room = `Dom0 uses ${used} MiB of its ${controlDomainBytes(host) / MEBIBYTE}`;
+  return `domain ${domid} device model: spawn failed (rc=-3): out of memory, ${room}`;
 };
 
 /** It runs, and says so. */
@@ -67,6 +91,14 @@ export const stopDeviceModel = (host: Host, machine: Machine): void => {
   transact(host, 0, [{ op: 'cleanup', path: statePath(machine.domid) }]);
 };
 
+const modelsOf = (host: Host): number =>
+  Object.values(host.state.daemons.processes).filter(({ what }) => what === 'device-model').length;
+
+const controlDomainBytes = (host: Host): number => host.hypervisor.memory.guestPages(0, host.state.nowUs) * PAGE_BYTES;
+
+/** Of Dom0's memory, what its processes use. */
+export const controlDomainUsedBytes = (host: Host): number =>
+  Math.min(DOM0_OWN_BYTES, controlDomainBytes(host)) + modelsOf(host) * MODEL_BYTES[releaseOfHost(host).deviceModel];
+
 /** CPUs of Dom0 that device models need beside their guests' I/O. */
-export const deviceModelCpus = (host: Host): number =>
-  IDLE_CPUS * Object.values(host.state.daemons.processes).filter(({ what }) => what === 'device-model').length;
+export const deviceModelCpus = (host: Host): number => IDLE_CPUS * modelsOf(host);

@@ -2,6 +2,7 @@ import { HARDWARE_PROFILES, threadsOf } from '../hardware-profile.js';
 import type { DeviceStateFigures, DomainFigures, HostFigures } from '../host-model.js';
 import { PAGE_BYTES } from '../hypervisor/index.js';
 import { cpuFigures, cpusUsed } from './cpu-account.js';
+import { controlDomainUsedBytes } from './device-model.js';
 import { workFigures } from './device-work.js';
 import { dirtyingOf } from './guest-work.js';
 import type { Host, MachineDevice } from './host-state.js';
@@ -34,6 +35,7 @@ export const figuresOf = (host: Host): HostFigures => {
     controlDomain: {
       cpu: thousandths(cpusUsed(host, 0)),
       memoryBytes: dom0.ok ? dom0.value.totalPages * PAGE_BYTES : 0,
+      usedBytes: controlDomainUsedBytes(host),
     },
   };
 };

@@ -8,7 +8,13 @@ import { answer, nowMs, refuse, rememberEnded, US_PER_MS } from './answers.js';
 import { plan } from './agenda.js';
 import { accountCpu } from './cpu-account.js';
 import { beginAdd, beginRemove, failureOf, letDevicesGo } from './device-control.js';
-import { deviceModelRuns, hasDeviceModel, startDeviceModel, stopDeviceModel } from './device-model.js';
+import {
+  deviceModelFailure,
+  deviceModelRuns,
+  hasDeviceModel,
+  startDeviceModel,
+  stopDeviceModel,
+} from './device-model.js';
 import { hasToolstack } from './daemon-deaths.js';
 import { whyUnsupported } from './guest-needs.js';
 import { devicesOf, withoutDevice } from './machine-devices.js';
@@ -180,7 +186,7 @@ export const deviceModelSettled = (host: Host, machine: Machine, runs: boolean):
     continueBuild(host, machine);
     return;
   }
-  const message = `${machine.settings.name} could not be started on ${host.state.name}: domain ${machine.domid} device model: startup timed out`;
+  const message = `${machine.settings.name} could not be started on ${host.state.name}: ${deviceModelFailure(host, machine)}`;
   refuseStarting(host, machine, reject('host_device_failed', message, { details: { device: 'device-model' } }));
   beginTeardown(host, machine);
 };
