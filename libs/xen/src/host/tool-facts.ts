@@ -15,6 +15,7 @@ import {
   type HostFacts,
   type NicFacts,
   type TopFacts,
+  type UptimeFacts,
   type UsbFacts,
   type VcpuFacts,
 } from '../xl/index.js';
@@ -40,6 +41,15 @@ export const nameOfDomain = (host: Host, domid: number): string | null =>
 /** Every domain, zombies included, as it is at this moment; asking moves nothing. */
 export const domainsAt = (host: Host, nowUs: number): readonly DomainInfo[] =>
   host.hypervisor.domains.list(nowUs, activityAt(host, nowUs));
+
+const US_PER_S = 1_000_000;
+
+/** How long domains have run: Dom0 as long as its host. */
+export const uptimesOf = (host: Host, domains: readonly DomainInfo[], nowUs: number): readonly UptimeFacts[] =>
+  domains.map(({ domid }) => {
+    const beganUs = machineOfDomid(host, domid)?.createdUs ?? host.state.bootedUs;
+    return { domid, name: nameOfDomain(host, domid) ?? '', uptimeSeconds: Math.floor((nowUs - beganUs) / US_PER_S) };
+  });
 
 const shutdownOf = (info: DomainInfo): DomainFacts['shutdown'] => {
   const code = shutdownCodeOf(info.flags);

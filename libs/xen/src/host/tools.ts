@@ -23,7 +23,6 @@ import {
   usbListText,
   vcpuListText,
   vmListText,
-  xmListText,
   type SchedulingFacts,
   type ToolOutput,
 } from '../xl/index.js';
@@ -38,6 +37,7 @@ import { passthroughOf } from './passed-devices.js';
 import { consoleFacts } from './console-facts.js';
 import { refusalOf } from './refused-commands.js';
 import { STORE } from './store-tools.js';
+import { XM_OWN } from './xm-tools.js';
 import { chosen, domidOf, isRefusal, ofDomain, split, unknownFlag, type Tool } from './tool-calls.js';
 import {
   diskFacts,
@@ -49,12 +49,12 @@ import {
   nameOfDomain,
   nicFacts,
   topFacts,
+  uptimesOf,
   usbFacts,
   vcpuFacts,
 } from './tool-facts.js';
 
 const NS_PER_US = 1_000;
-const US_PER_S = 1_000_000;
 const NS_PER_MS = 1_000_000;
 const KIBIBYTE = 1024;
 /** The pool of all CPUs, as Xen makes it at boot. */
@@ -133,15 +133,7 @@ const uptime: Tool = (call) => {
   const { host, args, nowUs } = call;
   const found = chosen(call, args, invalidDomain);
   if (isRefusal(found)) return found;
-  return printed(
-    uptimeText(
-      found.map(({ domid }) => ({
-        domid,
-        name: nameOfDomain(host, domid) ?? '',
-        uptimeSeconds: Math.floor((nowUs - (machineOfDomid(host, domid)?.createdUs ?? host.state.bootedUs)) / US_PER_S),
-      })),
-    ),
-  );
+  return printed(uptimeText(uptimesOf(host, found, nowUs)));
 };
 
 const top: Tool = ({ host, nowUs }) => {
@@ -240,37 +232,26 @@ const switches: Tool = ({ host: { state } }) =>
 
 const OVS: Readonly<Record<string, Tool>> = { show: switches };
 
-const xmList: Tool = (call) => {
-  const found = chosen(call, call.args, (name) => failed(`Error: Domain '${name}' does not exist.`));
-  return isRefusal(found) ? found : printed(xmListText(found.map((domain) => domainFacts(call.host, domain))));
-};
-
-/** What xend's tool shares with xl, and its own list. */
-const XM: Readonly<Record<string, Tool>> = {
-  'block-list': blockList,
-  console: consoleTool,
-  dmesg,
-  domid: domidTool,
-  domname,
-  info,
-  list: xmList,
-  'network-list': networkList,
-  'pci-list': pciList,
-  'sched-credit': parametersOf('credit'),
-  top,
-  uptime,
-  'vcpu-list': vcpuList,
-};
+/** What xend's tool has of xl's, and its own. */
+const XM: Readonly<Record<string, Tool>> = { console: consoleTool, dmesg, top, ...XM_OWN };
 
 const TOOLS = { brctl: BRCTL, 'ovs-vsctl': OVS, xl: XL, xenstore: STORE, xm: XM } as const;
 export type ToolName = keyof typeof TOOLS;
+
+/** What xl says where xend runs, of commands that change something (tools/libxl/xl.c at RELEASE-4.4.0); here of every command. */
+const XEND_RUNS = [
+  'xend is running, which may cause unpredictable results when using',
+  'this xl command.  Please shut down xend before continuing.',
+  '',
+  '(This check can be overridden with the -f option.)',
+].join('\n');
 
 /** Why a host does not have the tool; null: it has. */
 const missing = (host: Host, tool: ToolName): string | null => {
   const { name } = host.state;
   const release = releaseOfHost(host);
-  if ((tool === 'xl' || tool === 'xm') && tool !== release.tool)
-    return `${name} runs Xen ${release.version}, whose tool is ${release.tool}: it has no ${tool}`;
+  if (tool === 'xl' && release.xend) return XEND_RUNS;
+  if (tool === 'xm' && !release.xend) return `${name} runs Xen ${release.version}, which has no xm: ask xl there`;
   if (tool === 'ovs-vsctl' && setupOf(host.state).network !== 'openvswitch')
     return `${name} has no Open vSwitch: ask brctl there`;
   return null;

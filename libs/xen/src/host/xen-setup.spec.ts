@@ -6,8 +6,6 @@ const rigOf = (setup: Partial<XenSetup>): HostRig => new HostRig(0, 'host-0001',
 
 const nic = { name: 'eth0', mac: '00:16:3e:00:00:01', bridge: 'web', ips: ['192.0.2.7'] };
 
-const fieldOf = (rig: HostRig, tool: 'xl' | 'xm', field: string): string => rig.tool(tool, 'info', field).trim();
-
 describe('a host of Xen 4.0', () => {
   const legacy = (): HostRig => rigOf({ release: 'xen-4.0', scheduler: 'credit' });
 
@@ -17,11 +15,11 @@ describe('a host of Xen 4.0', () => {
     const [header, , web] = rig.tool('xm', 'list').split('\n');
     expect(header).toBe('Name                                        ID   Mem VCPUs      State   Time(s)');
     expect(web).toMatch(/^web {42}1 {2}1024 {5}2 {5}(?:r-|-b)---- {3,}\d+\.\d$/);
-    expect(fieldOf(rig, 'xm', 'xen_version')).toBe('4.0.1');
-    expect(fieldOf(rig, 'xm', 'xen_scheduler')).toBe('credit');
+    expect(rig.tool('xm', 'info')).toMatch(/xen_major {14}: 4\nxen_minor {14}: 0\nxen_extra {14}: \.1\n/);
+    expect(rig.tool('xm', 'info')).toContain('xen_scheduler          : credit\n');
     expect(rig.output('xl', 'list')).toMatchObject({ stdout: '', exitCode: 1 });
-    expect(rig.output('xl', 'list').stderr).toBe('host-0001 runs Xen 4.0.1, whose tool is xm: it has no xl\n');
-    expect(new HostRig().output('xm', 'list').stderr).toContain('whose tool is xl');
+    expect(rig.output('xl', 'list').stderr).toMatch(/^xend is running, which may cause unpredictable results/);
+    expect(new HostRig().output('xm', 'list').stderr).toContain('which has no xm: ask xl there');
   });
 
   // xend's network-bridge: peth0 and vif0.0 are the ports, and eth0 is the other end of the pair.

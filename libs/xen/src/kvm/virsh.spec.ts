@@ -40,6 +40,24 @@ describe('virsh', () => {
     );
   });
 
+  it('tells of the state of a domain alone, and of all figures by their names', () => {
+    const rig = started();
+    rig.pass(100_000);
+    expect(virsh(rig, 'domstate', 'web')).toBe('running\n\n');
+    const stats = virsh(rig, 'domstats');
+    expect(stats).toMatch(/^Domain: 'web'\n {2}state\.state=1\n {2}state\.reason=1\n {2}cpu\.time=[1-9]\d*\n/);
+    expect(stats).toContain(
+      '  balloon.current=1048576\n  balloon.maximum=2097152\n  vcpu.current=2\n  vcpu.maximum=4\n',
+    );
+    expect(stats).toContain('  net.count=1\n  net.0.name=vnet0\n');
+    expect(stats).toMatch(
+      / {2}block\.count=1\n {2}block\.0\.name=vda\n {2}block\.0\.path=\S+\n {2}block\.0\.rd\.reqs=[1-9]/,
+    );
+    rig.ask({ do: 'pause', uid: UID });
+    expect(virsh(rig, 'domstats', 'web')).toContain('  state.state=3\n  state.reason=1\n');
+    expect(rig.output('virsh', 'domstats', 'nobody').stderr).toBe("error: failed to get domain 'nobody'\n");
+  });
+
   it('tells of a domain by its name, its number and its UUID', () => {
     const rig = started();
     const text = virsh(rig, 'dominfo', 'web');

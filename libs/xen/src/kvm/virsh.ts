@@ -10,6 +10,7 @@ import { affinityOf, cpuFigures } from './kvm-cpu.js';
 import { hasVirtio } from './kvm-devices.js';
 import { dirtyingOf } from './kvm-migrations.js';
 import { nodememstats, nodeMemoryTune, numatune } from './virsh-memory.js';
+import { domstats } from './virsh-stats.js';
 import { profileOf, threadsOfHost, type KvmHost, type KvmMachine } from './kvm-state.js';
 
 const KIBIBYTE = 1024;
@@ -166,21 +167,34 @@ const domjobinfo = (host: KvmHost, machine: KvmMachine, nowUs: number): ToolOutp
   return printed(`${fieldsOf(17, jobFields(host, machine, session, nowUs))}\n`);
 };
 
+/** tools/virsh-domain-monitor.c, `cmdDomstate`. */
+const domstate = (_host: KvmHost, machine: KvmMachine): ToolOutput => printed(`${stateOf(machine)}\n\n`);
+
 const ON_HOST = new Map<string, (host: KvmHost, nowUs: number) => ToolOutput>(
   Object.entries({ list, nodeinfo, nodememstats, 'node-memory-tune': nodeMemoryTune }),
 );
 const ON_DOMAIN = new Map<string, (host: KvmHost, machine: KvmMachine, nowUs: number) => ToolOutput>(
-  Object.entries({ dominfo, numatune, vcpuinfo, domblklist, domiflist, domjobinfo }),
+  Object.entries({ dominfo, domstate, numatune, vcpuinfo, domblklist, domiflist, domjobinfo }),
 );
 /** Options that change nothing of what is shown. */
 const PASSED_OVER = new Map([['list', '--all']]);
-const KNOWN = [...ON_HOST.keys(), ...ON_DOMAIN.keys()].join(', ');
+const KNOWN = [...ON_HOST.keys(), ...ON_DOMAIN.keys(), 'domstats'].join(', ');
 
 /** A domain by its number, name or UUID. */
 const find = ({ state }: KvmHost, text: string): KvmMachine | null =>
   Object.values(state.machines).find(
     ({ number, settings, uid }) => String(number) === text || settings.name === text || uid === text,
   ) ?? null;
+
+const unknownDomain = (text: string): ToolOutput => failed(`error: failed to get domain '${text}'`);
+
+const statsOf = (host: KvmHost, names: readonly string[], nowUs: number): ToolOutput => {
+  const found = names.map((name) => [name, find(host, name)] as const);
+  const missing = found.find(([, machine]) => machine === null);
+  if (missing) return unknownDomain(missing[0]);
+  const named = found.flatMap(([, machine]) => machine ?? []);
+  return domstats(host, names.length === 0 ? Object.values(host.state.machines) : named, nowUs);
+};
 
 /** What virsh prints at `nowUs`. It only looks. */
 export const virsh = (host: KvmHost, args: readonly string[], nowUs: number): ToolOutput => {
@@ -196,12 +210,15 @@ export const virsh = (host: KvmHost, args: readonly string[], nowUs: number): To
   const strange = rest.find((arg) => arg.startsWith('-') && PASSED_OVER.get(command) !== arg);
   const onHost = ON_HOST.get(command);
   const onDomain = ON_DOMAIN.get(command);
-  if (!onHost && !onDomain) return failed(`error: unknown command: '${command}'; virsh here knows: ${KNOWN}`);
+  if (!onHost && !onDomain && command !== 'domstats')
+    return failed(`error: unknown command: '${command}'; virsh here knows: ${KNOWN}`);
   if (strange !== undefined)
     return failed(`error: command '${command}' doesn't support option ${strange.replace(/^-+/, '--')}`);
   if (onHost) return onHost(host, nowUs);
+  // Of those that are named, or of all.
+  if (command === 'domstats') return statsOf(host, rest, nowUs);
   const [domain] = rest;
   if (domain === undefined) return failed(`error: command '${command}' requires <domain> option`);
   const machine = find(host, domain);
-  return machine && onDomain ? onDomain(host, machine, nowUs) : failed(`error: failed to get domain '${domain}'`);
+  return machine && onDomain ? onDomain(host, machine, nowUs) : unknownDomain(domain);
 };

@@ -7,7 +7,7 @@ export { blockListText, networkListText } from './device-list.js';
 export { domainDoesNotExist, domidText, domnameText, invalidDomain } from './errors.js';
 export { infoFieldText, infoText } from './info.js';
 export type { HostFacts } from './info.js';
-export { listLongText, listText, stateLetters, vcpuListText, vmListText, xmListText } from './list.js';
+export { listLongText, listText, stateLetters, vcpuListText, vmListText } from './list.js';
 export type { ListOptions } from './list.js';
 export { pciAssignableText, pciListText, usbListText } from './passthrough-list.js';
 export type { UsbFacts } from './passthrough-list.js';
@@ -21,3 +21,14 @@ export { xenstoreListText } from './xenstore-ls.js';
 export type { XenstoreListOptions, XenstoreNode } from './xenstore-ls.js';
 export { topText } from './xentop.js';
 export type { TopFacts } from './xentop.js';
+export {
+  xmBlockListText,
+  xmInfoText,
+  xmListText,
+  xmNetworkListText,
+  xmPciListText,
+  xmSchedCreditText,
+  xmUnknownDomain,
+  xmUptimeText,
+  xmVcpuListText,
+} from './xm.js';

@@ -85,15 +85,3 @@ export const vcpuListText = (
   );
   return lines([header, ...rows]);
 };
-
-/** `xm list` of releases up to 4.4 (tools/python/xen/xm/main.py `xm_brief_list`). Assumption: xend shows no reason letter but `c`, for a crash. */
-export const xmListText = (domains: readonly DomainFacts[]): string =>
-  lines([
-    `${left('Name', 40)} ${right('ID', 5)} ${right('Mem', 5)} ${right('VCPUs', 5)} ${right('State', 10)} ${right('Time(s)', 9)}`,
-    ...domains.map((domain) => {
-      const letters = stateLetters(domain);
-      const state = `${letters.slice(0, 4)}${domain.shutdown === 'crash' ? 'c' : '-'}${letters.slice(5)}`;
-      const memoryMib = Math.floor(domain.memoryKib / 1024);
-      return `${left(nameOf(domain.name), 40)} ${right(domain.domid, 5)} ${right(memoryMib, 5)} ${right(domain.vcpusOnline, 5)} ${right(state, 10)} ${decimal(domain.cpuTimeNs / NS_PER_S, 8)}`;
-    }),
-  ]);

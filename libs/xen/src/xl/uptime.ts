@@ -2,7 +2,8 @@ import { left, lines, right } from './columns.js';
 
 const two = (value: number): string => String(value).padStart(2, '0');
 
-const spanText = (seconds: number, withSeconds: boolean): string => {
+/** Days, hours and minutes, as `uptime` of the tools writes them. */
+export const spanText = (seconds: number, withSeconds: boolean): string => {
   const days = Math.floor(seconds / 86_400);
   const hours = Math.floor((seconds % 86_400) / 3600);
   const minutes = Math.floor((seconds % 3600) / 60);
