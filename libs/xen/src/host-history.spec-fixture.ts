@@ -1,15 +1,59 @@
 import { hashOf, randomFrom, type Random } from '@xenolith/kernel';
-import { emulatedHostModel, type EmulatedHostState, type Hypervisor } from './emulated-host.js';
-import type { DomainSettings, HostEvent, HostInput } from './host-model.js';
+import type { DeviceEffects } from './device-fault.js';
+import { emulatedHostModel, type EmulatedHostState, type HostMake } from './emulated-host.js';
+import type { DomainSettings, GivenDevice, HostEvent, HostInput } from './host-model.js';
 import { timingFor } from './host-timing.js';
+import { DEFAULT_XEN_SETUP, type XenSetup } from './xen-setup.js';
 
 const GIBIBYTE = 2 ** 30;
 const STEPS = 300;
 const LONGEST_PAUSE_MS = 7_000;
 const MACHINES = ['a', 'b', 'c', 'd'];
+const DEVICES: readonly GivenDevice[] = [
+  { name: 'gpu', kind: 'pci', address: '0000:3b:00.0' },
+  { name: 'port', kind: 'sriov', address: '0000:18:02.0' },
+  { name: 'keys', kind: 'usb', address: '1.4' },
+];
+
+const xen = (setup: Partial<XenSetup>): HostMake => ({
+  hypervisor: 'xen',
+  profile: '1x4-16',
+  setup: { ...DEFAULT_XEN_SETUP, ...setup },
+});
+
+/** Hosts whose histories are looked at. */
+export const HISTORIES: Readonly<Record<string, HostMake>> = {
+  xen: { hypervisor: 'xen', profile: '1x4-16' },
+  xend: xen({ release: 'xen-4.0', scheduler: 'credit' }),
+  openvswitch: xen({ network: 'openvswitch' }),
+  nat: xen({ network: 'nat' }),
+  route: xen({ network: 'route' }),
+  'driver-domains': xen({ driverDomains: ['network', 'storage'] }),
+  devices: xen({
+    devices: [
+      { kind: 'pci', address: '0000:3b:00.0', model: 'A2', class: 'gpu' },
+      { kind: 'pci', address: '0000:18:00.0', model: 'X710', class: 'net', virtualFunctions: 2 },
+      { kind: 'usb', address: '1.4', model: 'Dongle', class: 'keys' },
+    ],
+  }),
+  kvm: { hypervisor: 'kvm', profile: '1x4-16' },
+};
+
+const EFFECTS: readonly DeviceEffects[] = [
+  { fillRings: true },
+  { failHotplug: 'no such bridge' },
+  { dropWatches: 'all' },
+  { crashDriverDomain: true },
+  { killDeviceModel: true },
+  { killDaemon: 'xenconsoled' },
+  { killDaemon: 'xend' },
+  { killDaemon: 'libvirtd' },
+  { killDaemon: 'xenstored' },
+];
+
 const WORKLOADS = ['idle', 'web', 'database'] as const;
 
-const settingsOf = (uid: string, random: Random, hypervisor: Hypervisor): DomainSettings => ({
+const settingsOf = (uid: string, random: Random, { hypervisor }: HostMake): DomainSettings => ({
   name: `vm-${uid}`,
   guestType: hypervisor === 'kvm' ? 'hvm' : ((['pv', 'pvh', 'hvm'] as const)[random.below(3)] ?? 'pvh'),
   vcpus: 1 + random.below(2),
@@ -23,6 +67,7 @@ const settingsOf = (uid: string, random: Random, hypervisor: Hypervisor): Domain
   disks: [{ name: 'root', volume: `root-${uid}`, sizeBytes: GIBIBYTE, readOnly: false }],
   nics: [{ name: 'eth0', mac: '00:16:3e:00:00:01', bridge: 'xenbr0', ips: [] }],
   pvDrivers: random.below(4) > 0,
+  ...(random.below(3) === 0 ? { passthrough: 'enabled' } : {}),
   ignoresShutdown: random.below(5) === 0,
   workload: WORKLOADS[random.below(WORKLOADS.length)] ?? 'idle',
   onPoweroff: 'destroy',
@@ -30,8 +75,18 @@ const settingsOf = (uid: string, random: Random, hypervisor: Hypervisor): Domain
   onCrash: 'destroy',
 });
 
+const faultOf = (nth: number, random: Random) => ({
+  rule: `rule-${nth}`,
+  machines: [],
+  devices: [],
+  effects: EFFECTS[random.below(EFFECTS.length)] ?? {},
+  probability: 0.5,
+  seed: nth,
+  left: random.below(2) === 0 ? null : 1,
+});
+
 /** What somebody does to the host next, drawn from its seed. */
-const nextInput = (nth: number, random: Random, runs: Map<string, number>, hypervisor: Hypervisor): HostInput => {
+const nextInput = (nth: number, random: Random, runs: Map<string, number>, host: HostMake): HostInput => {
   const uid = MACHINES[random.below(MACHINES.length)] ?? 'a';
   const on = { ticket: `${nth}`, uid, incarnation: runs.get(uid) ?? 1 };
   const ending = {
@@ -39,7 +94,7 @@ const nextInput = (nth: number, random: Random, runs: Map<string, number>, hyper
     mode: random.below(2) === 0 ? 'clean' : 'hard',
     timeoutMs: 1_000 + random.below(9_000),
   } as const;
-  switch (random.below(14)) {
+  switch (random.below(17)) {
     case 0:
     case 1:
     case 2:
@@ -50,7 +105,7 @@ const nextInput = (nth: number, random: Random, runs: Map<string, number>, hyper
         do: 'start',
         ...on,
         incarnation,
-        settings: settingsOf(uid, random, hypervisor),
+        settings: settingsOf(uid, random, host),
         paused: random.below(6) === 0,
       };
     }
@@ -79,6 +134,13 @@ const nextInput = (nth: number, random: Random, runs: Map<string, number>, hyper
       return { do: 'detach', ...on, kind: 'disk', name: 'data' };
     case 12:
       return { do: 'guestEnds', uid, reason: (['poweroff', 'reboot', 'crash'] as const)[random.below(3)] ?? 'crash' };
+    case 13: {
+      const { name = '' } = DEVICES[random.below(DEVICES.length)] ?? {};
+      return random.below(3) === 0 ? { do: 'take', ...on, name } : { do: 'give', ...on, name, devices: DEVICES };
+    }
+    case 14:
+    case 15:
+      return { do: 'setFaults', faults: random.below(2) === 0 ? [] : [faultOf(nth, random)] };
     default:
       return random.below(8) === 0
         ? { do: 'crash' }
@@ -98,17 +160,17 @@ const eachDue = (
 };
 
 /** SHA-256 over all that happens on a host of this seed: what it is told, what it says, its figures, and its whole state at the end. */
-export const hostHistory = (seed: string, hypervisor: Hypervisor): string => {
+export const hostHistory = (seed: string, host: HostMake): string => {
   const model = emulatedHostModel(timingFor(3_000));
   const random = randomFrom(`${seed}/history`);
-  const state = model.create({ name: 'host-0001', seed, profile: '1x4-16', at: 0, hypervisor });
+  const state = model.create({ name: 'host-0001', seed, at: 0, ...host });
   const runs = new Map<string, number>();
-  let hash = hashOf([seed, hypervisor]);
+  let hash = hashOf([seed, host]);
   let at = 0;
   for (let nth = 0; nth < STEPS; nth += 1) {
     at += random.below(LONGEST_PAUSE_MS);
     const before = eachDue(model, state, at);
-    const input = nextInput(nth, random, runs, hypervisor);
+    const input = nextInput(nth, random, runs, host);
     const after = model.apply(state, input, at);
     hash = hashOf([
       hash,
