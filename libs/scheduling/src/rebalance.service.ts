@@ -21,6 +21,7 @@ export interface Rebalancing {
   readonly index: RebalanceIndex;
   readonly loads: LoadBook;
   readonly proposals: Proposals;
+  readonly capacity: CapacityIndex;
 }
 
 const withProposal = (message: CommandMessage, found: Result<object>): Result<JsonObject> =>
@@ -76,5 +77,5 @@ export const rebalancing = (
   const loads = new LoadBook();
   const proposals = new Proposals(capacity, index, loads);
   const reactions = rebalanceReactions({ index, capacity, proposals });
-  return { index, loads, proposals, routes: routes(proposals), reactions };
+  return { index, loads, proposals, capacity, routes: routes(proposals), reactions };
 };

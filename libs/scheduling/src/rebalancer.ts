@@ -1,9 +1,16 @@
-import { commandSubject, heartbeat, telemetrySubject, type RebalancePlanSpec } from '@xenolith/contracts';
+import {
+  commandSubject,
+  heartbeat,
+  telemetrySubject,
+  type RebalancePlanSpec,
+  type ServiceName,
+} from '@xenolith/contracts';
 import {
   BusFault,
   rootCommand,
   uuidFrom,
   type Clock,
+  type CommandMessage,
   type JsonObject,
   type MessageBus,
   type Subscription,
@@ -58,10 +65,29 @@ export class Rebalancer {
   private look(): void {
     const [before, now] = [this.lookedAt, this.ports.clock.now()];
     this.lookedAt = now;
+    if (this.parts.capacity.failovers.forgetOld(now)) this.tellClusters(now);
     for (const cluster of this.parts.index.rebalancedClusters()) {
       const turn = (at: number): number => Math.floor(at / (cluster.intervalSeconds * 1_000));
       if (turn(now) > turn(before) && !this.isBusy(cluster.name)) this.consider(cluster, turn(now));
     }
+  }
+
+  /** Whether their promises hold, where machines that were expected did not come: no event says so. */
+  private tellClusters(at: number): void {
+    const type = 'RecordClusterAvailability';
+    for (const { uid: streamId, found } of this.parts.capacity.failovers.assessments()) {
+      const commandId = uuidFrom('availability', streamId, at);
+      const data = found as unknown as JsonObject;
+      this.send('compute', rootCommand({ commandId, type, streamId, data, actor: 'system:scheduler', at }));
+    }
+  }
+
+  /** What gets lost is said again with the next change, or found again by the next look. */
+  private send(service: ServiceName, message: CommandMessage): void {
+    const subject = commandSubject(service, message.type);
+    this.ports.bus.request(subject, message, { timeoutMs: COMMAND_MS }).catch((error: unknown) => {
+      if (!(error instanceof BusFault)) throw error;
+    });
   }
 
   /** Machines that move already, or a plan that waits for approval. */
@@ -89,12 +115,6 @@ export class Rebalancer {
     const streamId = uuidFrom(commandId, 'plan');
     const type = 'ProposeRebalancePlan';
     const data = { name: `${mode}-${cluster}-${streamId.slice(0, 8)}`, spec, cause: { by: 'Schedule' } };
-    const message = rootCommand({ commandId, type, streamId, data, actor: 'system:scheduler', at });
-    this.ports.bus
-      .request(commandSubject('scheduler', type), message, { timeoutMs: COMMAND_MS })
-      .catch((error: unknown) => {
-        // The next look proposes again.
-        if (!(error instanceof BusFault)) throw error;
-      });
+    this.send('scheduler', rootCommand({ commandId, type, streamId, data, actor: 'system:scheduler', at }));
   }
 }

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startPlatform, type Platform } from './platform.js';
+import { eventually, startPlatform, type Platform } from './platform.js';
 
 interface Plan {
   readonly status: {
@@ -16,6 +16,19 @@ const machines = (names: readonly string[]): string =>
         `apiVersion: compute.xenolith.dev/v1alpha1\nkind: VirtualMachine\nmetadata: { name: ${name} }\nspec: { memory: 4Gi }\n`,
     )
     .join('---\n');
+
+interface FailoverPlan {
+  readonly metadata: { readonly name: string };
+  readonly status: {
+    readonly state: string;
+    readonly machines: number;
+    readonly restarts?: readonly { readonly virtualMachine: { readonly name: string }; readonly to: string }[];
+  };
+}
+
+/** More than half a host: two never share one. */
+const large = (name: string): string =>
+  `apiVersion: compute.xenolith.dev/v1alpha1\nkind: VirtualMachine\nmetadata: { name: ${name} }\nspec: { memory: 70Gi, ha: { restart: always } }\n`;
 
 const plan = (name: string, spec: string): string =>
   `apiVersion: scheduling.xenolith.dev/v1alpha1\nkind: RebalancePlan\nmetadata: { name: ${name} }\nspec: ${spec}\n`;
@@ -73,5 +86,37 @@ describe('hosts that are emptied', () => {
     await expect(platform.apply(plan('wrong', '{ mode: evacuate, hosts: [host-9] }'))).rejects.toThrow(
       /has no host "host-9"/,
     );
+  });
+
+  it('keeps room for the loss of a host where that is promised, and shows the plans for it', async () => {
+    const promise = (hostFailures: number): Promise<string> =>
+      platform.kubectl(
+        ...['patch', 'cluster', 'default', '--type=merge'],
+        ...['-p', JSON.stringify({ spec: { highAvailability: { hostFailures } } })],
+      );
+    await promise(1);
+    await platform.kubectl(
+      ...['wait', 'cluster/default', '--for=jsonpath={.status.highAvailability.state}=Protected', '--timeout=60s'],
+    );
+    for (const name of ['big-1', 'big-2']) {
+      await platform.apply(large(name));
+      await platform.kubectl('wait', `vm/${name}`, '--for=jsonpath={.status.powerState}=Running', '--timeout=60s');
+    }
+    await platform.apply(large('big-3'));
+    await eventually('the third waits for a failover that could not be', async () =>
+      (await platform.kubectl('describe', 'vm', 'big-3')).includes('kept free for failovers'),
+    );
+    const host = await platform.kubectl('get', 'vm', 'big-1', '-o', 'jsonpath={.status.host}');
+    const { items } = await platform.json<{ items: FailoverPlan[] }>('get', 'failoverplans');
+    expect(items.map(({ status }) => status.state)).toEqual(['Guaranteed', 'Guaranteed', 'Guaranteed']);
+    const own = items.find(({ metadata }) => metadata.name === host);
+    expect(own?.status.restarts).toMatchObject([{ virtualMachine: { name: 'big-1' } }]);
+    expect(await platform.kubectl('get', 'fop', host)).toMatch(/NAME\s+CLUSTER\s+STATE\s+MACHINES\s+EVICTED/);
+    // What a machine says of its restart counts while it runs.
+    await platform.kubectl('patch', 'vm', 'big-1', '--type=merge', '-p', '{"spec":{"ha":{"restart":"never"}}}');
+    const after = await platform.json<FailoverPlan>('get', 'failoverplan', host);
+    expect(after.status.machines).toBe(0);
+    await promise(0);
+    await platform.kubectl('wait', 'vm/big-3', '--for=jsonpath={.status.powerState}=Running', '--timeout=60s');
   });
 });

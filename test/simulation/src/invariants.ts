@@ -3,6 +3,7 @@ import { canonicalJson, uuidFrom, type AnyAggregate, type Uuid } from '@xenolith
 import { hostLedgerId, type HostLedgerState } from '@xenolith/scheduling';
 import type { MemoryEventLog } from '@xenolith/testing';
 import type { Evidence } from './evidence.js';
+import { unlikeAvailability } from './availability.js';
 import { staleViews } from './views.js';
 import { unlikeMaintenance } from './maintenance.js';
 import { isThingMissing, type MachineWithDisks } from './missing-things.js';
@@ -43,7 +44,11 @@ interface OperationDocument extends Named {
 
 interface PlacementDocument extends Named {
   readonly spec: { readonly request: PlacementRequest };
-  readonly status: { readonly phase: 'Pending' | 'Placed'; readonly hostUid?: Uuid };
+  readonly status: {
+    readonly phase: 'Pending' | 'Placed';
+    readonly hostUid?: Uuid;
+    readonly explanation?: { readonly refused: readonly { readonly filter: string; readonly example: string }[] };
+  };
 }
 
 interface HostDocument extends Named {
@@ -63,6 +68,7 @@ export const brokenWhenQuiet = (evidence: Evidence, watcher: Watcher): readonly 
   ...orphans(evidence),
   ...unlikeLedgers(evidence, watcher),
   ...unlikeMaintenance(evidence),
+  ...unlikeAvailability(evidence, watcher.hostLedgers),
   ...unlikeReplay(evidence),
   ...evidence.running().flatMap((views) => staleViews(views, evidence.log)),
 ];
@@ -137,9 +143,14 @@ const hasNoHost = (evidence: Evidence, watcher: Watcher, stream: string): boolea
       document.status.conditions[0]?.status !== 'True' ||
       !canRun(document, request) ||
       isFull(watcher.hostLedgers.get(hostLedgerId(uid)), request) ||
-      placements.some((other) => sharesWord(other.document, request, uid)),
+      placements.some((other) => sharesWord(other.document, request, uid)) ||
+      isKeptFree(pending.document, document.metadata.name),
   );
 };
+
+/** Kept free for failovers: that this is so is looked at where the promise itself is. */
+const isKeptFree = ({ status }: PlacementDocument, host: string): boolean =>
+  status.explanation?.refused.some(({ filter, example }) => filter === 'availability' && example === host) === true;
 
 const canRun = ({ status }: HostDocument, { hypervisor, guestType }: PlacementRequest): boolean =>
   (hypervisor === 'any' || hypervisor === status.hypervisor) && (status.hypervisor === 'xen' || guestType === 'hvm');

@@ -1,8 +1,9 @@
-import type { LoggedEvent } from '@xenolith/kernel';
+import type { JsonObject, LoggedEvent } from '@xenolith/kernel';
 import { accident, changeWeather } from './accidents.js';
 import { brokenWhenQuiet, leftOver, logHash } from './invariants.js';
 import type { Mutant } from './mutants.js';
 import { FAIR } from './network.js';
+import { RestartDice } from './restart-dice.js';
 import { UserDice } from './user-dice.js';
 import { Watcher } from './watcher.js';
 import { World } from './world.js';
@@ -34,20 +35,20 @@ export interface Outcome {
   readonly log: readonly LoggedEvent[];
 }
 
-/** One run: prepare, act in bad weather, heal everything, wait until quiet, look; delete everything, wait, look again. */
-export const simulate = async (seed: number, mutant?: Mutant): Promise<Outcome> => {
+/** One run in a cluster of that spec: prepare, act in bad weather, heal everything, wait until quiet, look; delete everything, wait, look again. */
+export const simulate = async (seed: number, mutant?: Mutant, cluster: JsonObject = {}): Promise<Outcome> => {
   const world = new World(seed, mutant);
   const watcher = new Watcher(world.evidence());
-  const broken = await runThrough(world, watcher);
+  const broken = await runThrough(world, watcher, cluster);
   return { seed, hash: logHash(world.log), events: world.log.log.length, broken, log: world.log.log };
 };
 
-const runThrough = async (world: World, watcher: Watcher): Promise<readonly string[]> => {
+const runThrough = async (world: World, watcher: Watcher, cluster: JsonObject): Promise<readonly string[]> => {
   world.start();
   let ready = false;
-  void world.users.prepare().then(() => (ready = true));
+  void world.users.prepare(cluster).then(() => (ready = true));
   if (!(await world.clock.advanceUntil(() => ready, QUIET_LIMIT_MS))) return ['the inventory was never accepted'];
-  const acted = await act(world, watcher);
+  const acted = await act(world, watcher, cluster);
   if (acted.length > 0) return acted;
   heal(world);
   const rested = await rest(world, watcher, () => brokenWhenQuiet(world.evidence(), watcher));
@@ -60,13 +61,15 @@ const runThrough = async (world: World, watcher: Watcher): Promise<readonly stri
 };
 
 /** Users and accidents; ends early with what broke. */
-const act = async (world: World, watcher: Watcher): Promise<readonly string[]> => {
+const act = async (world: World, watcher: Watcher, cluster: JsonObject): Promise<readonly string[]> => {
   const dice = world.random.fork('acts');
   const users = new UserDice(world.users, world.random.fork('users'));
+  const restarts = 'highAvailability' in cluster ? new RestartDice(world.users, world.random.fork('restarts')) : null;
   for (let action = 0; action < ACTIONS; action += 1) {
     if (dice.chance(0.1)) changeWeather(world);
     if (dice.chance(0.3)) accident(world);
     users.act();
+    restarts?.act();
     const broken = await run(world, watcher, world.clock.now() + dice.next() ** 3 * LONGEST_PAUSE_MS);
     if (broken.length > 0) return broken;
   }

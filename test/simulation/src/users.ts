@@ -70,9 +70,9 @@ export class Users {
   ) {}
 
   /** The inventory that every run starts with: small, so that it runs out. */
-  async prepare(): Promise<void> {
+  async prepare(cluster: JsonObject = {}): Promise<void> {
     await this.create(namespaceKind, { name: NAMESPACE }, {});
-    await this.create(clusterKind, { name: 'default' }, {});
+    await this.create(clusterKind, { name: 'default' }, cluster);
     await this.create(storageDomainKind, { name: 'local' }, { capacity: '60Gi', default: true, overcommit: 2 });
     await this.create(imageKind, { name: 'debian-13' }, { size: '10Gi' });
     await this.create(networkKind, { name: 'default', namespace: NAMESPACE }, { cidr: '10.1.0.0/27' });

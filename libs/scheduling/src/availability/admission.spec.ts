@@ -1,5 +1,6 @@
 import { commandSubject } from '@xenolith/contracts';
 import { ok, type JsonObject } from '@xenolith/kernel';
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { GIB, requestFor, TestScheduler } from '../scheduler.spec-fixture.js';
 import { ALWAYS } from './failover.spec-fixture.js';
@@ -167,4 +168,85 @@ describe('admission to a cluster that promises to survive the loss of hosts', ()
       message: 'default/one could be restarted nowhere: no other host is allowed',
     });
   });
+
+  it('keeps every loss covered, whatever is asked at once and in whatever order', async () => {
+    await fc.assert(
+      fc.asyncProperty(asks, async (rounds) => {
+        const scheduler = await guarded(3, 1);
+        for (const [round, asked] of rounds.entries()) {
+          const names = asked.map((_, number) => `m${round}-${number}`);
+          await scheduler.settled(Promise.all(asked.map((ask, number) => doAsk(scheduler, names[number] ?? '', ask))));
+          await scheduler.quiet();
+          expect(uncovered(scheduler)).toEqual([]);
+        }
+      }),
+      { numRuns: 12 },
+    );
+  });
 });
+
+interface Ask {
+  readonly what: 'place' | 'release' | 'move';
+  readonly gib: number;
+  readonly always: boolean;
+  readonly pick: number;
+}
+
+const asks = fc.array(
+  fc.array(
+    fc.record({
+      what: fc.constantFrom('place', 'place', 'release', 'move'),
+      gib: fc.integer({ min: 1, max: 5 }),
+      always: fc.boolean(),
+      pick: fc.nat(),
+    }),
+    { minLength: 1, maxLength: 5 },
+  ),
+  { minLength: 1, maxLength: 5 },
+);
+
+const doAsk = async (scheduler: TestScheduler, name: string, { what, gib: size, always, pick }: Ask): Promise<void> => {
+  if (what === 'place') {
+    await scheduler.place(name, { memoryBytes: size * GIB, ...(always && { ha: ALWAYS }) });
+    return;
+  }
+  const there = scheduler.placements().filter(({ host }) => host !== undefined);
+  const machine = there[pick % Math.max(1, there.length)];
+  if (!machine) return;
+  const own = machine.request.virtualMachine.name;
+  const known = runs.get(scheduler) ?? new Map<string, string>();
+  runs.set(scheduler, known);
+  const run = known.get(own) ?? own;
+  // Something is being done with it already.
+  if (run === BUSY) return;
+  known.set(own, BUSY);
+  if (what === 'release' || machine.host === undefined) {
+    await scheduler.release(run);
+    return;
+  }
+  const { request, host } = machine;
+  const moved = await scheduler.place(name, { ...request, exceptHost: host });
+  await scheduler.release(moved.ok ? run : name);
+  known.set(own, moved.ok ? name : run);
+};
+
+const BUSY = '';
+
+/** Under which name each machine's present placement was asked for. */
+const runs = new WeakMap<TestScheduler, Map<string, string>>();
+
+/** Hosts whose loss nobody survives, by trying every way. */
+const uncovered = (scheduler: TestScheduler): string[] => {
+  const hosts = ['host-1', 'host-2', 'host-3'];
+  const placed = scheduler.placements().filter(({ host }) => host !== undefined);
+  const gibOf = ({ request }: (typeof placed)[number]): number => request.memoryBytes / GIB;
+  return hosts.filter((lost) => {
+    const rooms = hosts
+      .filter((host) => host !== lost)
+      .map((host) => 8 - placed.filter((one) => one.host === host).reduce((sum, one) => sum + gibOf(one), 0));
+    const must = placed.filter((one) => one.host === lost && one.request.ha !== undefined).map(gibOf);
+    const seat = ([size, ...others]: readonly number[], left: readonly number[]): boolean =>
+      size === undefined || left.some((room, at) => room >= size && seat(others, left.with(at, room - size)));
+    return !seat(must, rooms);
+  });
+};

@@ -147,11 +147,15 @@ export class AvailabilityBook {
     this.promises.delete(placement);
   }
 
-  private forgetOld(nowMs: number): void {
+  /** Lets go of promises that came to nothing; whether there were any. */
+  forgetOld(nowMs: number): boolean {
+    let any = false;
     for (const [placement, { atMs }] of this.promises) {
-      if (nowMs - atMs < PROMISE_MS) return;
+      if (nowMs - atMs < PROMISE_MS) break;
       this.breakPromise(placement);
+      any = true;
     }
+    return any;
   }
 
   private rebuild(cluster: string, guarantee: Guarantee | null): void {

@@ -92,6 +92,11 @@ export class FailoverPlans {
     return differing(this.table, this.book, this.clusters.told());
   }
 
+  /** Lets go of machines that were about to come and did not; whether there were any. */
+  forgetOld(nowMs: number): boolean {
+    return this.book.forgetOld(nowMs);
+  }
+
   /** In the order of their names, from behind one on. */
   *after(name = ''): Iterable<JsonObject> {
     for (const found of this.found()) if (found.name > name) yield this.documentOf(found);
