@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect } from 'vitest';
-import type { DomainSettings, HostEvent, HostInput, HostState } from '../index.js';
+import type { DomainSettings, HostEvent, HostInput, HostState, MemorySharing } from '../index.js';
 import { migrationNames } from '../migration/index.js';
 import { GIBIBYTE, HostRig, settingsOf, type Asked, type ModelRig, type Told } from './host.spec-fixture.js';
 
@@ -150,8 +150,9 @@ export abstract class HostPair<State> {
 
 /** Two Xen hosts. */
 export class Pair extends HostPair<HostState> {
-  constructor(bootMs = 1_000) {
-    super({ 'host-0001': new HostRig(bootMs, 'host-0001'), 'host-0002': new HostRig(bootMs, 'host-0002') });
+  constructor(bootMs = 1_000, memorySharing?: MemorySharing) {
+    const rig = (name: HostName): HostRig => new HostRig(bootMs, name, {}, memorySharing);
+    super({ [SOURCE]: rig(SOURCE), [TARGET]: rig(TARGET) });
   }
 
   /** Its vCPUs are let go and it is in its domain. */

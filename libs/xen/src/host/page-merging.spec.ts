@@ -3,7 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { accountedPages, heapPages } from '../hypervisor/hypervisor.spec-fixture.js';
 import { Hypervisor } from '../hypervisor/index.js';
 import type { DomainSettings, MemorySharing, XenSetup } from '../index.js';
+import type { SavedGuestImage } from '../host-model.js';
 import { GIBIBYTE, HostRig, MEBIBYTE } from './host.spec-fixture.js';
+import { Pair, SOURCE, TARGET } from './migration.spec-fixture.js';
 
 const KEPT = { overcommitPercent: 100 };
 const OVERCOMMITTED = { overcommitPercent: 200 };
@@ -184,6 +186,60 @@ describe('guests of one image on a host that shares pages', () => {
     start(rig, 'b', SAME, 2);
     rig.pass(HOUR_MS);
     expect(sharing(rig)?.savedBytes).toBe(EQUAL_BYTES);
+  });
+});
+
+describe('a guest that shares pages and goes to another host', () => {
+  /** It and another one of its image share at the source; a third one waits at the target. */
+  const sharingPair = (): Pair => {
+    const pair = new Pair(1_000, KEPT);
+    start(pair.hosts[SOURCE], 'stays');
+    start(pair.hosts[TARGET], 'waits');
+    pair.start(settingsOf(SAME));
+    pair.pass(HOUR_MS);
+    expect(sharing(pair.hosts[SOURCE])?.savedBytes).toBe(EQUAL_BYTES);
+    return pair;
+  };
+
+  it('goes with all of its memory, leaves frames to the other, and shares there as it did here', () => {
+    const pair = sharingPair();
+    expect(pair.receive(settingsOf(SAME))?.code).toBe('ok');
+    const { pagesSent } = pair.migrate()?.value as { readonly pagesSent: number };
+    // Its balloon gave half of it back first.
+    expect(pagesSent).toBeGreaterThanOrEqual(GUEST_PAGES / 2);
+    expect([pair.runs(SOURCE), pair.runs(TARGET)]).toEqual([false, true]);
+    pair.pass(60_000);
+    expect(sharing(pair.hosts[SOURCE])).toEqual({ sharedBytes: EQUAL_BYTES, savedBytes: 0 });
+    pair.pass(HOUR_MS);
+    expect(sharing(pair.hosts[TARGET])).toEqual({ sharedBytes: EQUAL_BYTES, savedBytes: EQUAL_BYTES });
+    for (const name of [SOURCE, TARGET] as const) conserves(pair.hosts[name]);
+  });
+
+  it('shares on when it stays after all', () => {
+    const pair = sharingPair();
+    expect(pair.receive(settingsOf(SAME))?.code).toBe('ok');
+    pair.begin();
+    pair.pass(200);
+    expect(pair.ask(SOURCE, { do: 'cancelMigration' })?.code).toBe('ok');
+    pair.pass(HOUR_MS);
+    expect(pair.runs(SOURCE)).toBe(true);
+    expect(sharing(pair.hosts[SOURCE])?.savedBytes).toBe(EQUAL_BYTES);
+    expect(sharing(pair.hosts[TARGET])).toEqual({ sharedBytes: 0, savedBytes: 0 });
+    for (const name of [SOURCE, TARGET] as const) conserves(pair.hosts[name]);
+  });
+
+  it('has memory of its own when it is woken from its image', () => {
+    const rig = rigWith({ a: SAME, b: SAME });
+    rig.pass(HOUR_MS);
+    const told = rig.ask({ do: 'suspend', uid: 'a', timeoutMs: 60_000 });
+    expect(sharing(rig)).toEqual({ sharedBytes: EQUAL_BYTES, savedBytes: 0 });
+    const image = told?.value as SavedGuestImage;
+    const settings = { ...settingsOf(SAME), name: 'a' };
+    expect(rig.ask({ do: 'resume', uid: 'a', incarnation: 2, settings, image, paused: false })?.code).toBe('ok');
+    expect(sharing(rig)?.savedBytes).toBe(0);
+    rig.pass(HOUR_MS);
+    expect(sharing(rig)?.savedBytes).toBe(EQUAL_BYTES);
+    conserves(rig);
   });
 });
 
