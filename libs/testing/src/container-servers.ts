@@ -61,16 +61,16 @@ const textOf = (stream: Buffer): string => {
   return parts.join('');
 };
 
-/** The last lines that a container wrote, its name before each: what a failure shows. */
+/** The last lines that a container wrote, its image before each: what a failure shows. */
 export const logEnd = async (containerId: string): Promise<string> => {
   const { container } = await getContainerRuntimeClient();
   const handle = container.getById(containerId);
-  const { Name, State } = await container.inspect(handle);
+  const { Config, State } = await container.inspect(handle);
   const raw = await handle.logs({ stdout: true, stderr: true, tail: LOG_LINES_SHOWN });
   const text = textOf(raw);
   const lines = text.trimEnd().split('\n');
   return [`${State.Status}, exit code ${State.ExitCode}`, ...lines]
-    .map((line) => `${Name.slice(1)}: ${line}`)
+    .map((line) => `${Config.Image}: ${line}`)
     .join('\n');
 };
 
@@ -102,6 +102,19 @@ export class ReadyWhen implements WaitStrategy {
 
   getStartupTimeout(): number {
     return this.limitMs;
+  }
+}
+
+/** A container whose ports this machine alone can reach: tests use passwords that everybody knows. */
+export class LoopbackContainer extends GenericContainer {
+  /** Ports of the container, each with the one of this machine that it keeps over restarts. */
+  withLoopbackPorts(ports: Readonly<Record<number, number>>): this {
+    const all = Object.entries(ports);
+    this.withExposedPorts(...all.map(([container, host]) => ({ container: Number(container), host })));
+    this.hostConfig.PortBindings = Object.fromEntries(
+      all.map(([container, host]) => [`${container}/tcp`, [{ HostIp: '127.0.0.1', HostPort: String(host) }]]),
+    );
+    return this;
   }
 }
 
@@ -142,12 +155,12 @@ const greets = async (port: number): Promise<boolean> =>
 export const startPostgresContainer = async (settings: Readonly<Record<string, string>>): Promise<TestServer> => {
   const port = await freePort();
   const url = `postgresql://postgres:${PASSWORD}@127.0.0.1:${port}/postgres`;
-  const container = await new GenericContainer(POSTGRES_IMAGE)
+  const container = await new LoopbackContainer(POSTGRES_IMAGE)
     .withLabels(testRunLabel())
     // A killed container loses nothing that was not flushed; a killed machine would.
     .withEnvironment({ POSTGRES_PASSWORD: PASSWORD, POSTGRES_INITDB_ARGS: '--no-sync' })
     .withCommand(['postgres', ...Object.entries(settings).flatMap(([key, value]) => ['-c', `${key}=${value}`])])
-    .withExposedPorts({ container: 5432, host: port })
+    .withLoopbackPorts({ 5432: port })
     .withWaitStrategy(new ReadyWhen(() => queryOnce(url, 'select 1')))
     .start();
   return serverOf(url, container);
@@ -156,10 +169,10 @@ export const startPostgresContainer = async (settings: Readonly<Record<string, s
 /** nats-server with JetStream in a container, on a port that it keeps over restarts. */
 export const startNatsContainer = async (): Promise<TestServer> => {
   const port = await freePort();
-  const container = await new GenericContainer(NATS_IMAGE)
+  const container = await new LoopbackContainer(NATS_IMAGE)
     .withLabels(testRunLabel())
     .withCommand(['--jetstream', '--store_dir', '/jetstream'])
-    .withExposedPorts({ container: 4222, host: port })
+    .withLoopbackPorts({ 4222: port })
     .withWaitStrategy(new ReadyWhen(() => greets(port)))
     .start();
   return serverOf(`nats://127.0.0.1:${port}`, container);

@@ -6,6 +6,9 @@ export type Told =
   /** Refused, or nobody answered: it may exist or not. */
   | { readonly outcome: 'unknown'; readonly name: string; readonly why: string };
 
+/** Past this a caller does not know what became of the request. */
+const PATIENCE = '20s';
+
 const manifest = (name: string): string =>
   JSON.stringify({
     apiVersion: 'compute.xenolith.dev/v1alpha1',
@@ -35,7 +38,7 @@ export class Callers {
     this.asked += 1;
     const name = `vm-${String(this.asked).padStart(4, '0')}`;
     const { code, stdout, stderr } = await this.platform.tryKubectl(
-      ['create', '-f', '-', '-o', 'json'],
+      ['create', '-f', '-', '-o', 'json', `--request-timeout=${PATIENCE}`],
       manifest(name),
     );
     const told: Told =

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { killContainer, logEnd, ReadyWhen, testRunLabel } from '@xenolith/testing/containers';
-import { GenericContainer, type StartedTestContainer } from 'testcontainers';
+import { killContainer, logEnd, LoopbackContainer, ReadyWhen, testRunLabel } from '@xenolith/testing/containers';
+import type { StartedTestContainer } from 'testcontainers';
 import { engine } from './engine.js';
 
 /** What a service drains before it ends, and a database writes, takes less. */
@@ -42,15 +42,13 @@ export interface Member {
   readonly confined: boolean;
 }
 
-class MemberContainer extends GenericContainer {
+class MemberContainer extends LoopbackContainer {
   constructor(member: Member, network: PrivateNetwork) {
     super(member.image);
     this.withLabels({ ...testRunLabel(), 'dev.xenolith.member': member.name })
       .withNetworkMode(network.name)
       .withEnvironment({ ...member.environment })
-      .withExposedPorts(
-        ...Object.entries(member.ports).map(([container, host]) => ({ container: Number(container), host })),
-      )
+      .withLoopbackPorts(member.ports)
       .withBindMounts(Object.entries(member.folders ?? {}).map(([target, source]) => ({ source, target, mode: 'ro' })))
       .withCopyContentToContainer(Object.entries(member.files ?? {}).map(([target, content]) => ({ target, content })))
       .withWaitStrategy(new ReadyWhen(member.ready));

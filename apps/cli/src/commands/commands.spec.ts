@@ -37,8 +37,10 @@ describe('the choice of suites', () => {
       'types',
       'lint',
       'unit',
+      'images',
       'integration',
       'e2e',
+      'containers',
     ]);
     expect(chooseSuites('unit, lint').map(({ name }) => name)).toEqual(['lint', 'unit']);
   });

@@ -59,6 +59,11 @@ export class SuiteRun {
 
   async run(): Promise<void> {
     const started = performance.now();
+    const lack = (await this.suite.lack?.()) ?? null;
+    if (lack !== null) {
+      this.leaveOut(lack);
+      return;
+    }
     const log = createWriteStream(this.logFile);
     let code: number | null = 0;
     for (const step of this.suite.steps) {
@@ -90,10 +95,11 @@ export class SuiteRun {
   }
 
   private async runStep(step: readonly string[], log: WriteStream): Promise<number | null> {
-    const child = spawn(process.execPath, step, {
+    const [program = '', ...args] = step;
+    const child = spawn(program, args, {
       cwd: repositoryRoot,
       detached: true,
-      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      stdio: ['ignore', 'pipe', 'pipe', ...(this.suite.kind === 'vitest' ? (['ipc'] as const) : [])],
       env: { ...process.env, NX_DAEMON: 'false', NO_COLOR: '1', CI: 'true', [OWNER_VARIABLE]: String(process.pid) },
     });
     this.child = child;
@@ -103,6 +109,13 @@ export class SuiteRun {
     const [code] = (await once(child, 'close')) as [number | null];
     this.child = null;
     return code;
+  }
+
+  private leaveOut(lack: string): void {
+    this.result.skipped = 1;
+    this.result.skips.set(lack, 1);
+    this.result.finished = true;
+    this.events.onProgress(this.result);
   }
 
   private take(message: FromVitest): void {
