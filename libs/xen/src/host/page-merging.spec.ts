@@ -2,9 +2,9 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { accountedPages, heapPages } from '../hypervisor/hypervisor.spec-fixture.js';
 import { Hypervisor } from '../hypervisor/index.js';
-import type { DomainSettings, MemorySharing, XenSetup } from '../index.js';
+import type { DomainSettings, HostState, MemorySharing, XenSetup } from '../index.js';
 import type { SavedGuestImage } from '../host-model.js';
-import { GIBIBYTE, HostRig, MEBIBYTE } from './host.spec-fixture.js';
+import { GIBIBYTE, HostRig, MEBIBYTE, type ModelRig } from './host.spec-fixture.js';
 import { Pair, SOURCE, TARGET } from './migration.spec-fixture.js';
 
 const KEPT = { overcommitPercent: 100 };
@@ -14,6 +14,8 @@ const PAGE_BYTES = 4096;
 const GUEST_PAGES = GIBIBYTE / PAGE_BYTES;
 /** 300 thousandths of what the guest has not written to: an idle one writes to 10 thousandths of its memory. */
 const EQUAL_BYTES = Math.floor(((GUEST_PAGES - Math.floor(GUEST_PAGES / 100)) * 300) / 1000) * PAGE_BYTES;
+
+type Rig = ModelRig<HostState>;
 
 const SAME: Partial<DomainSettings> = { image: 'debian', workload: 'idle' };
 
@@ -27,7 +29,7 @@ const rigWith = (
   return rig;
 };
 
-const start = (rig: HostRig, uid: string, change: Partial<DomainSettings> = SAME, incarnation = 1) =>
+const start = (rig: Rig, uid: string, change: Partial<DomainSettings> = SAME, incarnation = 1) =>
   rig.ask({ do: 'start', uid, incarnation, settings: { ...settingsOf(change), name: uid }, paused: false });
 
 const settingsOf = (change: Partial<DomainSettings>): DomainSettings => ({
@@ -51,13 +53,13 @@ const settingsOf = (change: Partial<DomainSettings>): DomainSettings => ({
   ...change,
 });
 
-const sharing = (rig: HostRig) => rig.model.figures(rig.state).sharing;
-const sharedOf = (rig: HostRig): Record<string, number> =>
+const sharing = (rig: Rig) => rig.model.figures(rig.state).sharing;
+const sharedOf = (rig: Rig): Record<string, number> =>
   Object.fromEntries(
     rig.model.domainFigures(rig.state, rig.at).map(({ uid, sharedBytes = 0 }) => [uid, sharedBytes / EQUAL_BYTES]),
   );
 
-const conserves = ({ state }: HostRig): void => {
+const conserves = ({ state }: Rig): void => {
   const hypervisor = new Hypervisor(state.hypervisor);
   expect(accountedPages(hypervisor)).toEqual(heapPages(hypervisor));
 };
