@@ -1,7 +1,8 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { parseAllDocuments } from 'yaml';
 import { CHART, helm, render, type Rendered } from './helm.js';
 import { schemaFault, unknownFields } from './kubernetes-schemas.js';
 
@@ -92,7 +93,7 @@ const podsOf = (
   objects.flatMap((object) => {
     const name = object.metadata.name;
     if (object.kind === 'Pod') return [{ name, spec: object['spec'] as PodSpec, claims: [] }];
-    if (object.kind !== 'Deployment' && object.kind !== 'StatefulSet') return [];
+    if (!['Deployment', 'StatefulSet', 'Job'].includes(object.kind)) return [];
     const { template, volumeClaimTemplates = [] } = object['spec'] as Workload;
     return [{ name, spec: template.spec, claims: volumeClaimTemplates.map(({ metadata }) => metadata.name) }];
   });
@@ -249,6 +250,18 @@ describe('a switch of the chart', () => {
       ingress: [{ from: [{ namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'users' } } }] }],
     });
     expect(off.filter(({ kind }) => kind === 'NetworkPolicy')).toEqual([]);
+  });
+
+  it('the starter inventory is that of the platform elsewhere, and can be left out', async () => {
+    const [on, off] = await Promise.all([render(), render('starter.enabled=false')]);
+    const carried = (objects: readonly Rendered[]): unknown =>
+      JSON.parse((named(objects, 'ConfigMap', '-scripts')['data'] as Record<string, string>)['objects.json'] ?? '');
+    const folder = join(CHART, '../../starter');
+    const texts = await Promise.all((await readdir(folder)).sort().map((file) => readFile(join(folder, file), 'utf8')));
+    expect(carried(on)).toEqual(texts.flatMap((text) => parseAllDocuments(text).map((each) => each.toJS() as unknown)));
+    expect(named(on, 'Job', '-starter').kind).toBe('Job');
+    expect(carried(off)).toEqual([]);
+    expect(off.filter(({ kind }) => kind === 'Job')).toEqual([]);
   });
 
   it('passes what users set on to the processes', async () => {

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventually, finish, ROOT, startPlatform, type Platform } from './platform.js';
@@ -163,17 +164,26 @@ describe('a platform as its first user meets it', () => {
     expect(replay.stdout).toMatch(/accepted\s+\d+/i);
   });
 
-  it('passes the test that the chart runs in a cluster', async () => {
-    const script = await finish(process.execPath, ['deploy/helm/xenolith/files/test.mjs'], {
-      env: {
+  it('passes the scripts that the chart runs in a cluster', async () => {
+    const run = async (script: string, env: NodeJS.ProcessEnv = {}): Promise<string> => {
+      const access = {
         API_HOST: '127.0.0.1',
         API_PORT: String(platform.port),
         TOKENS_FILE: join(platform.data, 'tls', 'tokens.json'),
         CA_FILE: join(platform.data, 'tls', 'ca.crt'),
-      },
-    });
-    expect(script, script.stderr).toMatchObject({ code: 0 });
-    expect(script.stdout).toMatch(/is created\n.* runs\n.* is gone: the platform works/);
+      };
+      const finished = await finish(process.execPath, [`deploy/helm/xenolith/files/scripts/${script}`], {
+        env: { ...access, ...env },
+      });
+      expect(finished, finished.stderr).toMatchObject({ code: 0 });
+      return finished.stdout;
+    };
+    const objects = join(platform.data, 'objects.json');
+    const cluster = { apiVersion: 'compute.xenolith.dev/v1alpha1', kind: 'Cluster', metadata: { name: 'second' } };
+    await writeFile(objects, JSON.stringify([{ ...cluster, spec: {} }]));
+    expect(await run('starter.mjs', { OBJECTS_FILE: objects })).toBe('Cluster second is applied\n');
+    await platform.kubectl('delete', 'cluster', 'second');
+    expect(await run('test.mjs')).toMatch(/is created\n.* runs\n.* is gone: the platform works/);
   });
 
   it('deletes the example and leaves nothing behind', async () => {

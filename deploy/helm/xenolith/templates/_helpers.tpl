@@ -152,3 +152,44 @@ from:
   {{- end }}
 {{- end }}
 {{- end -}}
+
+{{/* A Pod that runs one of the chart's scripts against the API. The gateway's image has what they need: Node. */}}
+{{- define "xenolith.scriptPod" -}}
+restartPolicy: Never
+serviceAccountName: {{ include "xenolith.fullname" .root }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  {{- include "xenolith.podSecurity" (dict "user" 65532) | nindent 2 }}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+containers:
+  - name: script
+    image: {{ include "xenolith.image" (dict "root" .root "component" "gateway") }}
+    imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+    command: [/bin/node, /scripts/{{ .script }}]
+    securityContext:
+      {{- include "xenolith.containerSecurity" .root | nindent 6 }}
+    env:
+      - { name: API_HOST, value: {{ include "xenolith.fullname" .root }} }
+      - { name: API_PORT, value: {{ .root.Values.gateway.service.port | quote }} }
+      - { name: TOKENS_FILE, value: /etc/xenolith/tokens/tokens.json }
+      - { name: CA_FILE, value: /etc/xenolith/tls/ca.crt }
+      - { name: OBJECTS_FILE, value: /scripts/objects.json }
+    resources:
+      requests: { cpu: 50m, memory: 64Mi }
+      limits: { memory: 128Mi }
+    volumeMounts:
+      - { name: scripts, mountPath: /scripts, readOnly: true }
+      - { name: tls, mountPath: /etc/xenolith/tls, readOnly: true }
+      - { name: tokens, mountPath: /etc/xenolith/tokens, readOnly: true }
+volumes:
+  - name: scripts
+    configMap: { name: {{ include "xenolith.fullname" .root }}-scripts }
+  - name: tls
+    secret: { secretName: {{ include "xenolith.tlsSecret" .root }}, items: [{ key: ca.crt, path: ca.crt }] }
+  - name: tokens
+    secret: { secretName: {{ include "xenolith.tokensSecret" .root }} }
+{{- end -}}
