@@ -1,9 +1,10 @@
-import { HEARTBEAT_INTERVAL_MS, heartbeat, telemetrySubject } from '@xenolith/contracts';
+import { HEARTBEAT_INTERVAL_MS, heartbeat, telemetrySubject, type Heartbeat } from '@xenolith/contracts';
 import { uuidFrom, type JsonObject } from '@xenolith/kernel';
 import { MemoryBus, VirtualClock } from '@xenolith/testing';
 import { describe, expect, it } from 'vitest';
-import { describeAgent, KVM_TRAITS, type MakeAgent } from './agent.conformance.js';
-import { Agent, hostNames, hostUid, MemoryJournal, type AgentOptions } from './index.js';
+import { describeAgent, KVM_TRAITS, XEN_TRAITS, type MakeAgent } from './agent.conformance.js';
+import { Commander, configsFor, Services } from './conformance-harness.js';
+import { Agent, hostNames, hostUid, MemoryJournal, type AgentOptions, type MadeHost } from './index.js';
 
 const OPTIONS: AgentOptions = {
   hosts: hostNames(1),
@@ -15,7 +16,7 @@ const OPTIONS: AgentOptions = {
 const LIMIT_MS = 600_000;
 
 const emulated =
-  (kvmHosts: readonly string[] = []): MakeAgent =>
+  (made: MadeHost = { hypervisor: 'xen' }): MakeAgent =>
   async ({ services, hosts: count = 1 }) => {
     const hosts = hostNames(count);
     const clock = new VirtualClock();
@@ -25,8 +26,8 @@ const emulated =
     await services(bus);
     const begin = async (): Promise<{ agent: Agent; kill: () => void }> => {
       const connection = network.connect('agent');
-      const made = new Map(kvmHosts.map((name) => [name, { hypervisor: 'kvm' }] as const));
-      const agent = new Agent({ ...OPTIONS, hosts, made }, { bus: connection, clock, journal });
+      const kinds = new Map(hosts.map((name) => [name, made]));
+      const agent = new Agent({ ...OPTIONS, hosts, made: kinds }, { bus: connection, clock, journal });
       await agent.start();
       return { agent, kill: () => connection.kill() };
     };
@@ -59,7 +60,34 @@ const emulated =
   };
 
 describeAgent('emulated Xen', emulated());
-describeAgent('emulated KVM', emulated(hostNames(2)), KVM_TRAITS);
+describeAgent('emulated KVM', emulated({ hypervisor: 'kvm' }), KVM_TRAITS);
+
+const memorySharing = { overcommitPercent: 100 };
+describeAgent('emulated Xen that shares pages', emulated({ hypervisor: 'xen', memorySharing }));
+describeAgent('emulated KVM that shares pages', emulated({ hypervisor: 'kvm', memorySharing }), KVM_TRAITS);
+
+describe('a host that shares pages', () => {
+  it.each([
+    ['xen', XEN_TRAITS],
+    ['kvm', KVM_TRAITS],
+  ] as const)('tells what that saves, as a whole and by machine: %s', async (hypervisor, traits) => {
+    const services = new Services();
+    const agent = await emulated({ hypervisor, memorySharing })({ services: (bus) => services.serve(bus) });
+    const compute = new Commander(agent);
+    const beats: Heartbeat[] = [];
+    await agent.bus.subscribe(telemetrySubject('*'), (payload: JsonObject) => {
+      beats.push(heartbeat.parse(payload));
+    });
+    for (const name of ['one', 'other']) await compute.start(uuidFrom('sharing', name), configsFor(traits)(name));
+    await agent.until(
+      () => (beats.at(-1)?.sharing?.savedBytes ?? 0) > 0 && beats.at(-1)?.virtualMachines !== undefined,
+    );
+    const { sharing, virtualMachines = [] } = heartbeat.parse(beats.at(-1));
+    const shared = virtualMachines.map(({ sharedBytes }) => sharedBytes);
+    expect(sharing).toEqual({ sharedBytes: shared[0], savedBytes: shared[1] });
+    await agent.stop();
+  });
+});
 
 describe('a fleet of agents', () => {
   it('sends heartbeats of every host in each interval, spread over it', async () => {

@@ -93,14 +93,14 @@ export const configOf = (name: string, change: Partial<DomainConfig> = {}): Doma
   dynamicMaxBytes: GIBIBYTE,
   disks: [],
   nics: [],
-  guest: { os: 'linux', pvDrivers: true, ignoresShutdown: false },
+  guest: { os: 'linux', image: 'debian-13', pvDrivers: true, ignoresShutdown: false },
   onPoweroff: 'destroy',
   onReboot: 'restart',
   onCrash: 'destroy',
   ...change,
 });
 
-export const IGNORES = { guest: { os: 'linux', pvDrivers: true, ignoresShutdown: true } };
+export const IGNORES = { guest: { os: 'linux', image: 'debian-13', pvDrivers: true, ignoresShutdown: true } };
 
 /** What the agent said to compute, and compute's answers: it accepts everything. */
 export class Services {
