@@ -43,6 +43,7 @@ const TOOL_EXAMPLES = {
   xm: 'legacy-0001 list',
   xenstore: 'host-0001 ls',
   brctl: 'host-0001 show',
+  ip: 'host-0001 route',
   'ovs-vsctl': 'switched-0001 show',
   virsh: 'kvm-0001 list',
 } as const satisfies Readonly<Record<HostTool, string>>;

@@ -28,6 +28,7 @@ export const HISTORIES: Readonly<Record<string, HostMake>> = {
   openvswitch: xen({ network: 'openvswitch' }),
   nat: xen({ network: 'nat' }),
   route: xen({ network: 'route' }),
+  libvirt: xen({ network: 'libvirt' }),
   'driver-domains': xen({ driverDomains: ['network', 'storage'] }),
   devices: xen({
     devices: [

@@ -6,8 +6,10 @@ const choices = {
   release: z.enum(['xen-4.0', 'xen-4.20']).describe('Release of Xen, with its limits and its tool: xm or xl.'),
   scheduler: z.enum(['credit', 'credit2']).describe('Scheduler of virtual CPUs.'),
   network: z
-    .enum(['bridge', 'openvswitch', 'route', 'nat'])
-    .describe('How guests reach the network: by Linux’ bridges, by those of Open vSwitch, routed, or behind Dom0.'),
+    .enum(['bridge', 'openvswitch', 'route', 'nat', 'libvirt'])
+    .describe(
+      'How guests reach the network: by Linux’ bridges, by those of Open vSwitch, routed, behind Dom0, or by libvirt’s bridge behind it.',
+    ),
   driverDomains: z
     .array(z.enum(['network', 'storage']))
     .max(2)

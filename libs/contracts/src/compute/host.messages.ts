@@ -7,7 +7,7 @@ import { hostDevice } from './host-device.js';
 import { DOM0_POLICIES, hostSetup, memorySharing } from './host-profile.js';
 
 /** Tools of a control domain, and of a KVM host (`virsh`), that may be called from afar, as subresources of the Host. */
-export const HOST_TOOLS = ['xl', 'xm', 'xenstore', 'brctl', 'ovs-vsctl', 'virsh'] as const;
+export const HOST_TOOLS = ['xl', 'xm', 'xenstore', 'brctl', 'ip', 'ovs-vsctl', 'virsh'] as const;
 export type HostTool = (typeof HOST_TOOLS)[number];
 
 /** What an agent says of its machine when it registers. */

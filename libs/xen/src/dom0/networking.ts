@@ -8,8 +8,10 @@ import {
   type RouteState,
 } from './network-state.js';
 
-/** How guests reach the network; `nat` has a private network behind Dom0. */
-export type NetworkMode = 'bridge' | 'openvswitch' | 'route' | 'nat';
+/** How an interface of a guest reaches the network; `nat` has a private network behind Dom0. */
+export type VifMode = 'bridge' | 'openvswitch' | 'route' | 'nat';
+/** The same of a host; `libvirt` has bridges that are behind Dom0. */
+export type NetworkMode = VifMode | 'libvirt';
 
 /** An interface of a guest as Dom0 sees it. */
 export interface VifAddress {
@@ -111,7 +113,7 @@ export const natRouterAddress = (vif: VifAddress): string =>
   `10.${Math.floor(vif.domid / 256)}.${vif.domid % 256}.${vif.devid + 1 + 127}`;
 
 export interface VifAttachment {
-  readonly mode: NetworkMode;
+  readonly mode: VifMode;
   readonly vif: VifAddress;
   /** The emulated twin of a device goes the same way, with a better metric. */
   readonly kind: 'vif' | 'tap';

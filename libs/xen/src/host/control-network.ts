@@ -6,6 +6,7 @@ import {
   createVif,
   forwardingStart,
   legacyBridgeStart,
+  LIBVIRT_BRIDGE,
   newLink,
   portsOf,
   removeVif,
@@ -16,6 +17,7 @@ import {
   type NetworkCommand,
   type NetworkState,
   type VifAttachment,
+  type VifMode,
 } from '../dom0/index.js';
 import { releaseOf, type XenSetup } from '../xen-setup.js';
 import { setupOf, type Host, type Machine, type MachineDevice } from './host-state.js';
@@ -39,6 +41,7 @@ const startCommands = (state: NetworkState, setup: XenSetup): readonly NetworkCo
       return bridgeStart(state, { nic: PHYSICAL, bridge: XEN_BRIDGE, by: 'openvswitch' });
     case 'route':
     case 'nat':
+    case 'libvirt':
       return [{ do: 'up', dev: PHYSICAL }, ...forwardingStart(setup.network)];
   }
 };
@@ -56,8 +59,11 @@ export const freshNetwork = (hostName: string, setup: XenSetup): NetworkState =>
   return state;
 };
 
+/** libvirt's network is a bridge to its guests. */
+const vifModeOf = ({ network }: XenSetup): VifMode => (network === 'libvirt' ? 'bridge' : network);
+
 const attachmentOf = (host: Host, { device }: MachineDevice): VifAttachment => ({
-  mode: setupOf(host.state).network,
+  mode: vifModeOf(setupOf(host.state)),
   vif: { domid: device.domid, devid: device.devid },
   kind: 'vif',
   bridge: '',
@@ -75,7 +81,7 @@ export const makeBridge = (host: Host, machine: Machine, device: MachineDevice):
   const setup = setupOf(host.state);
   const bridge = nicOf(machine, device)?.bridge ?? '';
   if (device.kind !== 'nic' || bridge === '' || network.links[bridge]) return;
-  if (setup.network === 'route' || setup.network === 'nat') return;
+  if (setup.network === 'route' || setup.network === 'nat' || setup.network === 'libvirt') return;
   runScript(network, [
     { do: 'addBridge', bridge, by: bridgesBy(setup) },
     { do: 'up', dev: bridge },
@@ -94,7 +100,8 @@ export const interfaceGoes = (host: Host, device: MachineDevice): void => {
   const { domid, devid } = device.device;
   const bridge = network.links[`vif${domid}.${devid}`]?.master ?? null;
   removeVif(network, attachmentOf(host, device));
-  if (bridge === null || bridge === XEN_BRIDGE || portsOf(network, bridge).length > 0) return;
+  if (bridge === null || bridge === XEN_BRIDGE || bridge === LIBVIRT_BRIDGE || portsOf(network, bridge).length > 0)
+    return;
   Reflect.deleteProperty(network.links, bridge);
 };
 

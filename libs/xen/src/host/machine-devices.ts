@@ -8,7 +8,7 @@ import {
   type DeviceNodes,
   type PhysicalDisk,
 } from '../devices/index.js';
-import type { NetworkMode } from '../dom0/index.js';
+import { LIBVIRT_BRIDGE, type NetworkMode } from '../dom0/index.js';
 import type { DeviceSettings, DomainSettings } from '../host-model.js';
 import type { Host, Machine, MachineDevice } from './host-state.js';
 
@@ -76,8 +76,9 @@ export const deviceNodes = (machine: Machine, device: MachineDevice, network: Ne
   const nic = settings.nics.find(({ name }) => name === device.name);
   return networkDeviceNodes(device.device, {
     mac: nic?.mac ?? '',
-    bridge: nic?.bridge ?? '',
-    script: `vif-${network}`,
+    // Whatever network a guest is to be in, libvirt's hosts have one.
+    bridge: network === 'libvirt' ? LIBVIRT_BRIDGE : (nic?.bridge ?? ''),
+    script: `vif-${network === 'libvirt' ? 'bridge' : network}`,
     type: 'vif',
     ip: nic && nic.ips.length > 0 ? nic.ips.join(' ') : null,
     vifname: null,

@@ -26,7 +26,7 @@ import {
   type SchedulingFacts,
   type ToolOutput,
 } from '../xl/index.js';
-import { brctlShow, ovsShow } from '../dom0/index.js';
+import { brctlShow, ipLinks, ipRoutes, ovsShow } from '../dom0/index.js';
 import type { SchedulerName } from '../hypervisor/index.js';
 import { US_PER_MS } from './answers.js';
 import { lostDaemons, unansweredTool } from './daemon-deaths.js';
@@ -232,10 +232,23 @@ const switches: Tool = ({ host: { state } }) =>
 
 const OVS: Readonly<Record<string, Tool>> = { show: switches };
 
+const links =
+  (withAddresses: boolean): Tool =>
+  ({ host }) =>
+    printed(ipLinks(host.state.network, withAddresses));
+
+/** Of iproute2, in Dom0. */
+const IP: Readonly<Record<string, Tool>> = {
+  addr: links(true),
+  address: links(true),
+  link: links(false),
+  route: ({ host }) => printed(ipRoutes(host.state.network)),
+};
+
 /** What xend's tool has of xl's, and its own. */
 const XM: Readonly<Record<string, Tool>> = { console: consoleTool, dmesg, top, ...XM_OWN };
 
-const TOOLS = { brctl: BRCTL, 'ovs-vsctl': OVS, xl: XL, xenstore: STORE, xm: XM } as const;
+const TOOLS = { brctl: BRCTL, ip: IP, 'ovs-vsctl': OVS, xl: XL, xenstore: STORE, xm: XM } as const;
 export type ToolName = keyof typeof TOOLS;
 
 /** What xl says where xend runs, of commands that change something (tools/libxl/xl.c at RELEASE-4.4.0); here of every command. */

@@ -121,6 +121,10 @@ describe('the network', () => {
     expect(Object.keys(network.links)).toEqual(['eth0', 'vif1.0']);
     expect(network.links['vif1.0']).toMatchObject({ addresses: [`${own}/32`], proxyArp: true, up: true });
     expect(network.routes).toEqual([{ to: '192.0.2.7', dev: 'vif1.0', src: own, metric: 2 }]);
+    expect(rig.tool('ip', 'route')).toBe(
+      `10.0.0.0/16 dev eth0 proto kernel scope link src ${own} \n192.0.2.7 dev vif1.0 scope link src ${own} metric 2 \n`,
+    );
+    expect(rig.tool('ip', 'addr')).toContain(`    inet ${own}/32 scope global vif1.0\n`);
     rig.ask({ do: 'destroy' });
     expect(network).toMatchObject({ routes: [] });
     expect(Object.keys(rig.state.network.links)).toEqual(['eth0']);
@@ -134,6 +138,21 @@ describe('the network', () => {
     expect(network).toMatchObject({ forwarding: true, masquerade: ['10.0.0.0/8'] });
     expect(network.links['vif1.0']?.addresses).toEqual(['10.0.1.128']);
     expect(network.routes).toEqual([{ to: '10.0.1.1', dev: 'vif1.0', src: '10.0.1.128', metric: null }]);
+  });
+
+  // libvirt's default network, which its guests are on by vif-bridge.
+  it('of libvirt is a bridge behind Dom0', () => {
+    const rig = rigOf({ network: 'libvirt' });
+    rig.start({ nics: [nic] });
+    const { network } = rig.state;
+    expect(network).toMatchObject({ forwarding: true, masquerade: ['192.168.122.0/24'] });
+    expect(rig.tool('brctl', 'show')).toMatch(/^virbr0\t\t8000\.feffffffffff\tno\t\tvif1\.0$/m);
+    expect(rig.tool('ip', 'addr')).toContain('    inet 192.168.122.1/24 scope global virbr0\n');
+    expect(rig.tool('ip', 'link')).toMatch(
+      /^4: vif1\.0: <BROADCAST,NOARP,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc pfifo_fast master virbr0 state UP mode DEFAULT group default qlen 32\n {4}link\/ether fe:ff:ff:ff:ff:ff /m,
+    );
+    rig.ask({ do: 'destroy' });
+    expect(rig.tool('brctl', 'show')).toContain('virbr0');
   });
 
   it('is as new after a crash, as all that the host was made with', () => {
