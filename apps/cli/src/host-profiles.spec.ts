@@ -7,5 +7,5 @@ import { repositoryRoot } from './folders.js';
 it('reads the profiles that the documentation tells people to begin with', () => {
   const text = readFileSync(path.join(repositoryRoot, 'examples', 'host-profiles.json'), 'utf8');
   const prefixes = hostProfiles.parse(JSON.parse(text)).map(({ prefix }) => prefix);
-  expect(prefixes).toEqual(['legacy-', 'switched-', 'split-', 'routed-', 'natted-', 'libvirt-', 'gpu-']);
+  expect(prefixes).toEqual(['legacy-', 'switched-', 'split-', 'routed-', 'natted-', 'libvirt-', 'merging-', 'gpu-']);
 });
