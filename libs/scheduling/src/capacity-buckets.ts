@@ -56,8 +56,33 @@ export const fromTightest = (
       if (visit(bucket)) return;
 };
 
-/** Hosts by how full they are, in the dimension of which they have least left; what is offered counts. */
-export const LOAD_STEPS = 256;
+/** Hosts by how full they are, in the dimension of which they have least left; what is offered counts. The last bucket is of those that are full. */
+const LOAD_STEPS = 256;
+export const LOAD_BUCKETS = LOAD_STEPS + 1;
+
+/**
+ * Calls with the occupied buckets of some partitions, emptiest first, until it answers true. `next`: the first occupied bucket from one on, or a negative
+ * number.
+ */
+export const fromEmptiest = (
+  partitions: readonly number[],
+  next: (bucket: number) => number,
+  visit: (bucket: number) => boolean,
+): void => {
+  for (let step = 0; step < LOAD_BUCKETS;) {
+    let following = LOAD_BUCKETS;
+    for (const partition of partitions) {
+      const first = partition * LOAD_BUCKETS;
+      let found = next(first + step) - first;
+      if (found === step) {
+        if (visit(first + step)) return;
+        found = next(first + step + 1) - first;
+      }
+      if (found > step && found < following) following = found;
+    }
+    step = following;
+  }
+};
 
 export interface Loads {
   readonly memory: Float64Array;

@@ -181,3 +181,28 @@ describe('levels of scores', () => {
     });
   });
 });
+
+describe('hosts that most machines may not use', () => {
+  it('are not gone through by those machines, however empty they are', () => {
+    const taints = [{ key: 'dedicated', value: 'db', effect: 'NoSchedule' }] as const;
+    const fleet = new TestFleet(
+      ...Array.from({ length: 400 }, (_, number) => host(`db-${number}`, { taints })),
+      ...Array.from({ length: 200 }, (_, number) => host(`web-${number}`)),
+    );
+    for (let number = 0; number < 200; number += 1) fleet.use(`web-${number}`, GIB);
+    expect(fleet.choice({})).toMatchObject({ looked: COMPARED.balance, fitting: COMPARED.balance });
+    const tolerations = [{ key: 'dedicated', operator: 'Exists' as const, value: '' }];
+    expect(fleet.choose({ tolerations })).toMatch(/^db-/);
+  });
+
+  it('are found emptiest first over all partitions', () => {
+    const fleet = new TestFleet(
+      ...Array.from({ length: 300 }, (_, number) =>
+        host(`host-${number}`, { hypervisor: number % 2 === 0 ? 'xen' : 'kvm', memoryBytes: 400 * GIB }),
+      ),
+    );
+    for (let number = 0; number < 300; number += 1) if (number !== 151) fleet.use(`host-${number}`, (number + 2) * GIB);
+    expect(fleet.choose({ guestType: 'hvm' })).toBe('host-151');
+    expect(fleet.choose({ guestType: 'hvm', hypervisor: 'xen' })).toBe('host-0');
+  });
+});

@@ -1,6 +1,6 @@
 import { HOSTNAME_LABEL } from '@xenolith/contracts';
-import { fromTightest } from './capacity-buckets.js';
-import { admits, cellFor, FILTERS, FITS, isOpen, NO_CELL, refusedBy, type Wish } from './filters.js';
+import { fromEmptiest, fromTightest } from './capacity-buckets.js';
+import { admits, askedFilters, cellFor, FILTERS, FITS, isOpen, NO_CELL, refusedBy, type Wish } from './filters.js';
 import { levelsFor, type Level, type Moment, type Outlook, type SchedulingPolicy } from './scores.js';
 
 /**
@@ -81,11 +81,12 @@ export class HostSearch {
     const { table } = this.outlook;
     const refused = new Int32Array(FILTERS.length);
     const example = new Int32Array(FILTERS.length).fill(-1);
+    const asked = askedFilters(wish);
     let considered = 0;
     for (let slot = 0; slot < table.length; slot += 1) {
       if (table.present[slot] !== 1) continue;
       considered += 1;
-      const filter = refusedBy(this.outlook, slot, wish);
+      const filter = refusedBy(this.outlook, slot, wish, asked);
       if (filter === FITS) continue;
       refused[filter] = (refused[filter] ?? 0) + 1;
       const shown = example[filter] ?? -1;
@@ -115,12 +116,10 @@ export class HostSearch {
   private decide(wish: Wish, asked: Asked): Level | null {
     if (this.fitting === 1) return null;
     const { nowMs, policy } = asked;
-    const { request } = wish;
+    const { virtualMachine, vcpus, memoryBytes } = wish.request;
     const { lifetimes, share } = this.outlook;
-    const lives =
-      policy === 'density'
-        ? lifetimes.predicted({ ...request, namespace: request.virtualMachine.namespace }, nowMs)
-        : 0;
+    const flavour = { namespace: virtualMachine.namespace, vcpus, memoryBytes };
+    const lives = policy === 'density' ? lifetimes.predicted(flavour, nowMs) : 0;
     const moment: Moment = { nowMs, exitAtMs: nowMs + lives };
     let decider: Level | null = null;
     for (const level of levelsFor(wish, { policy, preferring: this.prefers(wish), alone: share.isWhole })) {
@@ -169,8 +168,7 @@ export class HostSearch {
       for (const group of eligible.groups) this.lookAll(group, wish, 0);
       return;
     }
-    // Hosts with next to nothing on them are in the first bucket.
-    const inUse = table.hosts - (table.byLoad.counts[0] ?? 0);
+    const inUse = table.hosts - table.unusedHosts;
     if (asked.policy === 'density' && inUse <= IN_USE_COMPARED_WIDELY) this.most = ALL_LOOKED_AT;
     this.collectLiked(wish);
     if (wish.class.prefers(table) || eligible.hosts * RARE < table.hosts)
@@ -221,8 +219,9 @@ export class HostSearch {
       fromTightest(table.byFree.occupied, request, (bucket) => visit(table.byFree, bucket));
       return;
     }
-    for (let bucket = table.byLoad.next(0); bucket >= 0; bucket = table.byLoad.next(bucket + 1))
-      if (visit(table.byLoad, bucket)) return;
+    const { partitions } = wish.class.eligible(table);
+    const next = (bucket: number): number => table.byLoad.next(bucket);
+    fromEmptiest(partitions, next, (bucket) => visit(table.byLoad, bucket));
   }
 
   private lookAll(group: number, wish: Wish, seed: number): boolean {

@@ -135,14 +135,30 @@ const AFTER_TRAITS = FIRST_TRAIT + TRAIT_FILTERS.length;
 const HOST = FILTERS.indexOf('host');
 const EXCEPT_HOST = FILTERS.indexOf('exceptHost');
 
+/** Filters after those of traits that may refuse some host, as indices: what the wish does not ask for refuses none. */
+export const askedFilters = (wish: Wish): readonly number[] => {
+  const { request } = wish;
+  const idle: Partial<Record<OwnFilter, boolean>> = {
+    antiAffinity: !wish.antiAffine,
+    machineAffinity: !wish.machines,
+    machineAntiAffinity: !wish.machines,
+    contended: !wish.contended,
+    resources: wish.class.resources.length === 0,
+    numa: request.numa !== 'single-numa-node',
+    availability: wish.availability === undefined,
+  };
+  return FILTERS.flatMap((filter, index) =>
+    index >= AFTER_TRAITS && idle[filter as OwnFilter] !== true ? [index] : [],
+  );
+};
+
 /** The first filter that refuses a host, as its index in `FILTERS`, or `FITS`. */
-export const refusedBy = (fleet: Fleet, slot: number, wish: Wish): number => {
-  if (refuses('host', fleet, slot, wish)) return HOST;
-  if (refuses('exceptHost', fleet, slot, wish)) return EXCEPT_HOST;
+export const refusedBy = (fleet: Fleet, slot: number, wish: Wish, asked = askedFilters(wish)): number => {
+  if (refusesItself('host', fleet, slot, wish)) return HOST;
+  if (refusesItself('exceptHost', fleet, slot, wish)) return EXCEPT_HOST;
   const verdict = wish.class.verdict(fleet.table, slot);
   if (verdict !== TRAITS_PASS) return FIRST_TRAIT + verdict - REFUSED;
-  for (let index = AFTER_TRAITS; index < FILTERS.length; index += 1)
-    if (refusesItself(FILTERS[index] as OwnFilter, fleet, slot, wish)) return index;
+  for (const index of asked) if (refusesItself(FILTERS[index] as OwnFilter, fleet, slot, wish)) return index;
   return FITS;
 };
 

@@ -1,6 +1,6 @@
 import { deviceUse, type HostDevice, type Taint } from '@xenolith/contracts';
 import type { Uuid } from '@xenolith/kernel';
-import { freeBucket, loadBucket } from './capacity-buckets.js';
+import { freeBucket, LOAD_BUCKETS, loadBucket } from './capacity-buckets.js';
 import { TraitBook, withoutHostname, type GuestLimits, type HostTraits } from './host-traits.js';
 import type { Labels } from './selectors.js';
 import { SlotBuckets } from './slot-buckets.js';
@@ -109,7 +109,7 @@ export class HostTable {
   readonly pins: (readonly string[])[] = [];
   /** What hosts have to give away; few have. */
   readonly devices: (readonly HostDevice[])[] = [];
-  /** Hosts that may take machines, by their traits, by what is free, and by how full they are. */
+  /** Hosts that may take machines, by their traits, by what is free, and by their partition and how full they are. */
   readonly byTraits = new SlotBuckets();
   readonly byFree = new SlotBuckets();
   readonly byLoad = new SlotBuckets();
@@ -145,6 +145,14 @@ export class HostTable {
 
   get hosts(): number {
     return this.byName.size;
+  }
+
+  /** Hosts that may take machines and have next to nothing on them. */
+  get unusedHosts(): number {
+    let unused = 0;
+    for (let partition = 0; partition < this.traits.partitions; partition += 1)
+      unused += this.byLoad.counts[partition * LOAD_BUCKETS] ?? 0;
+    return unused;
   }
 
   slotOf(uid: Uuid): number | undefined {
@@ -312,7 +320,8 @@ export class HostTable {
       this.maintenance[slot] !== 1;
     this.byTraits.move(slot, open ? (this.group[slot] ?? 0) : -1);
     this.byFree.move(slot, open ? freeBucket(this.freeMemory(slot), this.freeVcpus(slot)) : -1);
-    this.byLoad.move(slot, open ? loadBucket(this, slot) : -1);
+    const partition = this.traits.partitionOf(this.group[slot] ?? 0);
+    this.byLoad.move(slot, open ? partition * LOAD_BUCKETS + loadBucket(this, slot) : -1);
   }
 
   private slotFor(uid: Uuid): number {

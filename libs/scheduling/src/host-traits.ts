@@ -21,10 +21,19 @@ export interface HostTraits {
   readonly networks?: readonly string[];
 }
 
+/** More partitions than this are one: each is looked at by itself. */
+const PARTITIONS_MAX = 64;
+
+/** What keeps most machines from a host whatever else it is: hosts that differ in it are found apart from each other. */
+const partitionKey = ({ cluster, hypervisor, taints }: HostTraits): string =>
+  canonicalJson([cluster, hypervisor, taints.filter(({ effect }) => effect === 'NoSchedule')]);
+
 /** Numbers sets of traits. A number never means another set, so that what was found of one holds for ever. */
 export class TraitBook {
   private readonly numbers = new Map<string, number>();
   private readonly known: HostTraits[] = [];
+  private readonly partitionKeys = new Map<string, number>();
+  private readonly partitionNumbers: number[] = [];
   /** Facts come again and again with each change of a host: the text is made once for each object. */
   private readonly remembered = new WeakMap<HostTraits, number>();
 
@@ -41,9 +50,25 @@ export class TraitBook {
       number = this.known.length;
       this.numbers.set(text, number);
       this.known.push(traits);
+      this.partitionNumbers.push(this.partition(partitionKey(traits)));
     }
     this.remembered.set(traits, number);
     return number;
+  }
+
+  get partitions(): number {
+    return this.partitionKeys.size;
+  }
+
+  /** The partition of hosts with the set of traits of a number. */
+  partitionOf(number: number): number {
+    return this.partitionNumbers[number] ?? 0;
+  }
+
+  private partition(key: string): number {
+    const known = this.partitionKeys.get(key) ?? Math.min(PARTITIONS_MAX - 1, this.partitionKeys.size);
+    if (this.partitionKeys.size < PARTITIONS_MAX) this.partitionKeys.set(key, known);
+    return known;
   }
 
   get(number: number): HostTraits | undefined {

@@ -88,6 +88,12 @@ export const PASSES = 1;
 /** A verdict from here on is a refusal: the place of the filter in `TRAIT_FILTERS`, added. */
 export const REFUSED = 2;
 
+interface Eligible {
+  readonly groups: readonly number[];
+  readonly partitions: readonly number[];
+  readonly hosts: number;
+}
+
 /** Requests that ask the same of a host by itself, with what was found of each set of traits. */
 export class RequestClass {
   /** Whether a host's own name counts, so that hosts of the same traits are not alike. */
@@ -98,6 +104,7 @@ export class RequestClass {
   private dislikes = new Uint8Array(16);
   private membership = -1;
   private groups: number[] = [];
+  private partitions: number[] = [];
   private hosts = 0;
   private uniform = true;
 
@@ -143,9 +150,10 @@ export class RequestClass {
     return this.dislikes[group] ?? 0;
   }
 
-  /** Sets of traits that pass, of hosts that may take machines; and how many hosts those are. */
-  eligible(table: HostTable): { readonly groups: readonly number[]; readonly hosts: number } {
-    if (this.membership === table.membership) return { groups: this.groups, hosts: this.hosts };
+  /** Sets of traits that pass, of hosts that may take machines; the partitions of those hosts, and how many they are. */
+  eligible(table: HostTable): Eligible {
+    const { groups, partitions, hosts } = this;
+    if (this.membership === table.membership) return { groups, partitions, hosts };
     this.membership = table.membership;
     this.groups = [];
     this.hosts = 0;
@@ -159,8 +167,9 @@ export class RequestClass {
       this.groups.push(group);
       this.hosts += hosts;
     }
+    this.partitions = [...new Set(this.groups.map((group) => table.traits.partitionOf(group)))].sort((a, b) => a - b);
     this.sortByLiking();
-    return { groups: this.groups, hosts: this.hosts };
+    return { groups: this.groups, partitions: this.partitions, hosts: this.hosts };
   }
 
   /** Whether some of the hosts that may do are liked more than others. */

@@ -48,8 +48,8 @@ export class VolumeIndex implements Index {
 
   /** The request with every storage domain that its disks are in, or will be made in; those that every host has left out. */
   located(request: PlacementRequest): PlacementRequest {
+    if (!request.storageDomains && !request.volumes) return request;
     const { storageDomains: named, volumes, ...others } = request;
-    if (!named && !volumes) return request;
     const domains = new Set(named);
     for (const { name, own } of volumes ?? []) {
       const domain =
