@@ -8,6 +8,8 @@ import { DEFAULT_XEN_SETUP, type XenSetup } from './xen-setup.js';
 const GIBIBYTE = 2 ** 30;
 const STEPS = 300;
 const LONGEST_PAUSE_MS = 7_000;
+/** A scanner needs minutes for the memory of a few guests. */
+const LONGEST_SCANNED_PAUSE_MS = 100_000;
 const MACHINES = ['a', 'b', 'c', 'd'];
 const DEVICES: readonly GivenDevice[] = [
   { name: 'gpu', kind: 'pci', address: '0000:3b:00.0' },
@@ -37,7 +39,9 @@ export const HISTORIES: Readonly<Record<string, HostMake>> = {
       { kind: 'usb', address: '1.4', model: 'Dongle', class: 'keys' },
     ],
   }),
+  'page-sharing': { ...xen({}), memorySharing: { overcommitPercent: 150 } },
   kvm: { hypervisor: 'kvm', profile: '1x4-16' },
+  ksm: { hypervisor: 'kvm', profile: '1x4-16', memorySharing: { overcommitPercent: 150 } },
 };
 
 const EFFECTS: readonly DeviceEffects[] = [
@@ -56,6 +60,7 @@ const WORKLOADS = ['idle', 'web', 'database'] as const;
 
 const settingsOf = (uid: string, random: Random, { hypervisor }: HostMake): DomainSettings => ({
   name: `vm-${uid}`,
+  image: 'debian-13',
   guestType: hypervisor === 'kvm' ? 'hvm' : ((['pv', 'pvh', 'hvm'] as const)[random.below(3)] ?? 'pvh'),
   vcpus: 1 + random.below(2),
   maxVcpus: 4,
@@ -166,10 +171,11 @@ export const hostHistory = (seed: string, host: HostMake): string => {
   const random = randomFrom(`${seed}/history`);
   const state = model.create({ name: 'host-0001', seed, at: 0, ...host });
   const runs = new Map<string, number>();
+  const longestMs = host.memorySharing ? LONGEST_SCANNED_PAUSE_MS : LONGEST_PAUSE_MS;
   let hash = hashOf([seed, host]);
   let at = 0;
   for (let nth = 0; nth < STEPS; nth += 1) {
-    at += random.below(LONGEST_PAUSE_MS);
+    at += random.below(longestMs);
     const before = eachDue(model, state, at);
     const input = nextInput(nth, random, runs, host);
     const after = model.apply(state, input, at);
