@@ -15,7 +15,7 @@ import {
 import { ok, reject, sameJson, type Command, type NewEvent, type Result } from '@xenolith/kernel';
 import { trusted } from './trusted.js';
 import { withoutChange } from './virtual-machine.changes.js';
-import { causesOfMigration } from './virtual-machine.plan-migrate.js';
+import { causesOfMigration, causesOfOvercommit } from './virtual-machine.plan-migrate.js';
 import { blockingOperations, checkAllowed, isStarting, takesAway } from './virtual-machine.power.js';
 import { machineRules } from './virtual-machine.rules.js';
 import {
@@ -76,8 +76,12 @@ const decideAction = (machine: PresentMachine, command: Command): Decision => {
   const allowed = checkAllowed(machine, action === 'revert' ? 'reverting' : action);
   if (!allowed.ok) return allowed;
   const { parameters } = wanted;
-  const causes =
-    action === 'pool_migrate' ? causesOfMigration(machine, parameters) : causesOfSnapshot(machine, action, parameters);
+  const causes = [
+    ...causesOfOvercommit(parameters),
+    ...(action === 'pool_migrate'
+      ? causesOfMigration(machine, parameters)
+      : causesOfSnapshot(machine, action, parameters)),
+  ];
   if (causes.length > 0) return invalid(operationKind, { name: wanted.name ?? action }, causes);
   const begins = action === 'start' || action === 'resume';
   const wish = begins && wanted.parameters['paused'] === true ? 'Paused' : WISH_OF[action];

@@ -42,9 +42,14 @@ type Parameters = Readonly<Record<string, unknown>>;
 const isPolicy = (policy: unknown): policy is MigrationPolicyName =>
   (MIGRATION_POLICIES as readonly unknown[]).includes(policy);
 
+export const causesOfOvercommit = ({ allowOvercommit }: Parameters): readonly FieldCause[] =>
+  allowOvercommit === undefined || typeof allowOvercommit === 'boolean'
+    ? []
+    : [{ field: 'spec.parameters.allowOvercommit', reason: 'FieldValueInvalid', message: 'must be true or false' }];
+
 /** What is wrong with the parameters of a migration. */
 export const causesOfMigration = (machine: PresentMachine, parameters: Parameters): readonly FieldCause[] => {
-  const { from: left, to, policy, allowOvercommit } = parameters;
+  const { from: left, to, policy } = parameters;
   const cause = (name: string, message: string): FieldCause[] => [
     { field: `spec.parameters.${name}`, reason: 'FieldValueInvalid', message },
   ];
@@ -61,9 +66,6 @@ export const causesOfMigration = (machine: PresentMachine, parameters: Parameter
       : []),
     ...(policy !== undefined && !isPolicy(policy)
       ? cause('policy', `must be one of ${MIGRATION_POLICIES.join(', ')}`)
-      : []),
-    ...(allowOvercommit !== undefined && typeof allowOvercommit !== 'boolean'
-      ? cause('allowOvercommit', 'must be true or false')
       : []),
   ];
 };
@@ -176,12 +178,9 @@ export const migratePlan = (
   asked: { readonly operation: Uuid; readonly incarnation: number; readonly parameters: Parameters },
 ): PlanStep[] => {
   const { operation, incarnation, parameters } = asked;
-  const { to, policy, allowOvercommit } = parameters;
-  const named = {
-    ...(typeof to === 'string' && { host: to }),
-    ...(allowOvercommit === true && { allowOvercommit }),
-  };
-  const placed = place(machine, incarnation);
+  const { to, policy } = parameters;
+  const named = typeof to === 'string' ? { host: to } : {};
+  const placed = place(machine, incarnation, parameters);
   const request = { ...(placed.data['request'] as object), ...named, exceptHost: run.host };
   const settled = settleMigration(machine, incarnation);
   const sent = migrateDomain(machine, run, {

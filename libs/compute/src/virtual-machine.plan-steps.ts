@@ -139,14 +139,20 @@ export const releasePlacement = (machine: PresentMachine, incarnation: number, r
     mustSucceed: true,
   });
 
-export const place = (machine: PresentMachine, incarnation: number): PlanStep => {
+type Parameters = Readonly<Record<string, unknown>>;
+
+/** Whether a machine is to be let in even if its cluster could not survive the losses of hosts any more that it promises to. */
+const overcommit = ({ allowOvercommit }: Parameters): Pick<PlacementRequest, 'allowOvercommit'> =>
+  allowOvercommit === true ? { allowOvercommit } : {};
+
+export const place = (machine: PresentMachine, incarnation: number, parameters: Parameters): PlanStep => {
   const streamId = placementUid(machine.meta.uid, incarnation);
   return step({
     name: 'place',
     to: { service: 'scheduler' },
     type: 'PlaceVirtualMachine',
     streamId,
-    data: { request: placementRequest(machine) },
+    data: { request: { ...placementRequest(machine), ...overcommit(parameters) } },
     waitOn: ['placement_pending'],
     undo: { type: 'ReleasePlacement', streamId, data: { reason: 'the start was taken back' } },
   });

@@ -88,6 +88,15 @@ describe('plans', () => {
     ]);
   });
 
+  it('start: asks to be let in against what the cluster promises only when that is asked for', () => {
+    const requested = (parameters: object) =>
+      plan(halted(), 'start', { incarnation: 1, parameters }).find(({ type }) => type === 'PlaceVirtualMachine')?.data[
+        'request'
+      ];
+    expect(requested({ allowOvercommit: true })).toMatchObject({ allowOvercommit: true });
+    expect(requested({ allowOvercommit: false })).not.toHaveProperty('allowOvercommit');
+  });
+
   it('shutdown: from the domain’s end on, only forwards', () => {
     const steps = plan(running(), 'clean_shutdown');
     expect(outline(steps)).toEqual([

@@ -80,7 +80,7 @@ const startPlan = (machine: PresentMachine, operation: PlannedOperation): PlanSt
   const begins = operation.action === 'resume' ? resumeDomain : startDomain;
   return inStages(
     ...tidy(machine),
-    [place(machine, incarnation)],
+    [place(machine, incarnation, operation.parameters)],
     devices,
     [begins(machine, incarnation, paused)],
     [started],

@@ -48,9 +48,12 @@ const endOfRun = (
     message: end.message,
     ...(restart ? {} : { powerState: 'Halted' }),
   });
-  const action = restart ? 'start' : 'release';
+  // What ran runs again, whatever its cluster could survive then: not to restart it would be one failure more.
+  const next = restart
+    ? ({ action: 'start', parameters: { allowOvercommit: true } } as const)
+    : ({ action: 'release' } as const);
   // The teardown of a machine that is being deleted gives everything back by itself.
-  return deleting ? [halted] : [halted, operationStarted(machine, command, { action })];
+  return deleting ? [halted] : [halted, operationStarted(machine, command, next)];
 };
 
 /** A run that its host has lost; `wish`: what was wished of the machine while it had it. */

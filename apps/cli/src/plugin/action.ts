@@ -26,7 +26,7 @@ export const ACTIONS: ReadonlyMap<string, KindDefinition> = new Map<string, Kind
 const TAKEN_BY = {
   to: ['migrate', 'revert'],
   policy: ['migrate'],
-  allowOvercommit: ['migrate'],
+  allowOvercommit: ['migrate', 'start', 'resume'],
   name: ['snapshot', 'checkpoint'],
   paused: ['start', 'resume'],
 } as const satisfies Partial<Record<keyof ActionOptions, readonly string[]>>;

@@ -22,7 +22,7 @@ const program = new Command('kubectl xen')
   .addOption(new Option('--policy <policy>', 'migrate: when to stop copying').choices(MIGRATION_POLICIES))
   .option(
     '--allow-overcommit',
-    'migrate: even if the cluster could not survive the losses of hosts any more that it promises to',
+    'migrate, start, resume: even if the cluster could not survive the losses of hosts any more that it promises to',
   )
   .option('--paused', 'start, resume: leave it paused')
   .addOption(new Option('--context <name>', 'context of the kubeconfig'))

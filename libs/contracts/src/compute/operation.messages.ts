@@ -21,7 +21,7 @@ export const operationSpec = z.strictObject({
     .record(z.string(), z.unknown())
     .default({})
     .describe(
-      'What the action takes: paused for start and resume, timeoutSeconds for clean actions, suspend and checkpoint, to (a host), from (the host that it must be on), policy and allowOvercommit (true: even if its cluster could not survive the losses of hosts any more that it promises to) for migrate, name for snapshot and checkpoint, to (a snapshot) for revert.',
+      'What the action takes: paused and allowOvercommit for start and resume, timeoutSeconds for clean actions, suspend and checkpoint, to (a host), from (the host that it must be on), policy and allowOvercommit (true: even if its cluster could not survive the losses of hosts any more that it promises to) for migrate, name for snapshot and checkpoint, to (a snapshot) for revert.',
     ),
 });
 export type OperationSpec = z.infer<typeof operationSpec>;

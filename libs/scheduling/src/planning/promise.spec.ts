@@ -125,6 +125,14 @@ describe('plans in a cluster that promises to survive the loss of a host', () =>
     });
   });
 
+  it('move what was let in against the promise once no further against it', () => {
+    const fleet = fleetOf({ ...CROWDED, b: { gib: 4, machines: [] } });
+    const request = requestFor('b0', { memoryBytes: 3 * GIB, ha: ALWAYS, allowOvercommit: true });
+    fleet.put('b0', request, { host: 'b' });
+    const plan = planConsolidation(WhatIf.of(fleet.index), { cluster, ceiling: 0.9 });
+    expect([plan.moves, plan.blocked]).toMatchObject([[], [{ virtualMachine: { name: 'b0' } }]]);
+  });
+
   it('do not empty a host where a loss that is covered could not be then', () => {
     const plan = planEvacuation(WhatIf.of(fleetOf(CROWDED).index), { hosts: ['b'] });
     expect(plan.moves).toEqual([]);

@@ -376,7 +376,8 @@ export class WhatIf {
   private wish(own: Machine): Wish {
     if (own.wish?.epoch === this.epoch) return own.wish.wish;
     const { table, affinity } = this.outlook;
-    const { host: _named, ...asked } = own.request;
+    // What was let in against a promise once is not moved against it.
+    const { host: _named, allowOvercommit: _then, ...asked } = own.request;
     const { hypervisor, cluster } = table.traits.get(table.group[own.home] ?? 0) ?? asked;
     const { exceptHost: _left, ...anywhere } = asked;
     const among = { ...anywhere, hypervisor, cluster };
