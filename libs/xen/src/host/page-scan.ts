@@ -150,24 +150,26 @@ export const groupsOf = <Guest extends ScannedGuest>(guests: readonly Guest[]): 
   return [...groups.values()];
 };
 
+const allMerged = (guests: readonly ScannedGuest[]): number =>
+  guests.reduce((sum, { mergedPages }) => sum + mergedPages, 0);
+
 /** A whole scan is done; true: the next one may find more. */
 const endScan = <Guest extends ScannedGuest>(scan: ScanState, merging: Merging<Guest>, nowUs: number): boolean => {
+  const guests = merging.guests();
   let restless = false;
   scan.scans += 1;
-  for (const group of groupsOf(merging.guests())) {
+  for (const group of groupsOf(guests)) {
     const targets = targetsOf(scan, group, nowUs);
     const found = group.map((guest, index) => ({ guest, pages: targets[index] ?? 0 }));
-    const finds = found.some(({ guest, pages }) => pages > guest.mergedPages);
-    if (finds) merging.merge(found);
+    if (found.some(({ guest, pages }) => pages > guest.mergedPages)) merging.merge(found);
     for (const { id } of group) {
       const pages = scan.guests[id];
       if (!pages) continue;
       restless ||= group.length > 1 && pages.scans === 0;
       pages.scans += 1;
     }
-    restless ||= finds;
   }
-  return restless;
+  return restless || allMerged(merging.guests()) > allMerged(guests);
 };
 
 const beginScan = (scan: ScanState, guests: readonly ScannedGuest[], nowUs: number): void => {
