@@ -6,6 +6,7 @@ import { HttpInstrumentation } from '@opentelemetry/instrumentation-http';
 import { PgInstrumentation } from '@opentelemetry/instrumentation-pg';
 import { resourceFromAttributes } from '@opentelemetry/resources';
 import { AlwaysOnSampler, BatchSpanProcessor, ParentBasedSampler, TracerProvider } from '@opentelemetry/sdk-trace';
+import pg from 'pg';
 
 /** Spans that wait for their export; more are dropped, as tracing must not fill the memory of a busy service. */
 const SPAN_QUEUE = 8_192;
@@ -46,20 +47,22 @@ export const exportingProvider = (options: {
 };
 
 /**
- * Instruments what is shared by every importer. The instrumentations act when CommonJS `require` loads a module, and ES modules that import `pg` or
- * `node:http` pass them by; yet what they change is the module's one prototype or export, so that requiring it here once reaches all of them, whichever
- * was loaded first.
+ * Instruments what every importer shares. The instrumentations act when CommonJS `require` loads a module, which the imports of ES modules pass by, and
+ * a bundled program has no `pg` that could be required. So Node's own modules are required here, whose exports are the same for all, and what is
+ * changed of `pg` is changed in what we import: its classes are the same for all, too.
  */
 export const instrument = (): void => {
+  // A query outside a request is a poll: it belongs to no trace.
+  const queries = new PgInstrumentation({ requireParentSpan: true });
   registerInstrumentations({
     instrumentations: [
       new HttpInstrumentation({ ignoreIncomingRequestHook: (request) => isProbe(request.url) }),
-      // A query outside a request is a poll: it belongs to no trace.
-      new PgInstrumentation({ requireParentSpan: true }),
+      queries,
     ],
   });
   const require = createRequire(import.meta.url);
-  for (const name of ['http', 'https', 'pg']) require(name);
-  createRequire(require.resolve('pg'))('pg-pool');
+  for (const name of ['http', 'https']) require(name);
   syncBuiltinESMExports();
+  const classes: Readonly<Record<string, unknown>> = { pg, 'pg-pool': Object.getPrototypeOf(pg.Pool) as unknown };
+  for (const { name, patch } of queries.getModuleDefinitions()) patch?.(classes[name]);
 };
