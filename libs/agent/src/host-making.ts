@@ -20,6 +20,10 @@ const setupOf = ({ release, controlDomain, scheduler, network, ...more }: HostPr
   ...(more.iommu === false && { iommu: false }),
 });
 
+/** Of a KVM host. */
+const devicesOf = ({ devices, iommu }: HostProfile): Pick<MadeHost, 'devices'> =>
+  devices ? { devices: { devices, ...(iommu === false && { iommu }) } } : {};
+
 /** The hosts of profiles, with what they are. Throws where a profile names hardware that nobody knows. */
 export const profiledHosts = (profiles: readonly HostProfile[]): readonly (readonly [string, MadeHost])[] =>
   profiles.flatMap((profile) => {
@@ -28,7 +32,9 @@ export const profiledHosts = (profiles: readonly HostProfile[]): readonly (reado
       throw new Error(`the profile of ${prefix} hosts names unknown hardware: ${hardware}`);
     const chosen = { ...(hardware && { profile: hardware }), ...(memorySharing && { memorySharing }) };
     const made: MadeHost =
-      hypervisor === 'kvm' ? { hypervisor, ...chosen } : { hypervisor, setup: setupOf(profile), ...chosen };
+      hypervisor === 'kvm'
+        ? { hypervisor, ...devicesOf(profile), ...chosen }
+        : { hypervisor, setup: setupOf(profile), ...chosen };
     return hostNames(count, prefix).map((name) => [name, made] as const);
   });
 
@@ -36,10 +42,11 @@ export const profiledHosts = (profiles: readonly HostProfile[]): readonly (reado
 export const madeEntries = (fleet: Fleet): JournalEntry[] =>
   [...fleet.made()].map(([host, made]) => ({ k: 'made', host, ...made }));
 
-export const madeHostOf = ({ hypervisor, profile, setup, memorySharing }: EntryOf<'made'>): MadeHost => ({
+export const madeHostOf = ({ hypervisor, profile, setup, devices, memorySharing }: EntryOf<'made'>): MadeHost => ({
   hypervisor,
   ...(profile && { profile }),
   ...(setup && { setup }),
+  ...(devices && { devices }),
   ...(memorySharing && { memorySharing }),
 });
 

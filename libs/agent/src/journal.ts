@@ -1,5 +1,5 @@
 import type { JsonObject, Reply } from '@xenolith/kernel';
-import type { MemorySharing, ProfileName, XenSetup } from '@xenolith/xen';
+import type { MemorySharing, ProfileName, HostDevices, XenSetup } from '@xenolith/xen';
 import { z } from 'zod';
 
 const json = z.custom<JsonObject>((value) => typeof value === 'object' && value !== null);
@@ -68,6 +68,7 @@ export const journalEntry = z.discriminatedUnion('k', [
     hypervisor: z.enum(['xen', 'kvm']),
     profile: z.custom<ProfileName>().optional(),
     setup: z.custom<XenSetup>().optional(),
+    devices: z.custom<HostDevices>().optional(),
     memorySharing: z.custom<MemorySharing>().optional(),
   }),
   /** The agent started; from here on guests boot in this time. */

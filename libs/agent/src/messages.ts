@@ -203,9 +203,10 @@ export const inputOf = (command: Accepted): HostInput => {
   }
 };
 
-const hardwareOf = ({ profile: name, setup = DEFAULT_XEN_SETUP }: HostMake): Hardware => {
-  const profile: HardwareProfile = hardwareWith(setup, HARDWARE_PROFILES[name]);
-  const devices = deviceViews(setup.devices ?? []);
+const hardwareOf = (make: HostMake): Hardware => {
+  const passed = make.hypervisor === 'kvm' ? (make.devices ?? {}) : (make.setup ?? DEFAULT_XEN_SETUP);
+  const profile: HardwareProfile = hardwareWith(passed, HARDWARE_PROFILES[make.profile]);
+  const devices = deviceViews(passed.devices ?? []);
   return {
     cpu: {
       model: profile.model,

@@ -7,7 +7,7 @@ import { kvmHostModel } from './kvm/kvm-host.js';
 import { EMULATED_KVM_RELEASE, kvmAllocatableBytes, kvmVersion } from './kvm/kvm-profile.js';
 import type { KvmHostState } from './kvm/kvm-state.js';
 import { promisableBytes, type MemorySharing } from './memory-sharing.js';
-import { DEFAULT_XEN_SETUP, releaseOf, xenFacts, type XenFacts, type XenSetup } from './xen-setup.js';
+import { DEFAULT_XEN_SETUP, releaseOf, xenFacts, type HostDevices, type XenFacts, type XenSetup } from './xen-setup.js';
 
 export type Hypervisor = 'xen' | 'kvm';
 
@@ -20,6 +20,8 @@ export interface HostMake {
   readonly profile: ProfileName;
   /** Of a Xen host; absent: the usual one. */
   readonly setup?: XenSetup;
+  /** Of a KVM host; absent: none. Those of a Xen host are in its setup. */
+  readonly devices?: HostDevices;
   /** Absent: each guest's pages are its own. */
   readonly memorySharing?: MemorySharing;
 }

@@ -7,7 +7,7 @@ import type { ConvergenceScheduleName, PrecopyPolicy } from './migration/policie
 import type { MigrationMessage } from './migration/protocol.js';
 import type { ToolName } from './host/tools.js';
 import type { MemorySharing } from './memory-sharing.js';
-import type { XenSetup } from './xen-setup.js';
+import type { HostDevices, XenSetup } from './xen-setup.js';
 import type { ToolOutput } from './xl/index.js';
 
 export type OnGuestEnd = 'destroy' | 'restart' | 'preserve';
@@ -335,6 +335,8 @@ export interface HostOptions {
   readonly profile: ProfileName;
   /** Of a Xen host; absent: the usual one. */
   readonly setup?: XenSetup;
+  /** Of a KVM host; absent: none. Those of a Xen host are in its setup. */
+  readonly devices?: HostDevices;
   /** Absent: each guest's pages are its own. */
   readonly memorySharing?: MemorySharing;
   readonly at: number;

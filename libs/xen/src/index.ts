@@ -10,6 +10,13 @@ export type { ToolOutput } from './xl/index.js';
 export { kvmHostModel } from './kvm/kvm-host.js';
 export type { KvmHostState } from './kvm/kvm-state.js';
 export { deviceViews, type DeviceView } from './host/passed-devices.js';
-export { DEFAULT_XEN_SETUP, hardwareWith, type InstalledDevice, type XenFacts, type XenSetup } from './xen-setup.js';
+export {
+  DEFAULT_XEN_SETUP,
+  hardwareWith,
+  type HostDevices,
+  type InstalledDevice,
+  type XenFacts,
+  type XenSetup,
+} from './xen-setup.js';
 export type { MemorySharing } from './memory-sharing.js';
 export { isPeerMessage } from './host/peer-message.js';

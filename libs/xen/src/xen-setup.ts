@@ -56,6 +56,9 @@ export type InstalledDevice = {
   | { readonly kind: 'pci'; readonly virtualFunctions?: number | undefined }
 );
 
+/** What a host has to give to guests, and what keeps that from the others. */
+export type HostDevices = Pick<XenSetup, 'devices' | 'iommu'>;
+
 /** The machine as it is set up. */
 export const hardwareWith = (setup: Pick<XenSetup, 'iommu'>, profile: HardwareProfile): HardwareProfile =>
   setup.iommu === false ? { ...profile, features: profile.features.filter((feature) => feature !== 'iommu') } : profile;

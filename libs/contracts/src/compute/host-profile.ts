@@ -38,7 +38,7 @@ export const memorySharing = z.strictObject({
 export const HOSTS_MAX = 20_000;
 
 /** What only Xen hosts have. */
-const XEN_ONLY = ['release', 'controlDomain', 'scheduler', 'network', 'driverDomains', 'devices', 'iommu'] as const;
+const XEN_ONLY = ['release', 'controlDomain', 'scheduler', 'network', 'driverDomains'] as const;
 
 /** Some emulated hosts that are alike. What is left out is as on hosts that no profile is for. */
 export const hostProfile = z
@@ -56,7 +56,10 @@ export const hostProfile = z
     network: choices.network.optional(),
     driverDomains: choices.driverDomains,
     devices: z.array(installedDevice).max(256).optional().describe('Cards and USB devices that machines can be given.'),
-    iommu: z.boolean().optional().describe('False: without it only pv guests can have PCI devices. Default: true.'),
+    iommu: z
+      .boolean()
+      .optional()
+      .describe('False: without it only pv guests can have PCI devices, and on KVM hosts none. Default: true.'),
     memorySharing: memorySharing.optional().describe('Equal pages of guests of one image are merged. Default: not.'),
   })
   .refine((profile) => profile.hypervisor !== 'kvm' || XEN_ONLY.every((field) => profile[field] === undefined), {

@@ -41,14 +41,13 @@ export const unsupported = ({ state }: KvmHost, name: string, why: string): { re
 
 /** Why this host can't run such a machine; null: it can. */
 const refusalOf = (host: KvmHost, settings: DomainSettings): { readonly rejection: Rejection } | null => {
-  const { name, guestType, pin, devices = [] } = settings;
+  const { name, guestType, pin } = settings;
   const { features } = profileOf(host);
   if (guestType !== 'hvm')
     return unsupported(host, name, `KVM runs hvm guests only, ${guestType} guests need Xen's hypercalls`);
   if (!features.includes('vmx') && !features.includes('svm'))
     return unsupported(host, name, 'its processor has no virtualisation extensions');
   if (pin !== '' && affinityOf(host, pin) === null) return unsupported(host, name, `it has none of the CPUs ${pin}`);
-  if (devices.length > 0) return unsupported(host, name, 'it passes no devices of its own through');
   const room = { neededBytes: neededBytes(settings), freeBytes: freeBytes(host) };
   return room.neededBytes > room.freeBytes ? outOfMemory(host.state.name, name, room) : null;
 };

@@ -1,4 +1,5 @@
 import { reject, type Rejection, type Uuid } from '@xenolith/kernel';
+import { releaseDevices } from '../devices/index.js';
 import type { DomainSettings, HostInput } from '../host-model.js';
 import { jittered } from '../host-timing.js';
 import { answer, refuse, rememberEnded } from '../host/answers.js';
@@ -12,6 +13,7 @@ import { attach as attachDevice, detach as detachDevice, deviceFailed, deviceFau
 import { lostDaemons, mayLoseProcess } from './kvm-deaths.js';
 import { forUp, goOn, holdStill, letRun, listen, quit, reset, stopped } from './kvm-guest.js';
 import { kvmMigrations } from './kvm-migrations.js';
+import { give as giveDevice, giveDevices, take as takeDevice } from './kvm-passing.js';
 import { beginSave, endsSaved, giveUpSave, guestIn, imageMs } from './kvm-save.js';
 import { isOver, planIn, runningAnswer, waitingFor, type KvmHost, type KvmMachine } from './kvm-state.js';
 
@@ -39,10 +41,22 @@ const imageRefusal = (host: KvmHost, input: Input<'start'> | Input<'resume'>) =>
     ? unsupported(host, input.settings.name, 'its image is none of a KVM host')
     : null;
 
+/** The process never came to be. */
+const discard = ({ state }: KvmHost, { uid, pid }: KvmMachine): void => {
+  Reflect.deleteProperty(state.machines, uid);
+  if (state.passthrough) releaseDevices(state.passthrough, pid);
+};
+
 const spawn = (host: KvmHost, input: Input<'start'> | Input<'resume'>): void => {
   const { uid, ticket, paused } = input;
   const machine = newProcess(host, input, 'starting');
   const saved = input.do === 'resume' ? guestIn(input.image.content) : null;
+  const lacking = giveDevices(host, machine);
+  if (lacking) {
+    discard(host, machine);
+    refuse(host, ticket, lacking);
+    return;
+  }
   if (saved) machine.guest = saved.guest;
   machine.paused = paused;
   machine.waiting.push({ ticket, for: 'start' });
@@ -192,15 +206,13 @@ const detach = (host: KvmHost, input: Input<'detach'>): void => {
 };
 
 const give = (host: KvmHost, input: Input<'give'>): void => {
-  const machine = living(host, input);
-  if (!machine) return;
-  const { name } = machine.settings;
-  refuse(host, input.ticket, unsupported(host, name, 'it passes no devices of its own through'));
+  const machine = staying(host, input);
+  if (machine) giveDevice(host, machine, input);
 };
 
-/** It has none. */
 const take = (host: KvmHost, input: Input<'take'>): void => {
-  if (living(host, input)) answer(host, input.ticket, {});
+  const machine = staying(host, input);
+  if (machine) takeDevice(host, machine, input);
 };
 
 /** Somebody has waited long enough for a guest to obey. */
@@ -208,7 +220,7 @@ export const giveUp = (host: KvmHost, uid: Uuid, ticket: string, timeoutMs: numb
   const machine = host.state.machines[uid];
   const [waiting] = machine ? waitingFor(machine, (each) => each.ticket === ticket) : [];
   if (!machine || !waiting) return;
-  if (waiting.for === 'plug' || waiting.for === 'unplug') {
+  if (waiting.for === 'plug' || waiting.for === 'unplug' || waiting.for === 'take') {
     const reason = waiting.for === 'plug' ? 'QEMU does not answer' : 'its guest does not let go';
     refuse(host, ticket, deviceFailed(host, machine, waiting.name, reason));
     return;

@@ -1,19 +1,21 @@
 import { reject, type Rejection } from '@xenolith/kernel';
+import { detachUsb, unassignFunction } from '../devices/index.js';
 import type { DeviceSettings, DomainSettings, HostInput } from '../host-model.js';
 import { answer, refuse } from '../host/answers.js';
 import { followFlows, isStalled, type WorkingDevice } from '../host/device-work.js';
 import { struckBy, type FaultyMachine, type Target } from '../host/faults.js';
 import { hasDevice, withDevice, withoutDevice } from '../host/machine-devices.js';
+import { isCard, withoutNamed } from '../host/passed-devices.js';
 import { planIn, runs, waitingFor, type KvmDevice, type KvmHost, type KvmMachine } from './kvm-state.js';
 
 /** QEMU's default of virtio-blk and virtio-net (hw/block/virtio-blk.c, `queue-size`; hw/net/virtio-net.c, `rx_queue_size`); a request takes one entry, as its buffers are listed elsewhere (indirect descriptors). */
 const QUEUE_ENTRIES = 256;
 /** libvirt waits so long for DEVICE_DELETED (qemu_hotplug.c, `qemuDomainRemoveDeviceWaitTime`). */
-const UNPLUG_WAIT_MS = 5_000;
+export const UNPLUG_WAIT_MS = 5_000;
 /** Assumption: after so long a `device_add` is given up; libvirt itself would wait for QEMU for ever. */
 const PLUG_WAIT_MS = 30_000;
 /** Assumption: pcie-root-ports that a machine is built with; each takes one device. */
-const ROOT_PORTS = 28;
+export const ROOT_PORTS = 28;
 
 type Named = Pick<WorkingDevice, 'kind' | 'name'>;
 
@@ -134,10 +136,28 @@ export const attach = (host: KvmHost, machine: KvmMachine, { device, ticket }: H
   planIn(host, PLUG_WAIT_MS, { do: 'giveUp', uid, ticket, timeoutMs: PLUG_WAIT_MS });
 };
 
+const namedOf = ({ settings }: KvmMachine, name: string) =>
+  (settings.devices ?? []).filter((device) => device.name === name);
+
+/** Devices of the host of a name, and whether its guest must let go of one of them: USB is pulled. */
+export const hasNamed = (machine: KvmMachine, name: string): { readonly any: boolean; readonly cards: boolean } => {
+  const devices = namedOf(machine, name);
+  return { any: devices.length > 0, cards: devices.some(isCard) };
+};
+
+/** Devices of the host of a name are its own again. */
+export const takeNamed = ({ state: { passthrough } }: KvmHost, machine: KvmMachine, name: string): void => {
+  for (const device of namedOf(machine, name))
+    if (passthrough && isCard(device)) unassignFunction(passthrough, device.address, machine.pid);
+    else if (passthrough) detachUsb(passthrough, device.address, machine.pid);
+  machine.settings = withoutNamed(machine.settings, name);
+};
+
 /** The guest lets go of the devices that it was asked for. */
 export const letDevicesGo = (host: KvmHost, machine: KvmMachine): void => {
-  for (const waiting of waitingFor(machine, ({ for: what }) => what === 'unplug')) {
+  for (const waiting of waitingFor(machine, ({ for: what }) => what === 'unplug' || what === 'take')) {
     if (waiting.for === 'unplug') removeDevice(machine, waiting);
+    else if (waiting.for === 'take') takeNamed(host, machine, waiting.name);
     answer(host, waiting.ticket, {});
   }
 };

@@ -1,5 +1,6 @@
 import { reject, type Rejection } from '@xenolith/kernel';
 import type { GuestEnd, OnGuestEnd } from '../host-model.js';
+import { releaseDevices } from '../devices/index.js';
 import { jittered } from '../host-timing.js';
 import { plan } from '../host/agenda.js';
 import { answer, nowMs, refuse, rememberEnded, US_PER_MS } from '../host/answers.js';
@@ -127,9 +128,10 @@ export const quit = (host: KvmHost, machine: KvmMachine): void => {
 /** The process is gone. */
 export const exited = (host: KvmHost, machine: KvmMachine): void => {
   Reflect.deleteProperty(host.state.machines, machine.uid);
+  if (host.state.passthrough) releaseDevices(host.state.passthrough, machine.pid);
   rememberEnded(host, machine.uid, machine.incarnation);
   for (const waiting of machine.waiting.splice(0))
-    if (waiting.for === 'end' || waiting.for === 'unplug') answer(host, waiting.ticket, {});
+    if (waiting.for === 'end' || waiting.for === 'unplug' || waiting.for === 'take') answer(host, waiting.ticket, {});
     else if (waiting.for === 'suspend' && machine.image) answer(host, waiting.ticket, { ...machine.image });
     else refuse(host, waiting.ticket, endedBefore(host, machine, WANTED[waiting.for]));
 };
@@ -143,6 +145,7 @@ const WANTED: Readonly<Record<KvmWaiting['for'], string>> = {
   checkpoint: 'saved',
   plug: 'given the device',
   unplug: 'rid of the device',
+  take: 'rid of the device',
 };
 
 const policyOf = ({ settings }: KvmMachine, reason: GuestEnd): OnGuestEnd =>

@@ -14,6 +14,7 @@ import { cpuFigures, settleCpu } from './kvm-cpu.js';
 import { followDevices, hasVirtio } from './kvm-devices.js';
 import { followLibvirtd, lostDaemons, mayLoseProcess } from './kvm-deaths.js';
 import { exited, guestStep } from './kvm-guest.js';
+import { freshDevices } from './kvm-passing.js';
 import { followPages, newKsm, sharedFigure, sharingFigures, unusedBytes } from './ksm.js';
 import { dirtyingOf, kvmMigrations } from './kvm-migrations.js';
 import {
@@ -161,6 +162,7 @@ const crash = (host: KvmHost): void => {
   state.lastNumber = 0;
   state.lastTap = -1;
   Reflect.deleteProperty(state, 'libvirtd');
+  if (state.devices) state.passthrough = freshDevices(state.devices);
   state.upAtUs =
     state.nowUs + jittered(host.timing.hostBootMs, state.seed, `${state.name}/boot/${state.boots}`) * US_PER_MS;
 };
@@ -241,12 +243,13 @@ export const kvmHostModel = (timing: HostTiming): HostModel<KvmHostState> => {
     return host.events;
   };
   return {
-    create: ({ name, seed, profile, memorySharing, at }) => ({
+    create: ({ name, seed, profile, memorySharing, devices, at }) => ({
       kind: 'kvm',
       name,
       seed,
       profile,
       ...(memorySharing && { memorySharing, ksm: newKsm() }),
+      ...(devices && { devices, passthrough: freshDevices(devices) }),
       bornAt: at,
       boots: 1,
       bootId: bootIdOf({ name, seed, bornAt: at }, 1),

@@ -1,5 +1,6 @@
 import type { Uuid } from '@xenolith/kernel';
 import type { DeviceFault } from '../device-fault.js';
+import type { PassthroughState } from '../devices/index.js';
 import type { HardwareProfile, ProfileName } from '../hardware-profile.js';
 import { HARDWARE_PROFILES, threadsOf } from '../hardware-profile.js';
 import type { DomainSettings, HostAnswer, HostEvent, HostInput, SavedGuestImage, Ticket } from '../host-model.js';
@@ -10,6 +11,7 @@ import type { WorkingDevice } from '../host/device-work.js';
 import type { MigrationSession, MigrationTask } from '../host/migration-session.js';
 import type { ScanState } from '../host/page-scan.js';
 import type { MemorySharing } from '../memory-sharing.js';
+import type { HostDevices } from '../xen-setup.js';
 
 /** A KVM host as JSON: QEMU processes side by side, and no control domain. It belongs to the model, which changes it in place. */
 export interface KvmHostState {
@@ -41,6 +43,9 @@ export interface KvmHostState {
   faults: DeviceFault[];
   /** Live migrations from here and to here, by machine and the run that it has at its target. */
   migrations: Record<string, MigrationSession>;
+  /** What it has to give, bound to vfio-pci, and who has it; absent: nothing. */
+  readonly devices?: HostDevices;
+  passthrough?: PassthroughState;
   /** libvirtd has died; absent: it runs. */
   libvirtd?: 'lost';
   lastPid: number;
@@ -98,6 +103,8 @@ export type KvmWaiting =
   | { readonly ticket: Ticket; readonly for: 'start' | 'reboot' | 'end' | 'suspend' }
   /** `paused`: the guest is not to go on by itself after it. */
   | { readonly ticket: Ticket; readonly for: 'checkpoint'; readonly paused: boolean }
+  /** Devices of the host of this name. */
+  | { readonly ticket: Ticket; readonly for: 'take'; readonly name: string }
   | {
       readonly ticket: Ticket;
       readonly for: 'plug' | 'unplug';
