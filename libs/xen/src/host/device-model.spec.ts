@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import type { DeviceFault } from '../index.js';
+import type { DeviceFault, HostState } from '../index.js';
 import { Xenstore } from '../xenstore/index.js';
-import { HostRig, settingsOf } from './host.spec-fixture.js';
+import { HostRig, settingsOf, type ModelRig } from './host.spec-fixture.js';
+import { Pair, SOURCE, TARGET } from './migration.spec-fixture.js';
+
+type Rig = ModelRig<HostState>;
 
 const fault = (effects: DeviceFault['effects'], devices: string[]): DeviceFault => ({
   rule: 'rule',
@@ -13,7 +16,7 @@ const fault = (effects: DeviceFault['effects'], devices: string[]): DeviceFault 
   left: null,
 });
 
-const modelsOf = (rig: HostRig): readonly unknown[] =>
+const modelsOf = (rig: Rig): readonly unknown[] =>
   Object.values(rig.state.daemons.processes).filter(({ what }) => what === 'device-model');
 
 const read = (rig: HostRig, path: string): string => rig.tool('xenstore', 'read', path).trim();
@@ -140,5 +143,37 @@ describe('a guest that boots', () => {
       expect(factor).toBeGreaterThan(0.85);
       expect(factor).toBeLessThan(1.15);
     }
+  });
+});
+
+describe('the device model of a guest that goes to another host', () => {
+  const hvm = { guestType: 'hvm', pvDrivers: true } as const;
+  const usedBytes = (rig: Rig): number => rig.model.figures(rig.state).controlDomain?.usedBytes ?? 0;
+  const left = (): Pair => {
+    const pair = new Pair();
+    pair.start(hvm);
+    expect(pair.receive(hvm)?.code).toBe('ok');
+    return pair;
+  };
+
+  it('is another one there, of that Dom0’s memory', () => {
+    const pair = left();
+    const [source, target] = [pair.hosts[SOURCE], pair.hosts[TARGET]];
+    const [before, after] = [usedBytes(source), usedBytes(target)];
+    expect(pair.migrate()?.code).toBe('ok');
+    pair.pass(10_000);
+    expect(modelsOf(source)).toEqual([]);
+    expect(modelsOf(target)).toMatchObject([{ domid: 1, program: 'qemu-system-i386' }]);
+    expect(target.tool('xenstore', 'read', '/local/domain/0/device-model/1/state')).toBe('running\n');
+    expect([before - usedBytes(source), usedBytes(target) - after]).toEqual([8 * 2 ** 20, 8 * 2 ** 20]);
+  });
+
+  it('is tried again, and gone without, where it does not start', () => {
+    const pair = left();
+    pair.hosts[TARGET].setFaults(fault({ stallDeviceModel: true }, ['device-model']));
+    expect(pair.migrate()?.code).toBe('ok');
+    pair.pass(600_000);
+    expect([pair.runs(SOURCE), pair.runs(TARGET)]).toEqual([false, true]);
+    expect(modelsOf(pair.hosts[TARGET])).toEqual([]);
   });
 });

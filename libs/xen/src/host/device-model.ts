@@ -8,6 +8,7 @@ import { plan } from './agenda.js';
 import { struckBy } from './faults.js';
 import { kindOf } from './guest-needs.js';
 import { releaseOfHost, type Host, type Machine } from './host-state.js';
+import type { Carried } from './migration-session.js';
 import { transact, viewOf } from './store-access.js';
 
 /** From the start of qemu-dm until it says that it runs. Assumption. */
@@ -37,6 +38,12 @@ const statePath = (domid: number): string => `${deviceModelPath(domid)}/state`;
 /** Whether the machine's domain has the device model that it needs. */
 export const hasDeviceModel = (host: Host, machine: Machine): boolean =>
   !needsOne(machine) || viewOf(host.xenstore, 0).read(statePath(machine.domid)) === 'running';
+
+/** What has come of the device model of a guest that arrives. */
+export const deviceModelCarried = (host: Host, machine: Machine): Carried => {
+  if (hasDeviceModel(host, machine)) return 'done';
+  return daemonsOf(host).deviceModelOf(machine.domid) === null ? 'failed' : 'underWay';
+};
 
 /**
  * Starts the domain's device model with the firmware that it loads into the guest, once. It says in the store when it runs; libxl waits for that and no longer

@@ -180,6 +180,11 @@ export const domainBuilt = (host: Host, machine: Machine): void => {
 
 /** The device model runs, or libxl has waited for it long enough (tools/libs/light/libxl_exec.c, `spawn_timeout`). */
 export const deviceModelSettled = (host: Host, machine: Machine, runs: boolean): void => {
+  if (machine.phase === 'arriving') {
+    // What did not start is out of the way of the next attempt.
+    if (runs) deviceModelRuns(host, machine);
+    else stopDeviceModel(host, machine);
+  }
   if (machine.phase !== 'building') return;
   if (runs) {
     deviceModelRuns(host, machine);

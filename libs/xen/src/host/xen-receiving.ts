@@ -5,6 +5,7 @@ import { migrationNames } from '../migration/protocol.js';
 import { admissionRefused } from './addressing.js';
 import { refuse, US_PER_MS } from './answers.js';
 import { beginAdd, beginRemove } from './device-control.js';
+import { deviceModelCarried, startDeviceModel } from './device-model.js';
 import { askWhatWasAsked, makeHome } from './domain-store.js';
 import { newGuest, type Host, type Machine, type MachineDevice } from './host-state.js';
 import { devicesOf, renewedDevice } from './machine-devices.js';
@@ -30,8 +31,9 @@ const restoreDomain = (session: TargetSession, machine: Machine): Carried => {
 
 const isPlugged = ({ task, back }: MachineDevice): boolean => task === null && back !== null;
 
-/** Disks are opened where the machine is: not before the switch. One that failed is tried anew. */
+/** Disks are opened where the machine is: not before the switch. One that failed is tried anew, as the device model of a guest that needs one is. */
 const restoreDevices = (host: Host, machine: Machine): Carried => {
+  if (deviceModelCarried(host, machine) === 'failed') startDeviceModel(host, machine);
   machine.devices = machine.devices.map((device) => (isPlugged(device) ? device : renewedDevice(device)));
   for (const device of machine.devices) if (!isPlugged(device)) beginAdd(host, machine, device);
   return 'underWay';
@@ -57,6 +59,13 @@ const devicesUp = (host: Host, machine: Machine, kinds: readonly MachineDevice['
   const failed = wanted.some(({ task }) => task?.action === 'remove');
   for (const device of wanted) if (device.task?.action === 'add') device.task = null;
   return failed ? 'failed' : 'done';
+};
+
+/** Whether all devices are there, and the device model where the guest needs one. */
+const devicesRestored = (host: Host, machine: Machine): Carried => {
+  const both = [devicesUp(host, machine, ['disk', 'nic']), deviceModelCarried(host, machine)];
+  if (both.includes('underWay')) return 'underWay';
+  return both.includes('failed') ? 'failed' : 'done';
 };
 
 /** What Xen's toolstack does to a domain that comes. */
@@ -125,7 +134,7 @@ export class XenReceiving implements Receiving {
     const machine = this.machineOf(session);
     if (machine === null) return 'failed';
     if (session.doing === 'buildShell' && session.effectDueUs === null) return devicesUp(this.host, machine, ['nic']);
-    return session.doing === 'restoreDevices' ? devicesUp(this.host, machine, ['disk', 'nic']) : 'underWay';
+    return session.doing === 'restoreDevices' ? devicesRestored(this.host, machine) : 'underWay';
   }
 
   tearDown(session: TargetSession): void {
