@@ -3,7 +3,7 @@ import type { DeviceEffects } from './device-fault.js';
 import { emulatedHostModel, type EmulatedHostState, type HostMake } from './emulated-host.js';
 import type { DomainSettings, GivenDevice, HostEvent, HostInput } from './host-model.js';
 import { timingFor } from './host-timing.js';
-import { DEFAULT_XEN_SETUP, type XenSetup } from './xen-setup.js';
+import { DEFAULT_XEN_SETUP, type InstalledDevice, type XenSetup } from './xen-setup.js';
 
 const GIBIBYTE = 2 ** 30;
 const STEPS = 300;
@@ -15,6 +15,12 @@ const DEVICES: readonly GivenDevice[] = [
   { name: 'gpu', kind: 'pci', address: '0000:3b:00.0' },
   { name: 'port', kind: 'sriov', address: '0000:18:02.0' },
   { name: 'keys', kind: 'usb', address: '1.4' },
+];
+
+const INSTALLED: readonly InstalledDevice[] = [
+  { kind: 'pci', address: '0000:3b:00.0', model: 'A2', class: 'gpu' },
+  { kind: 'pci', address: '0000:18:00.0', model: 'X710', class: 'net', virtualFunctions: 2 },
+  { kind: 'usb', address: '1.4', model: 'Dongle', class: 'keys' },
 ];
 
 const xen = (setup: Partial<XenSetup>): HostMake => ({
@@ -32,15 +38,10 @@ export const HISTORIES: Readonly<Record<string, HostMake>> = {
   route: xen({ network: 'route' }),
   libvirt: xen({ network: 'libvirt' }),
   'driver-domains': xen({ driverDomains: ['network', 'storage'] }),
-  devices: xen({
-    devices: [
-      { kind: 'pci', address: '0000:3b:00.0', model: 'A2', class: 'gpu' },
-      { kind: 'pci', address: '0000:18:00.0', model: 'X710', class: 'net', virtualFunctions: 2 },
-      { kind: 'usb', address: '1.4', model: 'Dongle', class: 'keys' },
-    ],
-  }),
+  devices: xen({ devices: INSTALLED }),
   'page-sharing': { ...xen({}), memorySharing: { overcommitPercent: 150 } },
   kvm: { hypervisor: 'kvm', profile: '1x4-16' },
+  'kvm-devices': { hypervisor: 'kvm', profile: '1x4-16', devices: { devices: INSTALLED } },
   ksm: { hypervisor: 'kvm', profile: '1x4-16', memorySharing: { overcommitPercent: 150 } },
 };
 

@@ -37,6 +37,14 @@ describe('the death of xenstored', () => {
         value: expect.stringContaining('xenstored of host-0001 has died and can not be started again') as string,
       });
     expect(rig.ask({ do: 'destroy', uid: 'nobody' })).toMatchObject({ code: 'ok' });
+    // What was refused needs no taking back.
+    for (const undo of [
+      { do: 'unpause' },
+      { do: 'detach', kind: 'disk', name: 'data' },
+      { do: 'change', change: { weight: 256 } },
+      { do: 'take', name: 'gpu' },
+    ] as const)
+      expect(rig.ask(undo)).toMatchObject({ code: 'ok' });
     expect(rig.output('xl', 'list')).toMatchObject({
       exitCode: 1,
       stderr: expect.stringContaining('xenstored') as string,

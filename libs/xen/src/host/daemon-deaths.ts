@@ -1,14 +1,14 @@
-import { reject, type Rejection } from '@xenolith/kernel';
+import { reject, sameJson, type Rejection } from '@xenolith/kernel';
 import type { DeviceFault, MortalDaemon } from '../device-fault.js';
 import { Daemons, type DaemonName } from '../dom0/index.js';
-import type { HostInput } from '../host-model.js';
+import type { DomainSettings, HostInput } from '../host-model.js';
 import { failed, type ToolOutput } from '../xl/index.js';
 import { nowMs, refuse } from './answers.js';
 import { struckBy, type FaultyHost, type FaultyMachine } from './faults.js';
 import { isDeviceModelKilled } from './device-model.js';
 import { pauseGuest } from './guest-life.js';
 import { releaseOfHost, type Host, type HostState, type HostTask, type Machine } from './host-state.js';
-import { isStuck } from './machine-devices.js';
+import { hasDevice, isStuck } from './machine-devices.js';
 
 const MORTAL = ['xenstored', 'xenconsoled', 'xend'] as const satisfies readonly (MortalDaemon & DaemonName)[];
 
@@ -110,16 +110,30 @@ const GOES_ON: ReadonlySet<HostInput['do']> = new Set([
 ]);
 const BEGINS: ReadonlySet<HostInput['do']> = new Set(['start', 'resume', 'receive']);
 
+/** Of a machine on a host of either kind, what commands may find as they want it. */
+interface AskedMachine {
+  readonly paused: boolean;
+  readonly settings: DomainSettings;
+}
+
+const isAsAsked = ({ paused, settings }: AskedMachine, input: HostInput): boolean => {
+  if (input.do === 'pause' || input.do === 'unpause') return paused === (input.do === 'pause');
+  if (input.do === 'change') return sameJson({ ...settings, ...input.change }, settings);
+  if (input.do === 'detach') return !hasDevice(settings, input);
+  return input.do === 'take' && !(settings.devices ?? []).some(({ name }) => name === input.name);
+};
+
 /** Whether the command needs the control plane, and that is gone: then it is refused. */
 export const refusedWithout = (
-  host: FaultyHost & { state: { name: string; machines: Readonly<Record<string, unknown>> } },
+  host: FaultyHost & { state: { name: string; machines: Readonly<Record<string, AskedMachine>> } },
   lost: readonly MortalDaemon[],
   input: HostInput,
 ): boolean => {
   const daemon = lost.find((each) => CONTROL_PLANE.includes(each));
   if (daemon === undefined || GOES_ON.has(input.do) || !('ticket' in input) || !('uid' in input)) return false;
-  // There is nothing to be done to a machine that is not here.
-  if (!BEGINS.has(input.do) && host.state.machines[input.uid] === undefined) return false;
+  const machine = host.state.machines[input.uid];
+  // There is nothing to be done to a machine that is not here, nor to one that is as it shall be: what was refused needs no taking back.
+  if (!BEGINS.has(input.do) && (machine === undefined || isAsAsked(machine, input))) return false;
   refuse(host, input.ticket, controlPlaneLost(host.state.name, daemon));
   return true;
 };
