@@ -8,6 +8,8 @@ const GROUP_UUID = 'b8f0c1de-0000-4000-8000-000000000001';
 /** Mebibytes of a node that are its own. */
 const NODE_MIB = 1_024;
 const DISK_MIB = 1_000_000;
+/** What an instance must have of a disk; storage is no concern here. */
+const LEAST_DISK_MIB = 1_024;
 
 export interface Node {
   readonly name: string;
@@ -58,6 +60,7 @@ const loadsOf = (nodes: readonly Node[], instances: readonly Instance[]): string
 
 export interface Run {
   readonly output: string;
+  /** Of CPU, whatever else the machine does. */
   readonly seconds: number;
   /** False: it was stopped when its time was over. */
   readonly finished: boolean;
@@ -67,6 +70,18 @@ interface Cluster {
   readonly nodes: readonly Node[];
   readonly instances: readonly Instance[];
 }
+
+/** What timeout(1) answers of what it stopped, and a shell of what it can't find. */
+const [STOPPED, NOT_FOUND] = [124, 127];
+/** Ends with what the tool took: the second line of `times` is of the shell's children. */
+const TIMED = 'timeout "$0" "$@"; code=$?; times >&2; exit $code';
+
+/** CPU seconds in what `times` wrote: `0m8.37s 0m0.10s`, user and system. */
+const childSeconds = (stderr: string): number =>
+  [...(stderr.trimEnd().split('\n').at(-1) ?? '').matchAll(/(\d+)m([\d.]+)s/g)].reduce(
+    (seconds, [, minutes, rest]) => seconds + Number(minutes) * 60 + Number(rest),
+    0,
+  );
 
 /** Runs a tool with files of the cluster and of its loads; null: it is not installed (Debian: ganeti-htools). */
 const run = (
@@ -80,14 +95,13 @@ const run = (
     writeFileSync(file, textOf(cluster.nodes, cluster.instances));
     const loads = join(folder, 'loads');
     writeFileSync(loads, loadsOf(cluster.nodes, cluster.instances));
-    const begun = performance.now();
-    const { error, stdout, status } = spawnSync(tool, options.words(file, loads), {
+    const words = [String(options.limitMs / 1_000), tool, ...options.words(file, loads)];
+    const { stdout, stderr, status } = spawnSync('sh', ['-c', TIMED, ...words], {
       encoding: 'utf8',
-      timeout: options.limitMs,
       maxBuffer: 64 * MIB,
     });
-    if (error && 'code' in error && error.code === 'ENOENT') return null;
-    return { output: stdout, seconds: (performance.now() - begun) / 1_000, finished: status !== null };
+    if (status === NOT_FOUND) return null;
+    return { output: stdout, seconds: childSeconds(stderr), finished: status !== STOPPED };
   } finally {
     rmSync(folder, { recursive: true });
   }
@@ -98,6 +112,30 @@ export const runHbal = (
   { words, limitMs }: { readonly words: readonly string[]; readonly limitMs: number },
 ): Run | null => run('hbal', cluster, { words: (file, loads) => ['-t', file, '-U', loads, ...words], limitMs });
 
-/** Says whether every node may fail; without the rebalancing that it would try beside. */
-export const runHcheck = (cluster: Cluster, { limitMs }: { readonly limitMs: number }): Run | null =>
-  run('hcheck', cluster, { words: (file) => ['-t', file, '--no-simulation'], limitMs });
+/** A figure of the tools' machine-readable output. */
+const figureOf = (output: string, name: string): number =>
+  Number(new RegExp(`^${name}=(\\d+)$`, 'm').exec(output)?.[1] ?? Number.NaN);
+
+/** How many nodes may not fail; without the rebalancing that it would try beside. */
+export const runHcheck = (
+  cluster: Cluster,
+  { limitMs }: { readonly limitMs: number },
+): (Run & { readonly uncovered: number }) | null => {
+  const words = (file: string): readonly string[] => ['-t', file, '--no-simulation', '--machine-readable'];
+  const made = run('hcheck', cluster, { words, limitMs });
+  return made && { ...made, uncovered: figureOf(made.output, 'HCHECK_INIT_CLUSTER_GN1_FAIL') };
+};
+
+/** How many instances more of a size fit, while any node may fail or whatever may happen then. */
+export const runHspace = (
+  cluster: Cluster,
+  asked: { readonly vcpus: number; readonly gib: number; readonly survives: boolean; readonly limitMs: number },
+): (Run & { readonly more: number }) | null => {
+  const size = `${LEAST_DISK_MIB}m,${asked.gib * 1_024}m,${asked.vcpus}`;
+  const words = (file: string): readonly string[] => [
+    ...['-t', file, '--machine-readable', '--disk-template', 'ext', '--standard-alloc', size],
+    ...(asked.survives ? [] : ['--no-capacity-checks']),
+  ];
+  const made = run('hspace', cluster, { words, limitMs: asked.limitMs });
+  return made && { ...made, more: figureOf(made.output, 'HTS_ALLOC_INSTANCES') };
+};

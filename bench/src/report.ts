@@ -133,3 +133,11 @@ export const percentile = (values: readonly number[], share: number): number => 
 };
 
 export const progress = (text: string): void => console.log(`· ${text}`);
+
+/** Milliseconds of CPU: what something costs, whatever else the machine does. */
+export const cpuMs = (action: () => void): number => {
+  const begun = process.cpuUsage();
+  action();
+  const { user, system } = process.cpuUsage(begun);
+  return (user + system) / 1_000;
+};
