@@ -56,8 +56,8 @@ describe('hosts that are emptied', () => {
 
   it('empties a host under maintenance while its machines run, and uses it again afterwards', async () => {
     expect((await on('host-0001')).length).toBeGreaterThan(0);
-    await maintain('host-0001', true);
-    await platform.kubectl('wait', 'host/host-0001', '--for=condition=Evacuated', '--timeout=120s');
+    const drained = await platform.kubectl('xen', 'drain', 'host-0001', '--wait');
+    expect(drained).toContain('patched');
     expect(await on('host-0001')).toEqual([]);
     expect(await platform.kubectl('get', 'host', 'host-0001')).toMatch(/host-0001\s+Ready,Maintenance/);
     expect(await platform.kubectl('get', 'rbp')).toMatch(/evacuate-host-0001-\S+\s+evacuate\s+default\s+Completed/);

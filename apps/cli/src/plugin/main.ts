@@ -4,6 +4,7 @@ import { ending, runCommandLine } from '../program.js';
 import { act, ACTIONS, type ActionOptions } from './action.js';
 import type { ClusterOptions } from './cluster.js';
 import { showConsole } from './console.js';
+import { drain, undrain, type DrainOptions } from './drain.js';
 import { SORT_KEYS, topHosts, topMachines, type TopOptions } from './top.js';
 
 const program = new Command('kubectl xen')
@@ -29,7 +30,7 @@ const program = new Command('kubectl xen')
   .addOption(new Option('--kubeconfig <file>', 'kubeconfig'))
   .addHelpText(
     'after',
-    '\nExamples:\n  kubectl xen reboot web-1\n  kubectl xen shutdown web-1 --wait\n  kubectl xen migrate web-1 --to host-0003 --wait\n  kubectl xen checkpoint web-1 --name before-upgrade\n  kubectl xen revert web-1 --to before-upgrade\n  kubectl xen top vms --sort-by cpu\n',
+    '\nExamples:\n  kubectl xen reboot web-1\n  kubectl xen shutdown web-1 --wait\n  kubectl xen migrate web-1 --to host-0003 --wait\n  kubectl xen checkpoint web-1 --name before-upgrade\n  kubectl xen revert web-1 --to before-upgrade\n  kubectl xen top vms --sort-by cpu\n  kubectl xen drain host-0003 --wait\n',
   )
   .showHelpAfterError('(kubectl xen --help says more)')
   .action(
@@ -70,6 +71,22 @@ program
     ending((name: string, _own: object, command: Command) =>
       showConsole(name, command.optsWithGlobals<ClusterOptions>()),
     ),
+  );
+
+program
+  .command('drain')
+  .description('puts a host under maintenance: its machines move to other hosts (-w: shows it until none is left)')
+  .argument('<host>', 'the host')
+  .action(
+    ending((host: string, _own: object, command: Command) => drain(host, command.optsWithGlobals<DrainOptions>())),
+  );
+
+program
+  .command('undrain')
+  .description('ends the maintenance of a host')
+  .argument('<host>', 'the host')
+  .action(
+    ending((host: string, _own: object, command: Command) => undrain(host, command.optsWithGlobals<ClusterOptions>())),
   );
 
 await runCommandLine(program);
