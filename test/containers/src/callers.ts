@@ -9,6 +9,9 @@ export type Told =
 /** Past this a caller does not know what became of the request. */
 const PATIENCE = '20s';
 
+/** Longer than any outage that a test brings about; past this the platform does not come back. */
+const OUTAGE_LIMIT_MS = 240_000;
+
 const manifest = (name: string): string =>
   JSON.stringify({
     apiVersion: 'compute.xenolith.dev/v1alpha1',
@@ -57,20 +60,25 @@ export class Callers {
   async during(disturbance: () => Promise<void>): Promise<void> {
     let over = false;
     const caller = async (): Promise<void> => {
+      let lastCreated = Date.now();
       for (;;) {
         const startedAfter = over;
-        const { outcome } = await this.createOne();
-        if (startedAfter && outcome === 'created') return;
+        const told = await this.createOne();
+        if (told.outcome === 'created') {
+          if (startedAfter) return;
+          lastCreated = Date.now();
+        } else if (Date.now() - lastCreated > OUTAGE_LIMIT_MS)
+          throw new Error(`no machine can be created any more: ${told.why}`);
       }
     };
     const working = Promise.all([caller(), caller()]);
-    await this.createdOnce();
     try {
+      await Promise.race([this.createdOnce(), working]);
       await disturbance();
     } finally {
       over = true;
+      await working;
     }
-    await working;
   }
 
   /** Settles when one more machine was created: the callers are at work. */

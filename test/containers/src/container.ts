@@ -28,6 +28,8 @@ export interface Member {
   readonly name: string;
   readonly image: string;
   readonly environment?: Readonly<Record<string, string>>;
+  /** What runs in place of what its image names. */
+  readonly entrypoint?: readonly string[];
   readonly command?: readonly string[];
   /** Ports of the container, each with the port of this machine that it keeps over restarts. */
   readonly ports: Readonly<Record<number, number>>;
@@ -52,6 +54,7 @@ class MemberContainer extends LoopbackContainer {
       .withBindMounts(Object.entries(member.folders ?? {}).map(([target, source]) => ({ source, target, mode: 'ro' })))
       .withCopyContentToContainer(Object.entries(member.files ?? {}).map(([target, content]) => ({ target, content })))
       .withWaitStrategy(new ReadyWhen(member.ready));
+    if (member.entrypoint !== undefined) this.withEntrypoint([...member.entrypoint]);
     if (member.command !== undefined) this.withCommand([...member.command]);
     if (member.volume !== undefined) this.hostConfig.Mounts = [{ Type: 'volume', Source: '', Target: member.volume }];
     if (member.confined) {

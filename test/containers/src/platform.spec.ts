@@ -47,6 +47,14 @@ describe('a platform of our images, with Postgres and NATS in containers', () =>
       expect(await findWrongs(platform, callers)).toEqual([]);
     }));
 
+  it('sends spans of every process, queries of the database among them', () =>
+    telling(async () => {
+      const services = async (): Promise<readonly string[]> => Object.keys(await platform.collector.spans()).sort();
+      await expect.poll(services, { timeout: RUNNING_LIMIT_MS }).toEqual([...PROCESSES].sort());
+      const { compute = [] } = await platform.collector.spans();
+      expect(compute.filter((name) => name.startsWith('pg'))).not.toEqual([]);
+    }));
+
   it.each(MEMBERS)('survives that %s is killed, under load', (name) =>
     telling(async () => {
       const member = platform.member(name);

@@ -4,6 +4,7 @@ import { freePort, queryOnce, runKubectl } from '@xenolith/testing';
 import { NATS_IMAGE, POSTGRES_IMAGE } from '@xenolith/testing/containers';
 import pg from 'pg';
 import { makeAccess, type Access } from './access.js';
+import { makeCollector, type Collector } from './collector.js';
 import { isReady, makeNetwork, RunningMember, type Member, type PrivateNetwork } from './container.js';
 import { engine, imageOf, PROCESSES, type ProcessName } from './engine.js';
 
@@ -76,24 +77,39 @@ export interface ProcessOptions {
   readonly image?: string;
 }
 
+interface Surroundings {
+  readonly network: PrivateNetwork;
+  readonly access: Access;
+  readonly gatewayPort: number;
+  /** The database, as this machine sees it. */
+  readonly databaseUrl: string;
+  readonly collector: Collector;
+}
+
 /** A whole platform in containers, on a network of its own. */
 export class ContainerPlatform {
   private readonly members = new Map<string, RunningMember>();
 
-  private constructor(
-    private readonly network: PrivateNetwork,
-    private readonly access: Access,
-    private readonly gatewayPort: number,
-    /** The database, as this machine sees it. */
-    readonly databaseUrl: string,
-  ) {}
+  private constructor(private readonly surroundings: Surroundings) {}
+
+  /** What the processes tell of their traces. */
+  get collector(): Collector {
+    return this.surroundings.collector;
+  }
 
   static async start(): Promise<ContainerPlatform> {
-    const [network, database, queue, gatewayPort] = await Promise.all([makeNetwork(), postgres(), nats(), freePort()]);
+    const [network, database, queue, collector, gatewayPort] = await Promise.all([
+      makeNetwork(),
+      postgres(),
+      nats(),
+      makeCollector(),
+      freePort(),
+    ]);
     const access = await makeAccess(gatewayPort);
-    const platform = new ContainerPlatform(network, access, gatewayPort, database.url);
+    const { url: databaseUrl } = database;
+    const platform = new ContainerPlatform({ network, access, gatewayPort, databaseUrl, collector });
     try {
-      await Promise.all([platform.add(database.member), platform.add(queue)]);
+      await Promise.all([database.member, queue, collector.member].map((member) => platform.add(member)));
       await Promise.all(PROCESSES.map((name) => platform.startProcess(name)));
       await platform.kubectl('apply', '-f', join(ROOT, 'deploy', 'starter'));
       await platform.kubectl('wait', 'hosts', '--all', '--for=condition=Ready', '--timeout=60s');
@@ -116,11 +132,15 @@ export class ContainerPlatform {
         INSTANCE: `${name}-0`,
         DATABASE_URL: `postgresql://postgres:${PASSWORD}@postgres:5432/postgres`,
         NATS_URL: 'nats://nats:4222',
+        OTEL_EXPORTER_OTLP_ENDPOINT: this.collector.endpoint,
         ...ownEnvironment[process],
       },
-      ports: { [SIDE_PORT]: sidePort, ...(process === 'gateway' ? { [GATEWAY_PORT]: this.gatewayPort } : {}) },
+      ports: {
+        [SIDE_PORT]: sidePort,
+        ...(process === 'gateway' ? { [GATEWAY_PORT]: this.surroundings.gatewayPort } : {}),
+      },
       ready: () => isReady(sidePort),
-      ...(process === 'gateway' ? { folders: { '/access': this.access.folder } } : {}),
+      ...(process === 'gateway' ? { folders: { '/access': this.surroundings.access.folder } } : {}),
       ...(process === 'agent' ? { volume: '/data' } : {}),
       confined: true,
     });
@@ -146,7 +166,7 @@ export class ContainerPlatform {
   }
 
   tryKubectl(args: readonly string[], input?: string): ReturnType<typeof runKubectl> {
-    return runKubectl(this.access.kubeconfig, args, input);
+    return runKubectl(this.surroundings.access.kubeconfig, args, input);
   }
 
   async items<Item>(kinds: string): Promise<readonly Item[]> {
@@ -155,7 +175,7 @@ export class ContainerPlatform {
 
   /** Asks the database itself. */
   async query<Row extends pg.QueryResultRow>(sql: string): Promise<readonly Row[]> {
-    const client = new pg.Client({ connectionString: this.databaseUrl });
+    const client = new pg.Client({ connectionString: this.surroundings.databaseUrl });
     await client.connect();
     try {
       return (await client.query<Row>(sql)).rows;
@@ -177,12 +197,12 @@ export class ContainerPlatform {
     await Promise.all([...this.members.values()].map((member) => member.remove()));
     await this.removeStrays();
     const { network } = await engine();
-    await network.getById(this.network.id).remove();
-    await rm(this.access.folder, { recursive: true, force: true });
+    await network.getById(this.surroundings.network.id).remove();
+    await rm(this.surroundings.access.folder, { recursive: true, force: true });
   }
 
   private async add(member: Member): Promise<RunningMember> {
-    const running = await RunningMember.start(member, this.network);
+    const running = await RunningMember.start(member, this.surroundings.network);
     this.members.set(member.name, running);
     return running;
   }
@@ -190,7 +210,10 @@ export class ContainerPlatform {
   /** Containers whose start failed are on the network, too. */
   private async removeStrays(): Promise<void> {
     const { container } = await engine();
-    const all = await container.dockerode.listContainers({ all: true, filters: { network: [this.network.id] } });
+    const all = await container.dockerode.listContainers({
+      all: true,
+      filters: { network: [this.surroundings.network.id] },
+    });
     await Promise.all(all.map(({ Id }) => container.getById(Id).remove({ force: true, v: true })));
   }
 }
