@@ -136,4 +136,24 @@ describe('hosts of other kinds', () => {
       .catch((error: unknown) => String(error));
     expect(refused).toContain('does not have driver domains');
   });
+
+  it('merge equal pages of machines of one image, and tell what that saves', async () => {
+    const small = {
+      memory: '64Mi',
+      guest: { workload: 'idle' },
+      disks: [{ name: 'root', source: { image: 'debian-13' } }],
+    };
+    await Promise.all(['one', 'other'].map((name) => platform.apply(machine(name, 'merging-0001', small))));
+    for (const name of ['one', 'other']) await running(name);
+    const figures = (path: string): Promise<string> => platform.kubectl('get', '--raw', `${API}/${path}/metrics`);
+    await eventually('two scans have found them alike', async () =>
+      /"sharing":\{"shared":"19\d{3}Ki","saved":"19\d{3}Ki"\}/.test(await figures('hosts/merging-0001')),
+    );
+    await eventually('their figures tell it, too', async () =>
+      /"sharedMemory":"19\d{3}Ki"/.test(await figures('namespaces/default/virtualmachines/one')),
+    );
+    expect(await tool('merging-0001', 'xl', 'info')).toMatch(
+      /^sharing_freed_memory {3}: 19\nsharing_used_memory {4}: 19$/m,
+    );
+  });
 });
