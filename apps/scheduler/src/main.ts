@@ -1,6 +1,7 @@
 import { runService, serviceConfig } from '@xenolith/runtime';
 import {
   FailoverPlanQueries,
+  LifetimeHistory,
   Membership,
   Rebalancer,
   schedulingService,
@@ -24,7 +25,7 @@ await runService({
   name: 'scheduler',
   config,
   define: (context) => schedulingService({ policy: context.config.SCHEDULING_POLICY }),
-  start: async ({ engine, bus, clock, lifecycle, config }) => {
+  start: async ({ engine, store, bus, clock, lifecycle, config, log }) => {
     if (!isScheduling(engine.definition)) return;
     const rebalancer = new Rebalancer(engine.definition.rebalancing, { bus, clock });
     await rebalancer.start();
@@ -33,6 +34,11 @@ await runService({
     const queries = new FailoverPlanQueries(engine.definition.capacity, { bus, caughtUp });
     await queries.start();
     lifecycle.onStop('queries', () => queries.stop());
+    const history = new LifetimeHistory(engine.definition.capacity.standing().lifetimes, store);
+    lifecycle.onStop('history', () => history.stop());
+    history
+      .read()
+      .catch((error: unknown) => log.warn({ err: error }, 'lifetimes of machines before this start are not known'));
     const membership = new Membership(config.INSTANCE, engine.definition.share, { bus, clock });
     await membership.start();
     lifecycle.onStop('membership', () => membership.stop());

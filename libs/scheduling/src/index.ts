@@ -12,6 +12,7 @@ export * from './flavour-mix.js';
 export * from './host-ledger.js';
 export * from './host-share.js';
 export * from './host-table.js';
+export * from './lifetime-history.js';
 export * from './lifetimes.js';
 export * from './machine-affinity.js';
 export * from './membership.js';

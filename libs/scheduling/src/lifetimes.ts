@@ -42,6 +42,14 @@ class Survival {
     this.enteredAt[bucket] = (this.enteredAt[bucket] ?? 0) + 1;
   }
 
+  /** It was heard of at a later age, yet would have been heard of had it died before. */
+  seenFromBirth(machine: Uuid, heardAtMs: number): void {
+    const bucket = bucketOf(heardAtMs - (this.living.get(machine) ?? heardAtMs));
+    this.enteredAt[bucket] = (this.enteredAt[bucket] ?? 0) - 1;
+    this.enteredAt[0] = (this.enteredAt[0] ?? 0) + 1;
+    this.fresh = false;
+  }
+
   died(machine: Uuid, atMs: number): void {
     const bornAt = this.living.get(machine);
     if (bornAt === undefined) return;
@@ -94,6 +102,7 @@ export interface Flavour {
 
 interface Living {
   readonly bornAtMs: number;
+  readonly heardAtMs: number;
   readonly groups: readonly Survival[];
   readonly slot: number;
   /** When it was expected to go when that was last asked. */
@@ -118,7 +127,7 @@ export class Lifetimes {
     this.forget(placement);
     const { slot, bornAtMs, nowMs, ...flavour } = placed;
     const groups = this.groupsOf(flavour, true);
-    const machine: Living = { bornAtMs, groups, slot, exitMs: 0 };
+    const machine: Living = { bornAtMs, heardAtMs: nowMs, groups, slot, exitMs: 0 };
     for (const group of groups) group.born(placement, bornAtMs, nowMs);
     this.living.set(placement, machine);
     (this.onSlot[slot] ??= new Set()).add(machine);
@@ -136,6 +145,24 @@ export class Lifetimes {
   released(placement: Uuid, atMs: number): void {
     for (const group of this.living.get(placement)?.groups ?? []) group.died(placement, atMs);
     this.forget(placement);
+  }
+
+  /**
+   * Takes in what happened from `sinceMs` on before anybody listened: the machines that came and went, and with them that those which came then and live still could have
+   * gone as well. To be called once.
+   */
+  remember(
+    sinceMs: number,
+    gone: Iterable<{ placement: Uuid; flavour: Flavour; bornAtMs: number; diedAtMs: number }>,
+  ): void {
+    for (const { placement, flavour, bornAtMs, diedAtMs } of gone)
+      for (const group of this.groupsOf(flavour, true)) {
+        group.born(placement, bornAtMs, bornAtMs);
+        group.died(placement, diedAtMs);
+      }
+    for (const [placement, { bornAtMs, heardAtMs, groups }] of this.living)
+      if (bornAtMs >= sinceMs) for (const group of groups) group.seenFromBirth(placement, heardAtMs);
+    this.exits.fill(0);
   }
 
   /** Milliseconds that a new machine is expected to live. */

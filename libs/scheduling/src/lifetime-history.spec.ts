@@ -1,0 +1,56 @@
+import { describe, expect, it } from 'vitest';
+import { CapacityIndex } from './capacity.index.js';
+import { LifetimeHistory } from './lifetime-history.js';
+import { GIB, TestScheduler } from './scheduler.spec-fixture.js';
+
+const MINUTE_MS = 60_000;
+const FLAVOUR = { namespace: 'default', vcpus: 1, memoryBytes: GIB };
+
+describe('lifetimes after a restart', () => {
+  const lived = async (): Promise<TestScheduler> => {
+    const scheduler = new TestScheduler();
+    scheduler.putHost({ name: 'host-0001', memoryBytes: 64 * GIB, threads: 16 });
+    await scheduler.start();
+    for (let number = 0; number < 12; number += 1) {
+      await scheduler.settled(scheduler.place(`vm-${number}`));
+      await scheduler.clock.advance(10 * MINUTE_MS);
+      if (number % 4 !== 0) await scheduler.settled(scheduler.release(`vm-${number}`));
+    }
+    return scheduler;
+  };
+
+  const restarted = (scheduler: TestScheduler): CapacityIndex => {
+    const index = new CapacityIndex('density');
+    index.load(scheduler.log.documents(index.categories).documents);
+    return index;
+  };
+
+  const neverRestarted = async (scheduler: TestScheduler): Promise<CapacityIndex> => {
+    const index = new CapacityIndex('density');
+    for (const event of await scheduler.log.connect().readLog(0, 1_000))
+      if (index.categories.includes(event.category)) index.apply(event);
+    return index;
+  };
+
+  it('are what they were before it', async () => {
+    const scheduler = await lived();
+    const index = restarted(scheduler);
+    const now = scheduler.clock.now();
+    const { lifetimes } = index.standing();
+    const unknown = lifetimes.predicted(FLAVOUR, now);
+    await new LifetimeHistory(lifetimes, scheduler.log.connect()).read();
+    const before = (await neverRestarted(scheduler)).standing().lifetimes;
+    expect(lifetimes.predicted(FLAVOUR, now)).not.toBe(unknown);
+    expect(lifetimes.predicted(FLAVOUR, now)).toBe(before.predicted(FLAVOUR, now));
+  });
+
+  it('are left alone by a history that is stopped', async () => {
+    const scheduler = await lived();
+    const { lifetimes } = restarted(scheduler).standing();
+    const unknown = lifetimes.predicted(FLAVOUR, scheduler.clock.now());
+    const history = new LifetimeHistory(lifetimes, scheduler.log.connect());
+    await history.stop();
+    await history.read();
+    expect(lifetimes.predicted(FLAVOUR, scheduler.clock.now())).toBe(unknown);
+  });
+});
