@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { GIBIBYTE, MEBIBYTE, ModelRig, settingsOf } from '../host/host.spec-fixture.js';
 import { timingFor } from '../host-timing.js';
-import type { DomainSettings, MemorySharing } from '../index.js';
+import type { DomainSettings, HostModel, MemorySharing } from '../index.js';
 import { kvmHostModel } from './kvm-host.js';
 import type { KvmHostState } from './kvm-state.js';
 
@@ -111,6 +111,23 @@ describe('ksmd', () => {
     expect(counters(rig)['pages_sharing']).toBe(written);
     rig.pass(HOUR_MS);
     expect(counters(rig)['pages_sharing']).toBe(EQUAL_PAGES + written);
+  });
+
+  it('merges nothing of a guest with a function of the host, whose memory is pinned', () => {
+    const gpu = { name: 'gpu', kind: 'pci', address: '0000:3b:00.0' } as const;
+    const devices = { devices: [{ kind: 'pci', address: gpu.address, model: 'A2', class: 'gpu' } as const] };
+    const withGpu: HostModel<KvmHostState> = { ...model, create: (options) => model.create({ ...options, devices }) };
+    const rig = new ModelRig(withGpu, 'kvm-0001', {}, { overcommitPercent: 100 });
+    for (const uid of ['a', 'b', 'c']) start(rig, uid);
+    rig.pass(HOUR_MS);
+    expect(counters(rig)['pages_sharing']).toBe(2 * EQUAL_PAGES);
+    expect(rig.ask({ do: 'give', uid: 'a', name: 'gpu', devices: [gpu] })?.code).toBe('ok');
+    expect(counters(rig)['pages_sharing']).toBe(EQUAL_PAGES);
+    rig.pass(HOUR_MS);
+    expect(counters(rig)['pages_sharing']).toBe(EQUAL_PAGES);
+    rig.ask({ do: 'take', uid: 'a', name: 'gpu' });
+    rig.pass(HOUR_MS);
+    expect(counters(rig)['pages_sharing']).toBe(2 * EQUAL_PAGES);
   });
 
   it('begins anew when the host has crashed', () => {

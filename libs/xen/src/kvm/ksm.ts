@@ -13,6 +13,7 @@ import {
   type Merging,
   type ScannedGuest,
 } from '../host/page-scan.js';
+import { isCard } from '../host/passed-devices.js';
 import { PAGE_BYTES } from '../hypervisor/index.js';
 import { keepsSpared } from '../memory-sharing.js';
 import { neededBytes } from './kvm-admission.js';
@@ -46,16 +47,19 @@ const guestOf = ({ state }: KvmHost, { merged }: Ksm, machine: KvmMachine): KsmG
   };
 };
 
+/** VFIO pins all memory of a guest that has functions of the host, and what is pinned is not merged (mm/ksm.c, `write_protect_page`). */
+const isPinned = ({ settings: { devices = [] } }: KvmMachine): boolean => devices.some(isCard);
+
 /** Processes whose guests have come so far that their pages stay as they are. */
 const scanned = (host: KvmHost, ksm: Ksm): readonly KsmGuest[] =>
   Object.values(host.state.machines)
-    .filter(({ phase, guest }) => phase === 'up' && guest.phase === 'up')
+    .filter((machine) => machine.phase === 'up' && machine.guest.phase === 'up' && !isPinned(machine))
     .map((machine) => guestOf(host, ksm, machine));
 
-/** Processes that are gone have nothing merged any more, nor has a guest that boots again: it writes to all of its memory. */
-const forgetEnded = (host: KvmHost, ksm: Ksm): void => {
+/** Nothing is merged any more of a process that is gone, of a guest that boots again, as it writes to all of its memory, and of what is pinned. */
+const forgetUnmerged = (host: KvmHost, ksm: Ksm): void => {
   const kept = Object.values(host.state.machines).filter(
-    ({ guest }) => guest.phase !== 'off' && guest.phase !== 'booting',
+    (machine) => machine.guest.phase !== 'off' && machine.guest.phase !== 'booting' && !isPinned(machine),
   );
   ksm.merged = Object.fromEntries(
     kept.flatMap(({ pid }) => {
@@ -107,7 +111,7 @@ export const followPages = (host: KvmHost): void => {
   if (!ksm) return;
   const { scan } = ksm;
   const { dueUs } = scan;
-  forgetEnded(host, ksm);
+  forgetUnmerged(host, ksm);
   const merging: Merging<KsmGuest> = {
     guests: () => scanned(host, ksm),
     merge: (targets) => {
