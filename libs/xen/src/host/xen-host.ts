@@ -1,10 +1,12 @@
+import type { DeviceFault } from '../device-fault.js';
 import type { DomainView, HostEvent, HostInput, HostModel, HostOptions } from '../host-model.js';
 import { jittered, type HostTiming } from '../host-timing.js';
 import { reject } from '@xenolith/kernel';
 import { nowMs, refuse, rememberEnded, US_PER_MS } from './answers.js';
-import { emptyAgenda, nextDueUs, takeDue } from './agenda.js';
+import { emptyAgenda } from './agenda.js';
 import { applyCommand, giveUp } from './commands.js';
 import { freshLayers, layersOf } from './control-domain.js';
+import { dueUsOf, step, type Course } from './course.js';
 import { settleCpu } from './cpu-account.js';
 import { deviceWatchFired, deviceWatchOf, endScript, probeBack, retryEnd, wakeTask } from './device-control.js';
 import { driverDomainMoves, startDriverDomains } from './driver-domains.js';
@@ -36,9 +38,6 @@ import { stillApplies } from './still-applies.js';
 import { runTool } from './tools.js';
 import { continueBuild, deviceModelSettled, continueTeardown, domainBuilt, domainDestroyed } from './toolstack.js';
 import { xenMigrations } from './xen-migrations.js';
-
-/** Commands that a host which boots keeps for later; more are refused. */
-const WAITING_WHILE_DOWN = 1_024;
 
 // What happens at its time.
 
@@ -191,49 +190,6 @@ const performOnMachine = (host: Host, task: HostTask & { do: 'built' | 'guest' |
   }
 };
 
-// Time.
-
-const dueUsOf = (state: HostState): number | null => state.upAtUs ?? nextDueUs(state.agenda);
-
-const moveTo = (host: Host, nowUs: number): void => {
-  if (nowUs > host.state.nowUs) {
-    settleCpu(host);
-    host.state.nowUs = nowUs;
-  }
-};
-
-const finishBoot = (host: Host): void => {
-  const { waiting } = host.state;
-  host.state.upAtUs = null;
-  host.state.waiting = [];
-  host.state.bootedUs = host.state.nowUs;
-  followDaemons(host);
-  host.events.push({ type: 'booted', at: nowMs(host) });
-  for (const input of waiting) applyInput(host, input);
-};
-
-const dropOvertaken = (host: Host): void => {
-  for (let [first] = host.state.agenda.entries; first; [first] = host.state.agenda.entries) {
-    if (stillApplies(host, first.task)) return;
-    takeDue(host.state.agenda, first.dueUs);
-  }
-};
-
-const passTime = (host: Host, untilUs: number): void => {
-  for (let due = dueUsOf(host.state); due !== null && due <= untilUs; due = dueUsOf(host.state)) {
-    moveTo(host, due);
-    if (host.state.upAtUs !== null) finishBoot(host);
-    else {
-      const next = takeDue(host.state.agenda, due);
-      if (next) perform(host, next.task);
-    }
-    followPages(host);
-    followMigrations(xenMigrations(host));
-  }
-  moveTo(host, untilUs);
-  dropOvertaken(host);
-};
-
 // Inputs.
 
 const crash = (host: Host): void => {
@@ -255,31 +211,25 @@ const crash = (host: Host): void => {
   state.upAtUs = state.nowUs + jittered(host.timing.hostBootMs, seed, `boot/${state.boots}`) * US_PER_MS;
 };
 
-const beginFaults = (host: Host, faults: Parameters<typeof setFaults>[1]): void => {
+const beginFaults = (host: Host, faults: readonly DeviceFault[]): void => {
   setFaults(host, faults);
   if (host.state.upAtUs !== null) return;
   followDaemons(host);
   for (const machine of Object.values(host.state.machines)) mayLoseDeviceModel(host, machine);
 };
 
-const applyInput = (host: Host, input: HostInput): void => {
-  if (input.do === 'crash') crash(host);
-  else if (input.do === 'setFaults') beginFaults(host, input.faults);
-  else if (host.state.upAtUs === null) applyCommand(host, input);
-  else if (input.do !== 'guestEnds' && input.do !== 'peerRefused') keepForLater(host, input);
-};
-
-const keepForLater = (
-  host: Host,
-  input: Exclude<HostInput, { do: 'crash' | 'guestEnds' | 'peerRefused' | 'setFaults' }>,
-): void => {
-  const { waiting, name } = host.state;
-  if (waiting.length >= WAITING_WHILE_DOWN) {
-    const message = `${name} crashed and boots again; ${waiting.length} commands wait for it already`;
-    refuse(host, input.ticket, reject('host_crashed', message));
-    return;
-  }
-  waiting.push(input);
+const course: Course<Host, HostTask> = {
+  perform,
+  stillApplies,
+  follow: (host) => {
+    followPages(host);
+    followMigrations(xenMigrations(host));
+  },
+  settle: settleCpu,
+  booted: followDaemons,
+  crash,
+  setFaults: beginFaults,
+  command: applyCommand,
 };
 
 const viewOf = (machine: Machine): DomainView => ({
@@ -329,17 +279,9 @@ export const xenHostModel = (timing: HostTiming): HostModel => {
     const known = layers.get(state) ?? layersOf(state);
     return { state, ...known, timing, events: [] };
   };
-  const step = (state: HostState, at: number, input?: HostInput): readonly HostEvent[] => {
+  const move = (state: HostState, at: number, input?: HostInput): readonly HostEvent[] => {
     const host = hostOf(state);
-    const nowUs = Math.max(at * US_PER_MS, state.nowUs);
-    passTime(host, nowUs);
-    if (input) {
-      applyInput(host, input);
-      followPages(host);
-      followMigrations(xenMigrations(host));
-      // What takes no time is done at once.
-      passTime(host, nowUs);
-    }
+    step(course, host, { at, input });
     settleCpu(host);
     layers.set(state, { hypervisor: host.hypervisor, xenstore: host.xenstore });
     return host.events;
@@ -352,8 +294,8 @@ export const xenHostModel = (timing: HostTiming): HostModel => {
       settleCpu(host);
       return state;
     },
-    apply: (state, input, at) => step(state, at, input),
-    advance: (state, at) => step(state, at),
+    apply: (state, input, at) => move(state, at, input),
+    advance: (state, at) => move(state, at),
     nextDue: (state) => {
       const due = dueUsOf(state);
       return due === null ? null : Math.ceil(due / US_PER_MS);

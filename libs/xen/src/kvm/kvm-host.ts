@@ -2,7 +2,8 @@ import { reject } from '@xenolith/kernel';
 import type { DeviceFault } from '../device-fault.js';
 import type { DomainFigures, DomainView, HostEvent, HostFigures, HostInput, HostModel } from '../host-model.js';
 import { jittered, type HostTiming } from '../host-timing.js';
-import { emptyAgenda, nextDueUs, takeDue } from '../host/agenda.js';
+import { emptyAgenda } from '../host/agenda.js';
+import { dueUsOf, step, type Course } from '../host/course.js';
 import { nowMs, refuse, rememberEnded, US_PER_MS } from '../host/answers.js';
 import { bootIdOf } from '../host/host-state.js';
 import { workFigures } from '../host/device-work.js';
@@ -29,8 +30,6 @@ import { saved } from './kvm-save.js';
 import { failed } from '../xl/index.js';
 import { virsh } from './virsh.js';
 
-/** Commands that a host which boots keeps for later; more are refused. */
-const WAITING_WHILE_DOWN = 1_024;
 /** Assumption: processes that a host starts before libvirt does its first. */
 const FIRST_PID = 1_800;
 
@@ -99,49 +98,6 @@ const stillApplies = (host: KvmHost, task: KvmTask): boolean => {
   }
 };
 
-const dropOvertaken = (host: KvmHost): void => {
-  const { agenda } = host.state;
-  for (let [first] = agenda.entries; first; [first] = agenda.entries) {
-    if (stillApplies(host, first.task)) return;
-    takeDue(agenda, first.dueUs);
-  }
-};
-
-const dueUsOf = (state: KvmHostState): number | null => state.upAtUs ?? nextDueUs(state.agenda);
-
-/** Time passes; what processes get is booked before anything changes it. */
-const moveTo = (host: KvmHost, nowUs: number): void => {
-  host.state.nowUs = Math.max(host.state.nowUs, nowUs);
-};
-
-const finishBoot = (host: KvmHost): void => {
-  const { state } = host;
-  const waiting = state.waiting.splice(0);
-  state.upAtUs = null;
-  state.bootedUs = state.nowUs;
-  followLibvirtd(host);
-  host.events.push({ type: 'booted', at: nowMs(host) });
-  for (const input of waiting) applyInput(host, input);
-};
-
-const passTime = (host: KvmHost, untilUs: number): void => {
-  for (let due = dueUsOf(host.state); due !== null && due <= untilUs; due = dueUsOf(host.state)) {
-    moveTo(host, due);
-    if (host.state.upAtUs !== null) finishBoot(host);
-    else {
-      const next = takeDue(host.state.agenda, due);
-      if (next && stillApplies(host, next.task)) perform(host, next.task);
-      else continue;
-    }
-    followPages(host);
-    followMigrations(kvmMigrations(host));
-    followDevices(host);
-    settleCpu(host);
-  }
-  moveTo(host, untilUs);
-  dropOvertaken(host);
-};
-
 // Inputs.
 
 const crash = (host: KvmHost): void => {
@@ -175,20 +131,21 @@ const setFaults = (host: KvmHost, faults: readonly DeviceFault[]): void => {
   for (const machine of Object.values(host.state.machines)) mayLoseProcess(host, machine);
 };
 
-const applyInput = (host: KvmHost, input: HostInput): void => {
-  if (input.do === 'crash') crash(host);
-  else if (input.do === 'setFaults') setFaults(host, input.faults);
-  else if (host.state.upAtUs === null) applyCommand(host, input);
-  else if ('ticket' in input) keepForLater(host, input);
-};
-
-const keepForLater = (host: KvmHost, input: HostInput & { readonly ticket: string }): void => {
-  const { waiting, name } = host.state;
-  if (waiting.length < WAITING_WHILE_DOWN) waiting.push(input);
-  else {
-    const message = `${name} boots again; ${waiting.length} commands wait for it already`;
-    refuse(host, input.ticket, reject('host_crashed', message));
-  }
+const course: Course<KvmHost, KvmTask> = {
+  perform,
+  stillApplies,
+  follow: (host) => {
+    followPages(host);
+    followMigrations(kvmMigrations(host));
+    followDevices(host);
+    settleCpu(host);
+  },
+  // What processes get is booked whenever it changes.
+  settle: () => undefined,
+  booted: followLibvirtd,
+  crash,
+  setFaults,
+  command: applyCommand,
 };
 
 const viewOf = (machine: KvmMachine): DomainView => ({
@@ -227,19 +184,9 @@ const domainFiguresOf = (host: KvmHost, nowUs: number): readonly DomainFigures[]
  */
 export const kvmHostModel = (timing: HostTiming): HostModel<KvmHostState> => {
   const hostOf = (state: KvmHostState): KvmHost => ({ state, timing, events: [] });
-  const step = (state: KvmHostState, at: number, input?: HostInput): readonly HostEvent[] => {
+  const move = (state: KvmHostState, at: number, input?: HostInput): readonly HostEvent[] => {
     const host = hostOf(state);
-    const nowUs = Math.max(at * US_PER_MS, state.nowUs);
-    passTime(host, nowUs);
-    if (input) {
-      applyInput(host, input);
-      followPages(host);
-      followMigrations(kvmMigrations(host));
-      followDevices(host);
-      settleCpu(host);
-      // What takes no time is done at once.
-      passTime(host, nowUs);
-    }
+    step(course, host, { at, input });
     return host.events;
   };
   return {
@@ -267,8 +214,8 @@ export const kvmHostModel = (timing: HostTiming): HostModel<KvmHostState> => {
       lastTap: -1,
       cpuSinceUs: at * US_PER_MS,
     }),
-    apply: (state, input, at) => step(state, at, input),
-    advance: (state, at) => step(state, at),
+    apply: (state, input, at) => move(state, at, input),
+    advance: (state, at) => move(state, at),
     nextDue: (state) => {
       const due = dueUsOf(state);
       return due === null ? null : Math.ceil(due / US_PER_MS);
