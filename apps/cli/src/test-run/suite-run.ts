@@ -76,19 +76,27 @@ export class SuiteRun {
     this.events.onProgress(this.result);
   }
 
-  /** Asks the suite's first process to end in good order, so that tests can stop the servers that they started. */
+  /**
+   * Asks the suite to end in good order. Of tests that is the first process alone, so that they can stop the servers that they started; a check's
+   * programs are all asked, as a shell hears it only when the program that it runs has ended.
+   */
   stop(): void {
     this.stopped = true;
-    this.child?.kill('SIGTERM');
+    if (this.suite.kind === 'check') this.signalGroup('SIGTERM');
+    else this.child?.kill('SIGTERM');
   }
 
   /** Ends the suite's whole process group at once: test runners have workers, and those have servers. */
   kill(): void {
     this.stopped = true;
+    this.signalGroup('SIGKILL');
+  }
+
+  private signalGroup(signal: NodeJS.Signals): void {
     const pid = this.child?.pid;
     if (pid === undefined) return;
     try {
-      process.kill(-pid, 'SIGKILL');
+      process.kill(-pid, signal);
     } catch (cause) {
       if ((cause as NodeJS.ErrnoException).code !== 'ESRCH') throw cause;
     }
