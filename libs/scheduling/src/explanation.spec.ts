@@ -77,6 +77,11 @@ const situation: fc.Arbitrary<Situation> = fc
     hostCluster: fc.constantFrom('default', 'lab'),
     taints: fc.uniqueArray(fc.constantFrom('t1', 't2'), { maxLength: 2 }),
     disk: fc.constantFrom('ssd', 'hdd'),
+    hypervisor: fc.constantFrom('xen' as const, 'kvm' as const),
+    features: fc.subarray(['vmx', 'avx2']),
+    askedFeatures: fc.subarray(['avx2', 'avx512f']),
+    askedHost: fc.option(fc.constantFrom('a', 'b'), { nil: undefined }),
+    exceptHost: fc.option(fc.constantFrom('a', 'b'), { nil: undefined }),
     storageDomains: fc.option(fc.subarray(['nfs', 'fc']), { nil: undefined }),
     networks: fc.option(fc.subarray(['default/lan', 'default/dmz', 'other/lan']), { nil: undefined }),
     askedStorage: fc.subarray(['nfs', 'fc']),
@@ -102,6 +107,8 @@ const situation: fc.Arbitrary<Situation> = fc
       cluster: drawn.hostCluster,
       taints: drawn.taints.map((key) => ({ key, value: '', effect: 'NoSchedule' })),
       labels: { disk: drawn.disk },
+      hypervisor: drawn.hypervisor,
+      features: drawn.features,
       storageDomains: drawn.storageDomains,
       networks: drawn.networks,
       resources: { thing: drawn.things },
@@ -115,6 +122,10 @@ const situation: fc.Arbitrary<Situation> = fc
       vcpus: drawn.askedVcpus,
       resources: { thing: drawn.askedThings },
       numa: drawn.numa,
+      guestType: 'pv',
+      cpuFeatures: drawn.askedFeatures,
+      ...(drawn.askedHost === undefined ? {} : { host: drawn.askedHost }),
+      ...(drawn.exceptHost === undefined ? {} : { exceptHost: drawn.exceptHost }),
       storageDomains: drawn.askedStorage,
       networks: drawn.askedNetworks,
       ...(drawn.cluster === undefined ? {} : { cluster: drawn.cluster }),
@@ -140,6 +151,18 @@ const changed = (before: Situation, change: PlacementChange, less = 0): Situatio
   switch (change.filter) {
     case 'cluster':
       return withFacts({ cluster: asked.cluster ?? '' });
+    case 'host': {
+      const { host: _named, ...anywhere } = asked;
+      return { ...before, asked: anywhere };
+    }
+    case 'exceptHost': {
+      const { exceptHost: _left, ...anywhere } = asked;
+      return { ...before, asked: anywhere };
+    }
+    case 'hypervisor':
+      return withFacts({ hypervisor: 'xen' });
+    case 'cpuFeatures':
+      return withFacts({ features: [...(facts.features ?? []), ...(asked.cpuFeatures ?? [])] });
     case 'storage':
       return withFacts({ storageDomains: [...(facts.storageDomains ?? []), change.name ?? ''] });
     case 'network':

@@ -32,7 +32,7 @@ const cpu = z.strictObject({
     .max(12800)
     .optional()
     .describe(
-      'What placement keeps for it of the host’s hardware threads, however they are over-committed, in percent of one of them. Default: nothing. Memory is always kept for it whole.',
+      'What placement keeps for it of the host’s hardware threads, however they are over-committed, in percent of one of them. Default: nothing. Memory is kept for it whole, but on hosts whose profile promises more than there is.',
     ),
   pin: z
     .string()
