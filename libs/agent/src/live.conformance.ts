@@ -99,9 +99,20 @@ export const describeLiveDomains = (name: string, makeAgent: MakeAgent, traits: 
         expect(codeOf(await compute.ask('DetachDisk', VM, { ...ON_RUN, name: 'data' }))).toBe('host_device_failed');
       });
 
+      const gpu = { name: 'gpu', kind: 'pci', address: '0000:3b:00.0', model: 'A2', class: 'gpu' };
+      const given = { ...ON_RUN, name: 'gpu', devices: [gpu] };
+
       it('refuses devices for a domain that is not there', async () => {
         expect(codeOf(await compute.ask('AttachDisk', VM, { ...ON_RUN, disk }))).toBe('host_unknown_domain');
         expect(codeOf(await compute.ask('DetachNic', VM, { ...ON_RUN, name: 'eth1' }))).toBe('host_unknown_domain');
+        expect(codeOf(await compute.ask('AttachDevice', VM, given))).toBe('host_unknown_domain');
+        expect(codeOf(await compute.ask('DetachDevice', VM, { ...ON_RUN, name: 'gpu' }))).toBe('host_unknown_domain');
+      });
+
+      it('refuses a device that the host does not have, and takes one away that nobody has', async () => {
+        await compute.start(VM, configOf('web'));
+        expect(codeOf(await compute.ask('AttachDevice', VM, given))).toBe('host_device_failed');
+        expect(codeOf(await compute.ask('DetachDevice', VM, { ...ON_RUN, name: 'gpu' }))).toBe('ok');
       });
     });
 
