@@ -1,6 +1,13 @@
 import type { HostDevice, PlacementRequest } from '@xenolith/contracts';
 import { ServiceEngine } from '@xenolith/engine';
-import { uuidFrom, type CommandMessage, type JsonObject, type Reply, type Uuid } from '@xenolith/kernel';
+import {
+  uuidFrom,
+  type CommandMessage,
+  type JsonObject,
+  type Reply,
+  type StoredEvent,
+  type Uuid,
+} from '@xenolith/kernel';
 import { MemoryBus, MemoryEventLog, VirtualClock, type MemoryLatency } from '@xenolith/testing';
 import { Membership } from './membership.js';
 import { Rebalancer } from './rebalancer.js';
@@ -184,6 +191,11 @@ export class TestScheduler {
 
   release(name: string): Promise<Reply> {
     return this.send('ReleasePlacement', name, { reason: 'test' });
+  }
+
+  /** All events of a placement; the answer comes as virtual time moves. */
+  history(name: string): Promise<readonly StoredEvent[]> {
+    return this.log.connect().readStream(uuidFrom('placement', name));
   }
 
   /** Settles the promise by moving virtual time. */
