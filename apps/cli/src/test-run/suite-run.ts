@@ -29,8 +29,10 @@ export interface SuiteEvents {
   readonly onProgress: (result: SuiteResult) => void;
 }
 
-/** How much of a failed check's output is shown at once; the rest is in its log. */
-const SHOWN_OUTPUT_LINES = 40;
+/** How much of a failed step's output is told, from its end; the rest is in its log. */
+const SHOWN_OUTPUT_LINES = 10;
+/** Begins the line that each step's output stands under in the log. */
+const STEP_MARK = '\n$ ';
 
 export const emptyResult = (suite: Suite): SuiteResult => ({
   suite,
@@ -104,6 +106,7 @@ export class SuiteRun {
 
   private async runStep(step: readonly string[], log: WriteStream): Promise<number | null> {
     const [program = '', ...args] = step;
+    log.write(`${STEP_MARK}${step.join(' ')}\n`);
     const child = spawn(program, args, {
       cwd: repositoryRoot,
       detached: true,
@@ -173,7 +176,11 @@ export class SuiteRun {
   }
 
   private async outputEnd(): Promise<string> {
-    const lines = (await readFile(this.logFile, 'utf8')).trimEnd().split('\n');
+    const text = await readFile(this.logFile, 'utf8');
+    const [_step, ...lines] = text
+      .slice(text.lastIndexOf(STEP_MARK) + STEP_MARK.length)
+      .trimEnd()
+      .split('\n');
     return lines.slice(-SHOWN_OUTPUT_LINES).join('\n');
   }
 }
