@@ -57,9 +57,11 @@ export const describeSchedulingEvent = (stored: NewEvent): EventDescription | nu
     case 'RebalancePlanDeletionRequested':
     case 'RebalancePlanDeleted':
     case 'PlacementRequested':
+    case 'PlacementDevicesChanged':
     case 'HostCapacityDeclared':
     case 'HostCapacityReserved':
     case 'HostCapacityReleased':
+    case 'HostReservationChanged':
       return null;
     default:
       // An event of another service.
