@@ -6,6 +6,7 @@ import type { DomainSettings, HostState, MemorySharing, XenSetup } from '../inde
 import type { SavedGuestImage } from '../host-model.js';
 import { GIBIBYTE, HostRig, MEBIBYTE, type ModelRig } from './host.spec-fixture.js';
 import { Pair, SOURCE, TARGET } from './migration.spec-fixture.js';
+import { doPageStep, pageStep } from '../page-histories.spec-fixture.js';
 
 const KEPT = { overcommitPercent: 100 };
 const OVERCOMMITTED = { overcommitPercent: 200 };
@@ -287,23 +288,8 @@ class CutRig extends HostRig {
 }
 
 describe('sharing over random histories', () => {
-  const uid = fc.constantFrom('a', 'b', 'c', 'd');
   const step = fc.record({
-    uid,
-    pauseMs: fc.integer({ min: 0, max: 300_000 }),
-    what: fc.constantFrom(
-      'start',
-      'start',
-      'start',
-      'pause',
-      'unpause',
-      'destroy',
-      'reboot',
-      'change',
-      'crash',
-      'checkpoint',
-    ),
-    workload: fc.constantFrom('idle', 'web', 'build', 'memory-stress'),
+    ...pageStep,
     gibibytes: fc.constantFrom(0.5, 1, 2, 6),
     guestType: fc.constantFrom('hvm', 'pvh', 'pv'),
   });
@@ -314,28 +300,19 @@ describe('sharing over random histories', () => {
     steps: readonly (typeof step extends fc.Arbitrary<infer Step> ? Step : never)[],
   ): void => {
     const runs = new Map<string, number>();
-    for (const { uid: of, pauseMs, what, workload, gibibytes, guestType } of steps) {
+    for (const { pauseMs, workload, gibibytes, guestType, ...step } of steps) {
       rig.pass(pauseMs);
-      const incarnation = runs.get(of) ?? 1;
       const bytes = gibibytes * GIBIBYTE;
       const settings = settingsOf({
         image: 'debian',
-        name: of,
+        name: step.uid,
         workload,
         guestType,
         staticMaxBytes: bytes,
         dynamicMinBytes: bytes / 2,
         dynamicMaxBytes: bytes,
       });
-      if (what === 'crash') rig.crash();
-      else if (what === 'start') {
-        runs.set(of, incarnation + 1);
-        rig.tell({ do: 'start', uid: of, incarnation: incarnation + 1, settings, paused: false });
-      } else if (what === 'reboot') rig.tell({ do: 'reboot', uid: of, incarnation, mode: 'hard', timeoutMs: 9_000 });
-      else if (what === 'checkpoint') rig.tell({ do: 'checkpoint', uid: of, incarnation, timeoutMs: 9_000 });
-      else if (what === 'change')
-        rig.tell({ do: 'change', uid: of, incarnation, change: { dynamicMaxBytes: bytes / 2 } });
-      else rig.tell({ do: what, uid: of, incarnation });
+      doPageStep(rig, step, { runs, settings, change: { dynamicMaxBytes: bytes / 2 } });
       conserves(rig);
       const { sharing: figures, freeMemoryBytes } = rig.model.figures(rig.state);
       expect(freeMemoryBytes).toBeGreaterThanOrEqual(0);

@@ -5,6 +5,7 @@ import { timingFor } from '../host-timing.js';
 import type { DomainSettings, HostModel, MemorySharing } from '../index.js';
 import { kvmHostModel } from './kvm-host.js';
 import type { KvmHostState } from './kvm-state.js';
+import { doPageStep, pageStep } from '../page-histories.spec-fixture.js';
 
 const HOUR_MS = 3_600_000;
 const PAGE_BYTES = 4096;
@@ -168,47 +169,22 @@ describe('memory that ksmd saves', () => {
 
 describe('ksmd over random histories', () => {
   const step = fc.record({
-    uid: fc.constantFrom('a', 'b', 'c', 'd'),
-    pauseMs: fc.integer({ min: 0, max: 300_000 }),
-    what: fc.constantFrom(
-      'start',
-      'start',
-      'start',
-      'pause',
-      'unpause',
-      'destroy',
-      'reboot',
-      'change',
-      'crash',
-      'checkpoint',
-    ),
-    workload: fc.constantFrom('idle', 'web', 'build', 'memory-stress'),
+    ...pageStep,
     gibibytes: fc.constantFrom(0.5, 1, 2, 6, 12),
   });
   type Step = typeof step extends fc.Arbitrary<infer Each> ? Each : never;
 
   const live = (rig: Rig, steps: readonly Step[], cutMs: number): void => {
     const runs = new Map<string, number>();
-    for (const { uid, pauseMs, what, workload, gibibytes } of steps) {
+    for (const { pauseMs, workload, gibibytes, ...step } of steps) {
       for (let left = pauseMs; left > 0; left -= cutMs) rig.pass(Math.min(left, cutMs));
-      const incarnation = runs.get(uid) ?? 1;
       const bytes = gibibytes * GIBIBYTE;
-      const settings = settingsOf({ ...SAME, ...sized(bytes), name: uid, workload });
-      const timeoutMs = 9_000;
-      if (what === 'crash') rig.crash();
-      else if (what === 'start') {
-        runs.set(uid, incarnation + 1);
-        rig.tell({ do: 'start', uid, incarnation: incarnation + 1, settings, paused: false });
-      } else if (what === 'reboot') rig.tell({ do: 'reboot', uid, incarnation, mode: 'hard', timeoutMs });
-      else if (what === 'checkpoint') rig.tell({ do: 'checkpoint', uid, incarnation, timeoutMs });
-      else if (what === 'change')
-        rig.tell({
-          do: 'change',
-          uid,
-          incarnation,
-          change: { dynamicMinBytes: bytes / 2, dynamicMaxBytes: bytes / 2 },
-        });
-      else rig.tell({ do: what, uid, incarnation });
+      const settings = settingsOf({ ...SAME, ...sized(bytes), name: step.uid, workload });
+      doPageStep(rig, step, {
+        runs,
+        settings,
+        change: { dynamicMinBytes: bytes / 2, dynamicMaxBytes: bytes / 2 },
+      });
       const { sharing, freeMemoryBytes } = rig.model.figures(rig.state);
       expect(freeMemoryBytes).toBeGreaterThanOrEqual(0);
       const all = rig.model.domainFigures(rig.state, rig.at).reduce((sum, { sharedBytes = 0 }) => sum + sharedBytes, 0);
