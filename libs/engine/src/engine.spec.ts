@@ -135,7 +135,7 @@ const service = (more: Partial<ServiceDefinition> = {}): ServiceDefinition => ({
   indexes: [],
   processes: [],
   reactions: [],
-  eventSchemas: {},
+  eventSchemas: { SweetsAdded: anything, SweetsTaken: anything, AskErrand: anything, EndErrand: anything },
   ...more,
 });
 
@@ -227,6 +227,19 @@ describe('command handler', () => {
       },
     });
     expect(log.documents(undefined).documents.map((stored) => stored.document)).toEqual([{ sweets: 3 }, { sweets: 2 }]);
+  });
+
+  it('decides nothing on a stream that a newer release wrote to, and answers once it is upgraded itself', async () => {
+    const { handler, log } = setUp();
+    await handler.handle(message('AddSweets', { amount: 5 }));
+    const older = new CommandHandler(service({ eventSchemas: { SweetsTaken: anything } }), log.connect(), {
+      indexes: { applyOwn: () => undefined },
+    });
+    const asked = message('TakeSweets', { amount: 1 });
+    older.streams.remember(JAR, { state: { sweets: 0 }, version: 0 });
+    for (const event of log.log) older.follow(event);
+    await expect(older.handle(asked)).rejects.toThrow('this release knows no event SweetsAdded');
+    expect(await handler.handle(asked)).toMatchObject({ value: { document: { sweets: 4 } } });
   });
 
   it('retries a conflict with another process, but not when the user stated the version', async () => {

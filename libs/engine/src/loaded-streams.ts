@@ -1,4 +1,13 @@
-import type { AnyAggregate, EventLog, JsonObject, NewEvent, StoredEvent, Uuid } from '@xenolith/kernel';
+import {
+  NewerEvent,
+  upcast,
+  type AnyAggregate,
+  type EventLog,
+  type JsonObject,
+  type NewEvent,
+  type StoredEvent,
+  type Uuid,
+} from '@xenolith/kernel';
 import type { z } from 'zod';
 
 /** A stream's state at a version; version 0 is a stream that has no events. */
@@ -66,8 +75,14 @@ export class LoadedStreams {
   follow(aggregate: AnyAggregate, event: StoredEvent): void {
     const cached = this.cache.get(event.streamId);
     if (!cached || event.version <= cached.version) return;
-    if (event.version === cached.version + 1) this.remember(event.streamId, this.fold(aggregate, cached, event));
-    else this.forget(event.streamId);
+    // Forgotten first: an event that this release can't read ends what it knows of the stream, not its way through the log.
+    this.forget(event.streamId);
+    if (event.version !== cached.version + 1) return;
+    try {
+      this.remember(event.streamId, this.fold(aggregate, cached, event));
+    } catch (error) {
+      if (!(error instanceof NewerEvent)) throw error;
+    }
   }
 
   private fold(aggregate: AnyAggregate, stream: LoadedStream, stored: StoredEvent): LoadedStream {
@@ -81,16 +96,15 @@ export class LoadedStreams {
     return { state: aggregate.evolve(stream.state, event, place) as unknown, version: stored.version };
   }
 
-  /** Today's shape of a stored event, checked by its schema: what does not parse is a defect and must not be guessed at. */
+  /**
+   * Today's shape of a stored event, checked by its schema: what does not parse is a defect and must not be guessed at. Throws `NewerEvent` for a
+   * type that nobody here knows: beside a newer release this one must refuse rather than decide on half of a history.
+   */
   private parse(aggregate: AnyAggregate, stored: StoredEvent): NewEvent {
-    let { data, schemaVersion } = stored;
-    for (const upcaster of aggregate.upcasters?.[stored.type] ?? []) {
-      if (upcaster.from === schemaVersion) {
-        data = upcaster.upcast(data);
-        schemaVersion += 1;
-      }
-    }
-    const schema = this.schemas[stored.type];
-    return { type: stored.type, schemaVersion, data: schema ? (schema.parse(data) as JsonObject) : data };
+    const { type, schemaVersion, data } = upcast(stored, aggregate.upcasters);
+    const schema = this.schemas[type];
+    if (!schema)
+      throw new NewerEvent(`this release knows no event ${type}: a newer release wrote it; upgrade this service`);
+    return { type, schemaVersion, data: schema.parse(data) as JsonObject };
   }
 }

@@ -1,7 +1,6 @@
-import type { Aggregate, JsonObject, NewEvent, StoredEvent, Uuid } from '@xenolith/kernel';
+import { upcast, type Aggregate, type JsonObject, type NewEvent, type StoredEvent, type Uuid } from '@xenolith/kernel';
 import { EventStoreFault } from './append-batcher.js';
 import type { EventStore } from './event-store.js';
-import { upcast } from './upcast.js';
 
 /** Streams read at a time. */
 const STREAM_PAGE = 100;

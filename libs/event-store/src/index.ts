@@ -17,5 +17,4 @@ export type { SqlRunner } from './connection.js';
 export { SimulatedCrash, type Failpoint, type Report } from './reporting.js';
 export { dropDocumentShape, rebuildDocuments, type DocumentFold } from './document-rebuild.js';
 export { runTimers, type TimersOptions } from './timers.js';
-export { upcast } from './upcast.js';
 export { activateView, activeViewSchema, dropView, runView, type ViewDefinition } from './views.js';

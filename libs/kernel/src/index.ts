@@ -10,3 +10,4 @@ export * from './message-bus.js';
 export * from './quantity.js';
 export * from './random.js';
 export * from './result.js';
+export * from './upcast.js';

@@ -11,8 +11,10 @@ import {
   evolveObject,
   decideObject,
   objectConsequences,
+  objectEvents,
   objectResource,
   type KindDefinition,
+  type MessageSchemas,
   type ObjectRules,
   type ObjectState,
 } from '@xenolith/contracts';
@@ -56,7 +58,7 @@ const plainService = (name: ServiceDefinition['name'], kinds: readonly KindDefin
   indexes: [],
   processes: [],
   reactions: [],
-  eventSchemas: {},
+  eventSchemas: Object.assign({}, ...kinds.map(({ kind }) => objectEvents(kind))) as MessageSchemas,
 });
 
 const NAMESPACE = tenancyService().kinds[0] as KindDefinition;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { upcast } from './upcast.js';
+import { NewerEvent, upcast } from './upcast.js';
 
 const upcasters = {
   Placed: [
@@ -25,5 +25,13 @@ describe('upcast', () => {
     expect(upcast(newest, upcasters)).toBe(newest);
     expect(upcast(other, upcasters)).toBe(other);
     expect(upcast(other, undefined)).toBe(other);
+  });
+
+  it('refuses a shape that only a newer release knows', () => {
+    const newer = { type: 'Placed', schemaVersion: 4, data: {} };
+    expect(() => upcast(newer, upcasters)).toThrow(NewerEvent);
+    expect(() => upcast({ ...newer, type: 'Moved', schemaVersion: 2 }, undefined)).toThrow(
+      'Moved has schema version 2 and this release knows 1',
+    );
   });
 });
