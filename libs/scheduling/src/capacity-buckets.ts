@@ -56,6 +56,20 @@ export const fromTightest = (
       if (visit(bucket)) return;
 };
 
+/** The occupied buckets of hosts that have too little memory for a demand, or about as much, those of most memory first, until a row of buckets answers true. */
+export const fromMostMemory = (
+  occupied: Uint32Array,
+  memoryBytes: number,
+  row: (buckets: readonly number[]) => boolean,
+): void => {
+  for (let at = Math.min(memoryRow(memoryBytes), occupied.length - 1); at >= 0; at -= 1) {
+    const buckets: number[] = [];
+    for (let bits = occupied[at] ?? 0; bits !== 0; bits &= bits - 1)
+      buckets.push(bucketAt(at, 31 - Math.clz32(bits & -bits)));
+    if (buckets.length > 0 && row(buckets)) return;
+  }
+};
+
 /** Hosts by how full they are, in the dimension of which they have least left; what is offered counts. The last bucket is of those that are full. */
 const LOAD_STEPS = 256;
 export const LOAD_BUCKETS = LOAD_STEPS + 1;

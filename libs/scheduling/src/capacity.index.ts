@@ -14,7 +14,7 @@ import { RestartRules } from './availability/restart-rules.js';
 import { Clusters } from './clusters.js';
 import { exchangeDevices, proposeDevices } from './device-choice.js';
 import { deferralMessage, explainChoice, explainRefusal } from './explanation.js';
-import { cellFor, fitsOn, NO_CELL, type Wish } from './filters.js';
+import { asksAsItsClass, cellFor, fitsOn, NO_CELL, type Wish } from './filters.js';
 import { emptyFleet } from './fleet.js';
 import { factsOf, hostOf, type KnownHost } from './host-document.js';
 import { HostShare } from './host-share.js';
@@ -135,16 +135,15 @@ export class CapacityIndex implements Index {
   private find(wish: Wish, seed: number, nowMs: number): Proposal {
     const { request } = wish;
     const { search, outlook, table, refusals } = this.fleet;
-    const free = !wish.antiAffine && !wish.contended && !wish.machines && !wish.availability;
-    const alike = free && !request.host && !request.exceptHost;
+    const alike = asksAsItsClass(wish);
     const known = alike ? refusals.get(wish.class) : undefined;
-    if (known && known.revision === table.revision) return known.refused;
+    if (known && known.revision === table.journal.revision) return known.refused;
     const policy = this.clusters.policy(request.cluster);
     const choice = search.choose(wish, { policy, seed, nowMs });
     if (choice) return fittingProposal(this.fleet, wish, { ...choice, explanation: explainChoice(choice, policy) });
     const explanation = explainRefusal(outlook, wish, search.refusal(wish));
     const refused: Refused = { fits: false, message: deferralMessage(explanation, wish), explanation };
-    if (alike) refusals.set(wish.class, { revision: table.revision, refused });
+    if (alike) refusals.set(wish.class, { revision: table.journal.revision, refused });
     return refused;
   }
 

@@ -1,6 +1,7 @@
 import { HOSTNAME_LABEL } from '@xenolith/contracts';
 import { fromEmptiest, fromTightest } from './capacity-buckets.js';
-import { admits, askedFilters, cellFor, FILTERS, FITS, isOpen, NO_CELL, refusedBy, type Wish } from './filters.js';
+import { isNearer, VerdictBook, type Refusal } from './class-verdicts.js';
+import { admits, asksAsItsClass, cellFor, FILTERS, FITS, isOpen, NO_CELL, refusedBy, type Wish } from './filters.js';
 import { levelsFor, type Level, type Moment, type Outlook, type SchedulingPolicy } from './scores.js';
 
 /**
@@ -31,17 +32,6 @@ export interface Choice {
   readonly level: Level | null;
 }
 
-/** Why no host fits: numbers only, to be explained when somebody asks. */
-export interface Refusal {
-  readonly considered: number;
-  /** Hosts that each filter refused, by its index in `FILTERS`, and one of them: for memory and CPU the one that has most. */
-  readonly refused: Int32Array;
-  readonly example: Int32Array;
-}
-
-const MEMORY = FILTERS.indexOf('memory');
-const CPU = FILTERS.indexOf('cpu');
-
 export interface Asked {
   readonly policy: SchedulingPolicy;
   /** Of equals one is taken by the seed, so that the same command chooses alike everywhere and different ones spread. */
@@ -59,11 +49,15 @@ export class HostSearch {
   private seen = new Uint32Array(64);
   private search = 0;
   private looked = 0;
+  private readonly verdicts: VerdictBook;
 
-  constructor(private readonly outlook: Outlook) {}
+  constructor(private readonly outlook: Outlook) {
+    this.verdicts = new VerdictBook(outlook.table);
+  }
 
   /** Null when no host fits. */
   choose(wish: Wish, asked: Asked): Choice | null {
+    if (this.verdicts.known(wish.class)?.fitting === 0) return null;
     this.begin(asked.policy);
     this.collect(wish, asked);
     if (this.fitting === 0) return null;
@@ -76,21 +70,22 @@ export class HostSearch {
     return { slot, cell, looked, fitting, level };
   }
 
-  /** Goes through every host for the reasons of all. */
+  /** The reasons of every host. */
   refusal(wish: Wish): Refusal {
+    const verdicts = this.verdicts.of(wish.class);
+    if (asksAsItsClass(wish)) return verdicts.refusal();
     const { table } = this.outlook;
     const refused = new Int32Array(FILTERS.length);
     const example = new Int32Array(FILTERS.length).fill(-1);
-    const asked = askedFilters(wish);
     let considered = 0;
     for (let slot = 0; slot < table.length; slot += 1) {
-      if (table.present[slot] !== 1) continue;
+      if (!verdicts.isPresent(slot)) continue;
       considered += 1;
-      const filter = refusedBy(this.outlook, slot, wish, asked);
+      const filter = refusedBy(this.outlook, slot, wish, verdicts.of(slot));
       if (filter === FITS) continue;
       refused[filter] = (refused[filter] ?? 0) + 1;
       const shown = example[filter] ?? -1;
-      if (shown < 0 || this.nearer(filter, slot, shown)) example[filter] = slot;
+      if (shown < 0 || isNearer(table, filter, slot, shown)) example[filter] = slot;
     }
     return { considered, refused, example };
   }
@@ -104,12 +99,6 @@ export class HostSearch {
       this.seen = new Uint32Array(Math.max(64, length * 2));
       this.search = 1;
     }
-  }
-
-  private nearer(filter: number, slot: number, than: number): boolean {
-    const { table } = this.outlook;
-    if (filter === MEMORY) return table.freeMemory(slot) > table.freeMemory(than);
-    return filter === CPU && table.freeVcpus(slot) > table.freeVcpus(than);
   }
 
   /** Leaves those with the lowest scores; answers the last level that told hosts apart. */
@@ -232,9 +221,14 @@ export class HostSearch {
     return this.looked > LOOKED_AT_MAX;
   }
 
+  /** Every host that the class lets through, from the seed's on, around. */
   private lookEverywhere(wish: Wish, seed: number): void {
-    const { length } = this.outlook.table;
-    for (let step = 0; step < length; step += 1) if (this.look((seed + step) % length, wish)) return;
+    const verdicts = this.verdicts.of(wish.class);
+    const first = seed % this.outlook.table.length;
+    for (let slot = verdicts.nextFit(first); slot >= 0; slot = verdicts.nextFit(slot + 1))
+      if (this.look(slot, wish)) return;
+    for (let slot = verdicts.nextFit(0); slot >= 0 && slot < first; slot = verdicts.nextFit(slot + 1))
+      if (this.look(slot, wish)) return;
   }
 
   /** Takes a host if it fits; true when there are enough. */

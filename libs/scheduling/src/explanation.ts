@@ -2,7 +2,8 @@ import type { PlacementChange, PlacementExplanation, PlacementRequest } from '@x
 import { approximateBytes } from '@xenolith/kernel';
 import type { Refused } from './availability/failover-planner.js';
 import { changesFor } from './changes.js';
-import type { Choice, Refusal } from './choice.js';
+import type { Choice } from './choice.js';
+import type { Refusal } from './class-verdicts.js';
 import { FILTERS, type Filter, type Fleet, type Wish } from './filters.js';
 import type { HostTable } from './host-table.js';
 import type { GuestLimits } from './host-traits.js';

@@ -78,9 +78,9 @@ export const cellFor = (
   return found;
 };
 
-const hasResources = (table: HostTable, slot: number, wish: Wish): boolean => {
-  for (const [name, count] of wish.class.resources) if (table.freeOf(slot, name) < count) return false;
-  const { devices } = wish.request;
+const hasResources = (table: HostTable, slot: number, asked: RequestClass): boolean => {
+  for (const [name, count] of asked.resources) if (table.freeOf(slot, name) < count) return false;
+  const { devices } = asked.request;
   return devices === undefined || chooseDevices(devices, table.freeDevices(slot)) !== null;
 };
 
@@ -114,7 +114,7 @@ const refusesItself = (filter: OwnFilter, fleet: Fleet, slot: number, wish: Wish
     case 'contended':
       return wish.contended?.has(slot) === true;
     case 'resources':
-      return !hasResources(table, slot, wish);
+      return !hasResources(table, slot, wish.class);
     case 'memory':
       return table.freeMemory(slot) < request.memoryBytes;
     case 'cpu':
@@ -131,35 +131,64 @@ const breaksPromise = (slot: number, { availability }: Wish): boolean =>
 
 export const FITS = -1;
 const FIRST_TRAIT = FILTERS.indexOf(TRAIT_FILTERS[0]);
-const AFTER_TRAITS = FIRST_TRAIT + TRAIT_FILTERS.length;
 const HOST = FILTERS.indexOf('host');
 const EXCEPT_HOST = FILTERS.indexOf('exceptHost');
+const READY = FILTERS.indexOf('ready');
+const MAINTENANCE = FILTERS.indexOf('maintenance');
+const UNSCHEDULABLE = FILTERS.indexOf('unschedulable');
+const ANTI_AFFINITY = FILTERS.indexOf('antiAffinity');
+const MACHINE_AFFINITY = FILTERS.indexOf('machineAffinity');
+const MACHINE_ANTI_AFFINITY = FILTERS.indexOf('machineAntiAffinity');
+const CONTENDED = FILTERS.indexOf('contended');
+const RESOURCES = FILTERS.indexOf('resources');
+export const MEMORY = FILTERS.indexOf('memory');
+export const CPU = FILTERS.indexOf('cpu');
+const NUMA = FILTERS.indexOf('numa');
+const AVAILABILITY = FILTERS.indexOf('availability');
 
-/** Filters after those of traits that may refuse some host, as indices: what the wish does not ask for refuses none. */
-export const askedFilters = (wish: Wish): readonly number[] => {
-  const { request } = wish;
-  const idle: Partial<Record<OwnFilter, boolean>> = {
-    antiAffinity: !wish.antiAffine,
-    machineAffinity: !wish.machines,
-    machineAntiAffinity: !wish.machines,
-    contended: !wish.contended,
-    resources: wish.class.resources.length === 0,
-    numa: request.numa !== 'single-numa-node',
-    availability: wish.availability === undefined,
-  };
-  return FILTERS.flatMap((filter, index) =>
-    index >= AFTER_TRAITS && idle[filter as OwnFilter] !== true ? [index] : [],
-  );
+/**
+ * The first filter that refuses a host to every request of a class, as its index in `FILTERS`, or `FITS`. It holds until the host's row changes: those
+ * that ask what else a request says, or what other machines do, are left out.
+ */
+export const classVerdict = (table: HostTable, slot: number, asked: RequestClass): number => {
+  const { request } = asked;
+  const verdict = asked.verdict(table, slot);
+  if (verdict !== TRAITS_PASS) return FIRST_TRAIT + verdict - REFUSED;
+  if (table.ready[slot] !== 1) return READY;
+  if (table.maintenance[slot] === 1) return MAINTENANCE;
+  if (table.unschedulable[slot] === 1) return UNSCHEDULABLE;
+  if (asked.resources.length > 0 && !hasResources(table, slot, asked)) return RESOURCES;
+  if (table.freeMemory(slot) < request.memoryBytes) return MEMORY;
+  if (table.freeVcpus(slot) < request.vcpus) return CPU;
+  return request.numa === 'single-numa-node' && cellFor(table, slot, request) === NO_CELL ? NUMA : FITS;
 };
 
-/** The first filter that refuses a host, as its index in `FILTERS`, or `FITS`. */
-export const refusedBy = (fleet: Fleet, slot: number, wish: Wish, asked = askedFilters(wish)): number => {
-  if (refusesItself('host', fleet, slot, wish)) return HOST;
-  if (refusesItself('exceptHost', fleet, slot, wish)) return EXCEPT_HOST;
-  const verdict = wish.class.verdict(fleet.table, slot);
-  if (verdict !== TRAITS_PASS) return FIRST_TRAIT + verdict - REFUSED;
-  for (const index of asked) if (refusesItself(FILTERS[index] as OwnFilter, fleet, slot, wish)) return index;
-  return FITS;
+/** Whether a request asks nothing but what its class does. */
+export const asksAsItsClass = (wish: Wish): boolean =>
+  wish.request.host === undefined &&
+  wish.request.exceptHost === undefined &&
+  !wish.antiAffine &&
+  !wish.machines &&
+  !wish.contended &&
+  !wish.availability;
+
+/** The first filter that refuses a host, as its index in `FILTERS`, or `FITS`; `ofClass`: what `classVerdict` says of it. */
+export const refusedBy = (
+  fleet: Fleet,
+  slot: number,
+  wish: Wish,
+  ofClass = classVerdict(fleet.table, slot, wish.class),
+): number => {
+  const { request, machines } = wish;
+  if (request.host !== undefined && fleet.table.names[slot] !== request.host) return HOST;
+  if (request.exceptHost !== undefined && fleet.table.names[slot] === request.exceptHost) return EXCEPT_HOST;
+  if (ofClass !== FITS && ofClass < ANTI_AFFINITY) return ofClass;
+  if (wish.antiAffine?.has(slot) === true) return ANTI_AFFINITY;
+  if (machines && lacksCompany(fleet.affinity, machines, slot) !== undefined) return MACHINE_AFFINITY;
+  if (machines && hasRepellent(fleet.affinity, machines, slot) !== undefined) return MACHINE_ANTI_AFFINITY;
+  if (wish.contended?.has(slot) === true) return CONTENDED;
+  if (ofClass !== FITS) return ofClass;
+  return breaksPromise(slot, wish) ? AVAILABILITY : FITS;
 };
 
 /**
@@ -172,7 +201,7 @@ export const admits = (fleet: Fleet, slot: number, wish: Wish): boolean => {
   if (table.freeMemory(slot) < request.memoryBytes || table.freeVcpus(slot) < request.vcpus) return false;
   if (wish.class.verdict(table, slot) !== TRAITS_PASS) return false;
   if (request.numa === 'single-numa-node' && cellFor(table, slot, request) === NO_CELL) return false;
-  if (wish.class.resources.length > 0 && !hasResources(table, slot, wish)) return false;
+  if (wish.class.resources.length > 0 && !hasResources(table, slot, wish.class)) return false;
   if (request.host !== undefined && table.names[slot] !== request.host) return false;
   if (request.exceptHost !== undefined && table.names[slot] === request.exceptHost) return false;
   if (wish.contended?.has(slot) === true || wish.antiAffine?.has(slot) === true) return false;

@@ -3,6 +3,7 @@ import type { Uuid } from '@xenolith/kernel';
 import { freeBucket, LOAD_BUCKETS, loadBucket } from './capacity-buckets.js';
 import { TraitBook, withoutHostname, type GuestLimits, type HostTraits } from './host-traits.js';
 import type { Labels } from './selectors.js';
+import { SlotJournal } from './slot-journal.js';
 import { SlotBuckets } from './slot-buckets.js';
 
 /** A NUMA node of a host, as far as guests can have it. */
@@ -101,8 +102,6 @@ const traitsOf = (facts: HostFacts): HostTraits => ({
 export class HostTable {
   /** Slots in use, including freed ones: columns hold values below this. */
   length = 0;
-  /** Grows with each change: what was found at this revision still holds. */
-  revision = 0;
   readonly uids: Uuid[] = [];
   readonly names: string[] = [];
   readonly labels: Labels[] = [];
@@ -141,7 +140,11 @@ export class HostTable {
   private readonly byName = new Map<string, number>();
   private readonly free: number[] = [];
 
-  constructor(readonly traits = new TraitBook()) {}
+  constructor(
+    readonly traits = new TraitBook(),
+    /** Each change of what filters look at: what was found at its revision still holds. */
+    readonly journal = new SlotJournal(),
+  ) {}
 
   get hosts(): number {
     return this.byName.size;
@@ -271,9 +274,8 @@ export class HostTable {
 
   /** A table of its own with the same hosts in the same slots, and what is placed on them; offers stay behind. */
   fork(): HostTable {
-    const fork = new HostTable(this.traits);
+    const fork = new HostTable(this.traits, new SlotJournal(this.journal.revision));
     fork.length = this.length;
-    fork.revision = this.revision;
     fork.membership = this.membership;
     for (const list of ['uids', 'names', 'labels', 'pins', 'devices'] as const)
       fork[list].push(...(this[list] as never[]));
@@ -308,7 +310,7 @@ export class HostTable {
   }
 
   private changed(slot: number): void {
-    this.revision += 1;
+    this.journal.note(slot);
     this.index(slot);
   }
 
