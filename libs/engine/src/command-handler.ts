@@ -40,13 +40,13 @@ interface Decided {
 /** What became of one attempt: an answer, or a reason to go round again. */
 type Attempt =
   | { readonly done: true; readonly reply: Reply; readonly outcome: 'accepted' | 'rejected' | 'known' }
-  | { readonly done: false; readonly why: string };
+  | { readonly done: false; readonly reason: string; readonly why: string };
 
 /**
  * The states kept here were behind the log. An append at an exact version would have found out; a refusal, or a stream with nothing to add,
  * appends nothing, so these are made sure of by reading.
  */
-const BEHIND: Attempt = { done: false, why: 'another process wrote meanwhile' };
+const BEHIND: Attempt = { done: false, reason: 'behind', why: 'another process wrote meanwhile' };
 
 /** Streams whose states had a say and whose versions no append will check. */
 const unchecked = (touched: ReadonlyMap<Uuid, Touched>, decided: Result<Decided>): readonly Touched[] =>
@@ -110,13 +110,14 @@ export class CommandHandler {
         this.options.observer?.commandHandled?.({
           type: message.type,
           outcome: result.outcome,
-          attempts: attempt,
           ...code,
         });
         return result.reply;
       }
       why = result.why;
+      this.options.observer?.commandRetried?.({ type: message.type, reason: result.reason });
     }
+    this.options.observer?.commandHandled?.({ type: message.type, outcome: 'rejected', code: 'version_conflict' });
     return reject(
       'version_conflict',
       `${message.type} met other writers ${MAX_ATTEMPTS} times in a row (${why}); ask again`,
@@ -146,7 +147,7 @@ export class CommandHandler {
       if (await this.wasBehind(unchecked(touched, decided))) return BEHIND;
       if (decided.ok) return await this.append(route, message, decided.value);
       if (route.retryOn?.includes(decided.rejection.code) === true && attempt < MAX_ATTEMPTS)
-        return { done: false, why: decided.rejection.code };
+        return { done: false, reason: decided.rejection.code, why: decided.rejection.code };
       return await this.refuse(message, decided);
     } finally {
       for (const release of held) release();
@@ -237,7 +238,7 @@ export class CommandHandler {
         ) {
           return this.refuse(message, staleVersion(message, outcome.actual));
         }
-        return { done: false, why: outcome.status };
+        return { done: false, reason: outcome.status, why: outcome.status };
       case 'claim_taken':
         return this.claimTaken(route, message, outcome);
       case 'claim_missing':
@@ -251,7 +252,7 @@ export class CommandHandler {
     claim: { scope: string; value: string; holder: Uuid },
   ): Promise<Attempt> {
     const named = route.onClaimTaken ? route.onClaimTaken(claim, message) : takenName(claim);
-    if (named === null) return { done: false, why: `${claim.scope} ${claim.value} is taken` };
+    if (named === null) return { done: false, reason: 'claim_taken', why: `${claim.scope} ${claim.value} is taken` };
     return named.ok ? { done: true, reply: named, outcome: 'rejected' } : this.refuse(message, named);
   }
 

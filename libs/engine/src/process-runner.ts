@@ -18,6 +18,7 @@ import {
   type DispatchOutcome,
   type EngineObserver,
   type ProcessDefinition,
+  type ProcessLoad,
   type Tracer,
 } from './service.js';
 
@@ -74,6 +75,15 @@ export class ProcessRunner {
       },
       onBatch: (events) => this.onBatch(events),
     });
+  }
+
+  load(): ProcessLoad {
+    return {
+      process: this.definition.name,
+      active: this.instances.size,
+      inFlight: this.inFlight,
+      waiting: this.waiting.length,
+    };
   }
 
   async stop(): Promise<void> {

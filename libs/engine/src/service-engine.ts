@@ -9,6 +9,7 @@ import {
   routesOf,
   type EngineObserver,
   type IndexedEvent,
+  type ProcessLoad,
   type ServiceDefinition,
   type Tracer,
 } from './service.js';
@@ -76,6 +77,11 @@ export class ServiceEngine {
   /** Settles when the indexes have seen the log up to a position; queries wait for it, so that they show what was acknowledged before. */
   caughtUp(position: number): Promise<void> {
     return this.indexes.caughtUp(position);
+  }
+
+  /** What the processes of this service have to do here and now. */
+  load(): readonly ProcessLoad[] {
+    return this.processes.map((process) => process.load());
   }
 
   /** What this process wrote is shown to its indexes and processes at once: the feed brings it some milliseconds later. */

@@ -141,14 +141,26 @@ export interface Tracer {
 
 export const NO_TRACER: Tracer = { span: (_name, _options, action) => action(), current: () => undefined };
 
+/** What a process has to do, in the one service that runs it; elsewhere there are none. */
+export interface ProcessLoad {
+  readonly process: string;
+  /** Instances that go on. */
+  readonly active: number;
+  /** Steps whose command was sent and not answered. */
+  readonly inFlight: number;
+  /** Steps that wait until fewer are in flight. */
+  readonly waiting: number;
+}
+
 /** Where the engine says what it did; the runtime logs and counts it. */
 export interface EngineObserver {
   commandHandled?(info: {
     readonly type: string;
     readonly outcome: 'accepted' | 'rejected' | 'known' | 'fault';
-    readonly attempts: number;
     readonly code?: string;
   }): void;
+  /** A decision is made again: another process wrote, or `reason` is the code of what the ledger or a claim refused. */
+  commandRetried?(info: { readonly type: string; readonly reason: string }): void;
   dispatchFaulted?(info: {
     readonly process: string;
     readonly dispatch: Dispatch;

@@ -31,6 +31,15 @@ export class Health {
     return this.#ask([...this.#checks].filter(([name]) => !excluded.includes(name)));
   }
 
+  /** Each check by its name, and whether it holds. */
+  async checks(): Promise<ReadonlyMap<string, boolean>> {
+    const settled = [...this.#checks].map(async ([name, check]): Promise<[string, boolean]> => [
+      name,
+      (await settle(check)) === undefined,
+    ]);
+    return new Map(await Promise.all(settled));
+  }
+
   async #ask(asked: readonly (readonly [string, HealthCheck])[]): Promise<HealthReport> {
     const results = await Promise.all(asked.map(async ([name, check]) => ({ name, problem: await settle(check) })));
     const lines = results.map(({ name, problem }) =>

@@ -1,46 +1,92 @@
-import type { EngineObserver } from '@xenolith/engine';
-import type { StoreLogFeed } from '@xenolith/event-store';
-import type { LoggedEvent } from '@xenolith/kernel';
+import type { EngineObserver, ProcessLoad } from '@xenolith/engine';
 import type { BusObserver } from '@xenolith/messaging';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { SECONDS_BUCKETS } from './buckets.js';
+import type { Health } from './health.js';
+import { logMetrics, type LogMetrics } from './log-metrics.js';
+import { VERSION } from './version.js';
 
-/** From a cached read to a step that a person would give up on. */
-const SECONDS_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
-
-/** The figures of one process, as Prometheus reads them at `/metrics`. */
-export interface Metrics {
+/** The figures of one process, as Prometheus reads them at `/metrics`; docs/metrics.md lists them. */
+export interface Metrics extends LogMetrics {
   /** Apps add their own here. */
   readonly registry: Registry;
   readonly bus: BusObserver;
-  readonly engine: EngineObserver;
-  /** The same feed, with each follower's position and delay measured. */
-  measured(feed: StoreLogFeed): StoreLogFeed;
-  /** Lets each scrape ask for the newest position of the log. */
-  watchHead(head: () => Promise<number>): void;
-  /** Lets each scrape ask whether this process holds the sequencer. */
-  watchSequencer(holds: () => boolean): void;
+  /** Begins to count what an engine does: once for a process that has one. */
+  engine(): EngineObserver;
+  /** Lets each scrape ask what the service's processes have to do. */
+  watchProcesses(load: () => readonly ProcessLoad[]): void;
+  /** Lets each scrape ask what the process lacks to do its work. */
+  watchReadiness(readiness: Health): void;
 }
 
 export const createMetrics = (labels: { readonly service: string; readonly instance: string }): Metrics => {
   const registry = new Registry();
   registry.setDefaultLabels(labels);
   collectDefaultMetrics({ register: registry });
+  showBuild(registry);
   return {
     registry,
     bus: busMetrics(registry),
-    engine: engineMetrics(registry),
-    ...feedMetrics(registry),
-    watchSequencer: (holds) => watchSequencer(registry, holds),
+    engine: () => engineMetrics(registry),
+    ...logMetrics(registry),
+    watchProcesses: (load) => showProcesses(registry, load),
+    watchReadiness: (readiness) => showReadiness(registry, readiness),
   };
 };
 
-const watchSequencer = (registry: Registry, holds: () => boolean): void => {
-  const held: Gauge = new Gauge({
-    name: 'xenolith_sequencer_held',
-    help: '1 in the process that gives events their positions.',
+const showBuild = (registry: Registry): void => {
+  new Gauge({
+    name: 'xenolith_build_info',
+    help: 'Always 1; tells the version, and that the process is there.',
+    labelNames: ['version'],
     registers: [registry],
-    collect: (): void => held.set(holds() ? 1 : 0),
+  }).set({ version: VERSION }, 1);
+};
+
+const showReadiness = (registry: Registry, readiness: Health): void => {
+  const ready: Gauge = new Gauge({
+    name: 'xenolith_ready',
+    help: '1 for each check of readiness that holds, 0 for one that does not.',
+    labelNames: ['check'],
+    registers: [registry],
+    collect: async () => {
+      const checks = await readiness.checks();
+      ready.reset();
+      for (const [check, holds] of checks) ready.set({ check }, holds ? 1 : 0);
+    },
   });
+};
+
+const LOADS: readonly { readonly name: string; readonly help: string; readonly of: (load: ProcessLoad) => number }[] = [
+  {
+    name: 'xenolith_process_active',
+    help: 'Instances of a process that go on, in the service that runs them.',
+    of: ({ active }) => active,
+  },
+  {
+    name: 'xenolith_process_steps_in_flight',
+    help: 'Steps of a process whose command was sent and not answered yet.',
+    of: ({ inFlight }) => inFlight,
+  },
+  {
+    name: 'xenolith_process_steps_waiting',
+    help: 'Steps of a process that wait until fewer are in flight.',
+    of: ({ waiting }) => waiting,
+  },
+];
+
+const showProcesses = (registry: Registry, load: () => readonly ProcessLoad[]): void => {
+  for (const { name, help, of } of LOADS) {
+    const gauge: Gauge = new Gauge({
+      name,
+      help,
+      labelNames: ['process'],
+      registers: [registry],
+      collect: (): void => {
+        for (const each of load()) gauge.set({ process: each.process }, of(each));
+      },
+    });
+  }
 };
 
 const busMetrics = (registry: Registry): BusObserver => {
@@ -73,10 +119,10 @@ const engineMetrics = (registry: Registry): EngineObserver => {
     labelNames: ['type', 'outcome', 'code'],
     registers,
   });
-  const attempts = new Counter({
+  const retries = new Counter({
     name: 'xenolith_decision_retries_total',
-    help: 'Decisions made again after a conflict or a taken claim, by type of the command.',
-    labelNames: ['type'],
+    help: 'Decisions made again, by type of the command and reason: another process wrote, or a ledger or a claim refused.',
+    labelNames: ['type', 'reason'],
     registers,
   });
   const faults = new Counter({
@@ -85,94 +131,15 @@ const engineMetrics = (registry: Registry): EngineObserver => {
     labelNames: ['process', 'fault'],
     registers,
   });
+  const defects = new Counter({
+    name: 'xenolith_defects_total',
+    help: 'Failures of our own making that a part of the service met; its log tells them.',
+    registers,
+  });
   return {
-    commandHandled: ({ type, outcome, attempts: made, code }) => {
-      decided.inc({ type, outcome, code: code ?? '' });
-      if (made > 1) attempts.inc({ type }, made - 1);
-    },
+    commandHandled: ({ type, outcome, code }) => decided.inc({ type, outcome, code: code ?? '' }),
+    commandRetried: ({ type, reason }) => retries.inc({ type, reason }),
     dispatchFaulted: ({ process: name, fault }) => faults.inc({ process: name, fault }),
+    defect: () => defects.inc(),
   };
 };
-
-const feedMetrics = (registry: Registry): Pick<Metrics, 'measured' | 'watchHead'> => {
-  const registers = [registry];
-  const positions = new Map<string, number>();
-  let head: (() => Promise<number>) | undefined;
-  const delay = new Histogram({
-    name: 'xenolith_log_delay_seconds',
-    help: 'Time from a command to the moment its last event was followed, by follower.',
-    labelNames: ['follower'],
-    buckets: SECONDS_BUCKETS,
-    registers,
-  });
-  const lag = new Gauge({
-    name: 'xenolith_log_lag_events',
-    help: 'Events of the log that a follower has not seen yet.',
-    labelNames: ['follower'],
-    registers,
-  });
-  const newest = new Gauge({
-    name: 'xenolith_log_head_position',
-    help: 'Position of the newest event of the log.',
-    registers,
-    collect: async () => {
-      // A scrape that cannot reach the database keeps the last figures: readiness says that it is away.
-      const position = await head?.().catch(() => undefined);
-      if (position === undefined) return;
-      newest.set(position);
-      for (const [follower, seen] of positions) lag.set({ follower }, Math.max(0, position - seen));
-    },
-  });
-  const seen = (name: string, events: readonly LoggedEvent[]): void => {
-    const last = events.at(-1);
-    if (!last) return;
-    positions.set(name, last.position);
-    delay.observe({ follower: name }, Math.max(0, Date.now() - last.metadata.at) / 1_000);
-  };
-  return {
-    watchHead: (ask) => {
-      head = ask;
-    },
-    measured: (feed) =>
-      measuredFeed(feed, {
-        seen,
-        begins: (name, after) => void positions.set(name, after),
-        ends: (name) => void positions.delete(name),
-      }),
-  };
-};
-
-interface FeedEars {
-  seen(follower: string, events: readonly LoggedEvent[]): void;
-  begins(follower: string, after: number): void;
-  ends(follower: string): void;
-}
-
-const measuredFeed = (feed: StoreLogFeed, ears: FeedEars): StoreLogFeed => ({
-  head: () => feed.head(),
-  leaseBackendId: () => feed.leaseBackendId(),
-  close: () => feed.close(),
-  follow: (follower) => {
-    ears.begins(follower.name, follower.after);
-    return feed.follow({
-      ...follower,
-      onBatch: async (events) => {
-        await follower.onBatch(events);
-        ears.seen(follower.name, events);
-      },
-    });
-  },
-  followLeased: (follower) =>
-    feed.followLeased({
-      ...follower,
-      onBatch: async (events, lease) => {
-        await follower.onBatch(events, lease);
-        ears.seen(follower.name, events);
-      },
-      onLease: async (held) => {
-        // Another process runs the follower now, and its figures are there.
-        if (!held) ears.ends(follower.name);
-        await follower.onLease?.(held);
-      },
-    }),
-});

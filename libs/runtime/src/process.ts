@@ -59,6 +59,7 @@ export const runProcess = async <Schema extends z.ZodObject>(
   const metrics = createMetrics(labels);
   const readiness = new Health('readyz');
   let phase = 'waiting for NATS';
+  metrics.watchReadiness(readiness);
   readiness.set('start', () => (phase === 'started' ? undefined : phase));
   lifecycle.stopping.addEventListener('abort', () => {
     readiness.set('shutdown', () => 'the process is stopping');

@@ -4,6 +4,7 @@ import {
   migrateEventStore,
   openEventStore,
   openLogFeed,
+  readBacklog,
   runSequencer,
   runTimers,
   type EventStore,
@@ -104,12 +105,12 @@ const openLog = async <Config extends ServiceConfig>(context: ProcessContext<Con
     await store.pool.query('select 1');
     return undefined;
   });
-  metrics.watchHead(() => store.head());
+  metrics.watchLog(() => readBacklog(store.pool, context.clock.now()));
 
   const report = reportTo(log);
   const sequencer = await runSequencer({ databaseUrl, nats, name: context.name, report });
   lifecycle.onStop('sequencer', () => sequencer.stop());
-  metrics.watchSequencer(() => sequencer.state().role === 'holder');
+  metrics.watchSequencer(() => sequencer.state());
   const feed = await openLogFeed({ store, nats, report });
   lifecycle.onStop('log feed', () => feed.close());
   const send = (subject: string, command: JsonObject): Promise<void> => sendTimer(context, subject, command);
@@ -132,6 +133,7 @@ const sendTimer = async (context: ProcessContext, subject: string, command: Json
 
 const startEngine = async (context: LogContext, definition: ServiceDefinition): Promise<ServiceEngine> => {
   const { store, feed, bus, clock, metrics, lifecycle, log } = context;
+  const counted = metrics.engine();
   const engine = new ServiceEngine(definition, {
     log: store,
     feed,
@@ -139,20 +141,22 @@ const startEngine = async (context: LogContext, definition: ServiceDefinition): 
     clock,
     tracer: engineTracer(),
     observer: {
-      ...metrics.engine,
+      ...counted,
       dispatchFaulted: (info) => {
-        metrics.engine.dispatchFaulted?.(info);
+        counted.dispatchFaulted?.(info);
         log.warn(
           { process: info.process, key: info.dispatch.key, commandId: info.dispatch.commandId, fault: info.fault },
           `a step could not be sent: ${info.message}`,
         );
       },
       defect: (error) => {
+        counted.defect?.(error);
         if (error instanceof AssertionError) lifecycle.fail(error, 'the engine met a defect: ending');
         log.error({ err: error }, 'a part of the engine failed; it tries again');
       },
     },
   });
+  metrics.watchProcesses(() => engine.load());
   // The transport serves the commands, so that Nest drains them with everything else that it serves.
   await engine.start({ serve: false });
   lifecycle.onStop('engine', () => engine.stop());
