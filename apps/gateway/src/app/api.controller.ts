@@ -8,6 +8,7 @@ import { statusBody, StatusError } from '../http/status.js';
 import { answerRequest, authenticated, type ApiPorts } from './api.js';
 import type { GatewayLog, RequestObserver } from './gateway-log.js';
 import { readBody, writeAnswer } from './http-response.js';
+import { requestLabels } from './request-labels.js';
 
 export const GATEWAY = Symbol('gateway');
 
@@ -99,7 +100,7 @@ export class ApiController {
     more: { readonly user: User | undefined; readonly seconds: number },
   ): void {
     const method = message.method ?? '';
-    this.gateway.observer?.answered({ method, code, seconds: more.seconds });
+    this.gateway.observer?.answered({ ...requestLabels(method, message.url ?? '/'), code, seconds: more.seconds });
     if (method === 'GET' && code < 400) return;
     this.gateway.log.info(
       {

@@ -1,3 +1,6 @@
+import type { EndReason } from '../watch/watch-session.js';
+import type { RequestLabels } from './request-labels.js';
+
 /** Where the gateway says what it does; the runtime's log has this shape. */
 export interface GatewayLog {
   info(fields: Record<string, unknown>, message: string): void;
@@ -5,7 +8,8 @@ export interface GatewayLog {
   error(fields: Record<string, unknown>, message: string): void;
 }
 
-/** One finished request, for metrics. */
+/** Finished requests and watches, for metrics. */
 export interface RequestObserver {
-  answered(info: { readonly method: string; readonly code: number; readonly seconds: number }): void;
+  answered(info: RequestLabels & { readonly code: number; readonly seconds: number }): void;
+  watchEnded(reason: EndReason): void;
 }

@@ -37,7 +37,7 @@ export interface GatewayOptions {
 export interface RunningGateway {
   readonly port: number;
   readonly cache: DocumentCache;
-  readonly watches: () => number;
+  readonly watches: () => ReadonlySet<WatchSession>;
   close(): Promise<void>;
 }
 
@@ -63,6 +63,7 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
     hub: new WatchHub(),
     history: new LogHistory(cache, options.documentChanges),
     sessions,
+    onWatchEnd: (reason) => options.observer?.watchEnded(reason),
     authenticate: bearerTokens(options.tokens),
     authorize: options.authorize ?? adminsOrReadOnly,
   };
@@ -79,7 +80,7 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
   return {
     port: server.port,
     cache,
-    watches: () => sessions.size,
+    watches: () => sessions,
     close: async () => {
       await server.close();
       await telemetry.stop();

@@ -128,11 +128,11 @@ describe('a watch', () => {
   });
 
   it('leaves nothing behind when its client goes', async () => {
-    const before = api.gateway.watches();
+    const before = api.gateway.watches().size;
     const watches = await Promise.all(Array.from({ length: 20 }, () => api.watch(`${NETWORKS}?watch=true`)));
-    expect(api.gateway.watches()).toBe(before + 20);
+    expect(api.gateway.watches().size).toBe(before + 20);
     for (const watch of watches) watch.close();
-    await expect.poll(() => api.gateway.watches()).toBe(before);
+    await expect.poll(() => api.gateway.watches().size).toBe(before);
   });
 });
 

@@ -5,7 +5,7 @@ import type { ResourcePath } from '../http/api-path.js';
 import { flag, parseResourceVersion, wholeNumber } from '../http/query.js';
 import { badRequest, StatusError } from '../http/status.js';
 import type { WatchHub } from '../watch/watch-hub.js';
-import { WatchSession, type WatchRequest } from '../watch/watch-session.js';
+import { WatchSession, type EndReason, type WatchRequest } from '../watch/watch-session.js';
 import { freshEnough } from './read.js';
 import { readView } from './representation.js';
 import { readSelection } from './select.js';
@@ -20,6 +20,7 @@ export interface WatchPorts {
   readonly hub: WatchHub;
   readonly history: LogHistory;
   readonly sessions: Set<WatchSession>;
+  readonly onWatchEnd?: (reason: EndReason) => void;
 }
 
 /** Watches at once: each holds a connection, a timer or two, and what its client has not taken yet. */
@@ -87,7 +88,10 @@ export const watchObjects = async (
           store,
           hub,
           history: (position) => history.page(target.kind, position),
-          onEnd: () => sessions.delete(session),
+          onEnd: (reason) => {
+            sessions.delete(session);
+            ports.onWatchEnd?.(reason);
+          },
         },
         sink,
       );

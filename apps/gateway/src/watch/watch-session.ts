@@ -86,6 +86,11 @@ export class WatchSession {
     this.sink.end();
   }
 
+  /** Bytes that the client has not taken yet. */
+  get pendingBytes(): number {
+    return this.sink.pendingBytes;
+  }
+
   private async catchUp(): Promise<void> {
     const { request, sink } = this;
     if (request.initial !== null) {
