@@ -1,4 +1,5 @@
 import type { ComputeIndexes, HeartbeatMonitor, HostFigures } from '@xenolith/compute';
+import { OPERATION_PHASES } from '@xenolith/contracts';
 import { Gauge, type Registry } from 'prom-client';
 import { showMachines } from './machine-metrics.js';
 
@@ -34,6 +35,30 @@ const countMachines = (registry: Registry, { indexes }: FleetView): void => {
       for (const [powerState, count] of indexes.machines.countByPowerState())
         machines.set({ power_state: powerState }, count);
     },
+  });
+};
+
+const countOperations = (registry: Registry, { indexes }: FleetView): void => {
+  const operations: Gauge = new Gauge({
+    name: 'xenolith_operations',
+    help: 'Operations that can be looked at, by phase; those that need an operator wait for his choice.',
+    labelNames: ['phase'],
+    registers: [registry],
+    collect: (): void => {
+      for (const phase of OPERATION_PHASES) operations.set({ phase }, indexes.operations.inPhase(phase));
+    },
+  });
+};
+
+const MS_PER_SECOND = 1_000;
+
+/** The oldest of all heartbeats tells of agents that fall behind before any host is given up. */
+const showSilence = (registry: Registry, { monitor }: FleetView): void => {
+  const silence: Gauge = new Gauge({
+    name: 'xenolith_hosts_longest_silence_seconds',
+    help: 'Time since the last heartbeat of the ready host that was heard longest ago.',
+    registers: [registry],
+    collect: (): void => silence.set(monitor.longestSilenceMs() / MS_PER_SECOND),
   });
 };
 
@@ -107,6 +132,8 @@ const showHeartbeats = (registry: Registry, { monitor }: FleetView): void => {
 export const registerFleetMetrics = (registry: Registry, view: FleetView, mostMachines: number): void => {
   countHosts(registry, view);
   countMachines(registry, view);
+  countOperations(registry, view);
+  showSilence(registry, view);
   showHeartbeats(registry, view);
   const { indexes, monitor } = view;
   showMachines(registry, {

@@ -8,6 +8,7 @@ import {
   type SchedulingService,
 } from '@xenolith/scheduling';
 import { z } from 'zod';
+import { registerSchedulingMetrics } from './scheduling-metrics.js';
 
 const config = serviceConfig.extend({
   SCHEDULING_POLICY: z
@@ -25,8 +26,9 @@ await runService({
   name: 'scheduler',
   config,
   define: (context) => schedulingService({ policy: context.config.SCHEDULING_POLICY }),
-  start: async ({ engine, store, bus, clock, lifecycle, config, log }) => {
+  start: async ({ engine, store, bus, clock, lifecycle, config, log, metrics }) => {
     if (!isScheduling(engine.definition)) return;
+    registerSchedulingMetrics(metrics.registry, engine.definition.capacity);
     const rebalancer = new Rebalancer(engine.definition.rebalancing, { bus, clock });
     await rebalancer.start();
     lifecycle.onStop('rebalancer', () => rebalancer.stop());

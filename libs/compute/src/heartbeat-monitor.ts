@@ -89,6 +89,15 @@ export class HeartbeatMonitor {
     });
   }
 
+  /** How long ago the ready host was heard that was heard longest ago, in milliseconds; 0: no host is ready. */
+  longestSilenceMs(): number {
+    const now = this.ports.clock.now();
+    let longest = 0;
+    for (const host of this.hosts.all())
+      if (host.ready) longest = Math.max(longest, now - (this.watched.get(host.uid)?.lastHeartbeatAt ?? now));
+    return longest;
+  }
+
   private onHeartbeat(payload: JsonObject): void {
     const parsed = heartbeat.safeParse(payload);
     if (!parsed.success) return;

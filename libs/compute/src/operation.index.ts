@@ -1,3 +1,4 @@
+import type { OperationPhase } from '@xenolith/contracts';
 import type { Index, IndexedEvent } from '@xenolith/engine';
 import type { StoredDocument, Uuid } from '@xenolith/kernel';
 
@@ -9,6 +10,8 @@ export class OperationIndex implements Index {
   private readonly byOperation = new Map<Uuid, readonly string[]>();
   private readonly uids = new Map<string, Uuid>();
   private readonly names = new Map<Uuid, string>();
+  private readonly phases = new Map<Uuid, OperationPhase>();
+  private readonly counts = new Map<OperationPhase, number>();
 
   /** An operation is the target of another one when an operator makes his choice. */
   uid(namespace: string, name: string): Uuid | undefined {
@@ -20,7 +23,13 @@ export class OperationIndex implements Index {
     return [...(this.byStream.get(stream) ?? [])].slice(0, atMost);
   }
 
+  inPhase(phase: OperationPhase): number {
+    return this.counts.get(phase) ?? 0;
+  }
+
   load(documents: readonly StoredDocument[]): void {
+    this.phases.clear();
+    this.counts.clear();
     this.byStream.clear();
     this.byOperation.clear();
     this.uids.clear();
@@ -46,6 +55,17 @@ export class OperationIndex implements Index {
     this.uids.set(key, operation);
   }
 
+  private setPhase(operation: Uuid, phase: OperationPhase | undefined): void {
+    const before = this.phases.get(operation);
+    if (before === phase) return;
+    if (before !== undefined) this.counts.set(before, this.inPhase(before) - 1);
+    if (phase === undefined) this.phases.delete(operation);
+    else {
+      this.phases.set(operation, phase);
+      this.counts.set(phase, this.inPhase(phase) + 1);
+    }
+  }
+
   private set(operation: Uuid, document: StoredDocument['document'] | null): void {
     this.setName(operation, document);
     for (const stream of this.byOperation.get(operation) ?? []) {
@@ -53,7 +73,8 @@ export class OperationIndex implements Index {
       waiting?.delete(operation);
       if (waiting?.size === 0) this.byStream.delete(stream);
     }
-    const status = document?.['status'] as { waitsOn?: readonly string[] } | undefined;
+    const status = document?.['status'] as { phase?: OperationPhase; waitsOn?: readonly string[] } | undefined;
+    this.setPhase(operation, status?.phase);
     const streams = status?.waitsOn ?? [];
     if (streams.length === 0) this.byOperation.delete(operation);
     else this.byOperation.set(operation, streams);

@@ -67,6 +67,7 @@ export class CapacityIndex implements Index {
   private readonly placements = new Map<Uuid, KnownPlacement>();
   /** In the order in which they became pending: oldest first. */
   private readonly pending = new Map<Uuid, PlacementRequest>();
+  readonly pendingCount = (): number => this.pending.size;
   /** Those of them whose room depends on what other machines do elsewhere. */
   private readonly pendingByRule = new Set<Uuid>();
   private readonly words = new WordBook();

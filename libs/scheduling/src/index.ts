@@ -6,6 +6,7 @@ export * from './availability/restart-rules.js';
 export * from './capacity.index.js';
 export * from './changes.js';
 export * from './choice.js';
+export * from './cluster-figures.js';
 export * from './explanation.js';
 export * from './filters.js';
 export * from './flavour-mix.js';
