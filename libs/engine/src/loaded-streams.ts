@@ -24,7 +24,7 @@ export class LoadedStreams {
   private readonly cache = new Map<Uuid, LoadedStream>();
 
   constructor(
-    private readonly log: EventLog,
+    private readonly log: Pick<EventLog, 'readStream' | 'snapshot'>,
     private readonly schemas: Readonly<Record<string, z.ZodType>>,
   ) {}
 

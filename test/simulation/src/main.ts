@@ -1,4 +1,6 @@
 import { VIRTUAL_EPOCH_MS } from '@xenolith/testing';
+import { writeFileSync } from 'node:fs';
+import { chosenHistories, eventTypes, goldenText } from './golden.js';
 import { MUTANTS } from './mutants.js';
 import { simulate, type Outcome } from './run.js';
 
@@ -6,6 +8,7 @@ const USAGE = `usage: npm run simulate -- [--seeds N] [--from SEED] [--mutant NA
   --seeds N      how many runs (default 100)
   --from SEED    seed of the first (default: drawn)
   --trace TEXT   show every event whose line holds TEXT (a uid, a type); '' shows all
+  --record FILE  write histories that hold each type of event that came up, for later releases to read
   --mutant NAME  take a guard out: ${MUTANTS.map((mutant) => mutant.name).join(', ')}`;
 
 /** Broken promises shown of one run: more of them rarely say more. */
@@ -19,6 +22,14 @@ const option = (name: string): string | undefined => {
 const show = (outcome: Outcome): void => {
   console.log(`seed ${outcome.seed}: ${outcome.events} events, log ${outcome.hash}`);
   for (const what of outcome.broken.slice(0, MOST_SHOWN)) console.log(`  broken: ${what}`);
+};
+
+const record = (file: string, outcomes: readonly Outcome[]): void => {
+  const histories = chosenHistories(outcomes.map(({ log }) => log));
+  writeFileSync(file, goldenText(histories));
+  const held = new Set(histories.flat().map(({ type }) => type));
+  const missing = eventTypes().filter((type) => !held.has(type));
+  console.log(`${file}: ${histories.length} streams, ${held.size} types of events; did not come up: ${missing.join()}`);
 };
 
 /** One line per event: position, virtual seconds since the start, stream and version, who, what. */
@@ -44,10 +55,13 @@ const main = async (): Promise<number> => {
     return 64;
   }
   const traced = option('trace');
+  const recorded = option('record');
+  const outcomes: Outcome[] = [];
   const start = performance.now();
   let failures = 0;
   for (let seed = from; seed < from + seeds; seed += 1) {
     const outcome = await simulate(seed, mutant);
+    if (recorded !== undefined) outcomes.push(outcome);
     if (traced !== undefined) trace(outcome, traced);
     if (outcome.broken.length > 0) {
       failures += 1;
@@ -60,6 +74,7 @@ const main = async (): Promise<number> => {
   console.log(
     `\n${seeds} runs from seed ${from}, ${failures} broken, ${((performance.now() - start) / 1000).toFixed(1)} s`,
   );
+  if (recorded !== undefined) record(recorded, outcomes);
   return failures > 0 === (mutant !== undefined) ? 0 : 1;
 };
 

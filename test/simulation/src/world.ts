@@ -27,7 +27,7 @@ const SLOWEST_CALL_MS = 4;
 /** Chance that a service runs twice, side by side. */
 const TWICE = 0.4;
 
-const DEFINITIONS: readonly (() => ServiceDefinition)[] = [
+export const DEFINITIONS: readonly (() => ServiceDefinition)[] = [
   tenancyService,
   computeService,
   storageService,
