@@ -1,8 +1,8 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { Agent, hostNames, type Journal, type TextPacker } from '@xenolith/agent';
-import { agentSubject, commandSubject, domainConfig } from '@xenolith/contracts';
+import { Agent, type Journal, type TextPacker } from '@xenolith/agent';
+import { agentSubject, commandSubject, domainConfig, hostNames } from '@xenolith/contracts';
 import { ok, uuidFrom, type JsonObject, type MessageBus } from '@xenolith/kernel';
 import { MemoryBus, VirtualClock } from '@xenolith/testing';
 import { limitRow, progress, shareRow, type Row } from './report.js';

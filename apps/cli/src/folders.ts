@@ -16,6 +16,8 @@ export interface DataFolder {
   readonly logs: string;
   readonly tls: string;
   readonly tokensFile: string;
+  /** What processes prove by who they are: only the owner may enter. */
+  readonly secrets: string;
   readonly postgres: string;
   readonly nats: string;
   readonly agent: string;
@@ -33,6 +35,7 @@ export const dataFolder = (flag: string | undefined): DataFolder => {
     logs: inside('logs'),
     tls: inside('tls'),
     tokensFile: inside('tls', 'tokens.json'),
+    secrets: inside('secrets'),
     postgres: inside('postgres'),
     nats: inside('nats'),
     agent: inside('agent'),

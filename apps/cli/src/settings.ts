@@ -95,6 +95,7 @@ export const createDataFolder = async (folder: DataFolder): Promise<void> => {
     await mkdir(folder.root, { recursive: true, mode: 0o755 });
     await mkdir(folder.logs, { recursive: true, mode: 0o755 });
     await mkdir(folder.tls, { recursive: true, mode: 0o700 });
+    await mkdir(folder.secrets, { recursive: true, mode: 0o700 });
     await mkdir(folder.agent, { recursive: true, mode: 0o755 });
     const probe = path.join(folder.root, '.writable');
     await writePrivateFile(probe, '');

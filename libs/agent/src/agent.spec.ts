@@ -1,10 +1,10 @@
-import { HEARTBEAT_INTERVAL_MS, heartbeat, telemetrySubject, type Heartbeat } from '@xenolith/contracts';
+import { HEARTBEAT_INTERVAL_MS, heartbeat, telemetrySubject, type Heartbeat, hostNames } from '@xenolith/contracts';
 import { uuidFrom, type JsonObject } from '@xenolith/kernel';
 import { MemoryBus, VirtualClock } from '@xenolith/testing';
 import { describe, expect, it } from 'vitest';
 import { describeAgent, KVM_TRAITS, XEN_TRAITS, type MakeAgent } from './agent.conformance.js';
 import { Commander, configsFor, Services } from './conformance-harness.js';
-import { Agent, hostNames, hostUid, MemoryJournal, type AgentOptions, type MadeHost } from './index.js';
+import { Agent, hostUid, MemoryJournal, type AgentOptions, type MadeHost } from './index.js';
 
 const OPTIONS: AgentOptions = {
   hosts: hostNames(1),

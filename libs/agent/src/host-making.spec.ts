@@ -1,7 +1,14 @@
-import { commandSubject, deviceSupply, hostProfiles, registerHostData, type HostProfile } from '@xenolith/contracts';
+import {
+  commandSubject,
+  deviceSupply,
+  hostProfiles,
+  registerHostData,
+  type HostProfile,
+  hostNames,
+} from '@xenolith/contracts';
 import { MemoryBus, VirtualClock } from '@xenolith/testing';
 import { describe, expect, it } from 'vitest';
-import { Agent, hostNames, MemoryJournal, profiledHosts } from './index.js';
+import { Agent, MemoryJournal, profiledHosts } from './index.js';
 
 /** Starts an agent of these hosts on a journal; the answer is what each host says of itself, after as many starts. */
 const registered = async (profiles: readonly unknown[], journal = new MemoryJournal()) => {

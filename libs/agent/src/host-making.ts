@@ -1,14 +1,10 @@
-import type { HostProfile } from '@xenolith/contracts';
+import { hostNames, type HostProfile } from '@xenolith/contracts';
 import { sameJson } from '@xenolith/kernel';
 import { DEFAULT_XEN_SETUP, isProfileName, type XenSetup } from '@xenolith/xen';
 import type { Fleet, MadeHost } from './fleet.js';
 import type { EntryOf, JournalEntry } from './journal.js';
 
 const USUAL: MadeHost = { hypervisor: 'xen' };
-
-/** Names of a fleet: host-0001, host-0002, … */
-export const hostNames = (count: number, prefix = 'host-'): string[] =>
-  Array.from({ length: count }, (_, index) => `${prefix}${String(index + 1).padStart(4, '0')}`);
 
 const setupOf = ({ release, controlDomain, scheduler, network, ...more }: HostProfile): XenSetup => ({
   release: release ?? DEFAULT_XEN_SETUP.release,

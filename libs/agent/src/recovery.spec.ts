@@ -1,11 +1,11 @@
-import { agentSubject, type AgentCommandType } from '@xenolith/contracts';
+import { agentSubject, type AgentCommandType, hostNames } from '@xenolith/contracts';
 import { uuidFrom, type CommandMessage, type JsonObject, type Reply } from '@xenolith/kernel';
 import { MemoryBus, VirtualClock } from '@xenolith/testing';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { configOf } from './conformance-harness.js';
 import { DOMAIN_COMMANDS } from './messages.js';
-import { Agent, hostNames, MemoryJournal, type AgentOptions } from './index.js';
+import { Agent, MemoryJournal, type AgentOptions } from './index.js';
 
 const OPTIONS: AgentOptions = {
   hosts: hostNames(2),

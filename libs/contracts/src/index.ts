@@ -1,4 +1,5 @@
 export * from './agent.messages.js';
+export * from './bus-rights.js';
 export * from './compute/cluster.messages.js';
 export * from './compute/fault-rule.messages.js';
 export * from './compute/host.messages.js';

@@ -14,3 +14,19 @@ export const membershipSubject = (service: ServiceName): string => `membership.$
 
 /** Lossy figures of a host, once per heartbeat. */
 export const telemetrySubject = (hostName: string): string => `telemetry.${hostName}`;
+
+/** The JetStream stream that caches the newest part of the log, and its only subject. */
+export const FEED_STREAM = 'LOG';
+export const FEED_SUBJECT = 'log.batches';
+
+/** On which appenders say that they have committed; its messages are empty. */
+export const APPENDED_SUBJECT = 'log.appended';
+
+/** What the inboxes of a user of the bus begin with: nobody else may listen there. */
+export const inboxPrefix = (user: string): string => `_INBOX.${user}`;
+
+/** The fleet of an agent that is the only one. */
+export const DEFAULT_FLEET = 'default';
+
+/** The user of the bus that a fleet's agent is. */
+export const agentUser = (fleet: string): string => `agent.${fleet}`;

@@ -1,7 +1,5 @@
 import type { NatsConnection } from '@nats-io/transport-node';
-
-/** Core NATS subject on which appenders say that they have committed; its messages are empty. */
-export const APPENDED_SUBJECT = 'log.appended';
+import { APPENDED_SUBJECT } from '@xenolith/contracts';
 
 /**
  * Tells the sequencer that there is work, at most once in a turn of the event loop. A message that gets lost costs nothing but time: the sequencer

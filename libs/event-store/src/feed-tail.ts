@@ -1,8 +1,9 @@
 import { DeliverPolicy, jetstream, type ConsumerMessages, type JsMsg } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/transport-node';
+import { FEED_STREAM } from '@xenolith/contracts';
 import type { LoggedEvent } from '@xenolith/kernel';
 import type pg from 'pg';
-import { FEED_STREAM, readPlace, unpackEvents } from './feed-message.js';
+import { readPlace, unpackEvents } from './feed-message.js';
 import type { Report } from './reporting.js';
 import { Signal } from './signal.js';
 

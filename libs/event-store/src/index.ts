@@ -1,6 +1,5 @@
 export { EventStoreFault } from './append-batcher.js';
 export type { DocumentShapes } from './append-batch.js';
-export { APPENDED_SUBJECT } from './announcer.js';
 export type { DocumentChange, DocumentChangesQuery, DocumentVersion } from './document-history.js';
 export { readBacklog, type LogBacklog } from './backlog.js';
 export { openEventStore, type EventStore, type EventStoreOptions } from './event-store.js';

@@ -9,7 +9,8 @@ import {
 import type { JetStreamManager, StreamInfo } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/transport-node';
 import type pg from 'pg';
-import { FEED_STREAM, FEED_SUBJECT, MESSAGE_EVENTS, packMessages, placeHeaders, readPlace } from './feed-message.js';
+import { FEED_STREAM, FEED_SUBJECT } from '@xenolith/contracts';
+import { MESSAGE_EVENTS, packMessages, placeHeaders, readPlace } from './feed-message.js';
 import type { FeedMessage } from './feed-message.js';
 import { readLog, readLogTexts } from './reads.js';
 import type { Failpoint, Report } from './reporting.js';

@@ -1,7 +1,7 @@
 import type { NatsConnection } from '@nats-io/transport-node';
 import type { Subscription as NatsSubscription } from '@nats-io/transport-node';
 import type pg from 'pg';
-import { APPENDED_SUBJECT } from './announcer.js';
+import { APPENDED_SUBJECT } from '@xenolith/contracts';
 import { closeSession, lockKey, openPool, openSession, READ_LIMIT_MS, sqlState, WRITE_LIMIT_MS } from './connection.js';
 import { endOffenders } from './offenders.js';
 import { Relay, type RelayStep } from './relay.js';

@@ -19,8 +19,10 @@ export interface TimersOptions {
   readonly store: EventStore;
   /** Delivers the command; it must be idempotent by the command's id, as a crash between sending and removing repeats it. */
   readonly send: (subject: string, command: JsonObject) => Promise<void>;
-  /** One runner for each name over all processes; all timers are one set. */
+  /** One runner for each name over all processes. */
   readonly name?: string;
+  /** Sends those timers only whose subject begins so; absent: all. */
+  readonly subjects?: string;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
   readonly report?: Report;
@@ -40,7 +42,7 @@ interface Retry {
 }
 
 const DUE = `select id, due_at, subject, command from es.timers
-  where due_at <= $1 and not id = any ($2) order by due_at, id limit $3`;
+  where due_at <= $1 and not id = any ($2) and starts_with(subject, $4) order by due_at, id limit $3`;
 
 /** A timer that was set anew while its command was on the way stays. */
 const REMOVE = 'delete from es.timers where id = $1 and due_at = $2';
@@ -75,7 +77,7 @@ class TimerRunner {
     const { rows } = await this.#options.store.pool.query<DueTimer>({
       name: 'es_due_timers',
       text: DUE,
-      values: [now, resting, DUE_BATCH],
+      values: [now, resting, DUE_BATCH, this.#options.subjects ?? ''],
     });
     await Promise.all(rows.map((timer) => this.#fire(timer, lease)));
     return rows.length;

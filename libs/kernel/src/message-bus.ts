@@ -89,3 +89,14 @@ export interface ServeContext {
 export interface CancelSignal {
   readonly aborted: boolean;
 }
+
+/** NATS' wild cards: `*` is one token, `>` all that follow. */
+export const subjectMatches = (pattern: string, subject: string): boolean => {
+  const wanted = pattern.split('.');
+  const given = subject.split('.');
+  for (const [index, token] of wanted.entries()) {
+    if (token === '>') return given.length > index;
+    if (token !== '*' && token !== given[index]) return false;
+  }
+  return wanted.length === given.length;
+};

@@ -1,3 +1,4 @@
+export { addressOf, connectionSecurity, type BusCredentials } from './credentials.js';
 export { consumeDurably, type Delivery, type DurableConsumerOptions } from './durable-consumer.js';
 export { DEAD_LETTERS, deadSubject, ensureStream, type DurableStream } from './durable-streams.js';
 export { NatsClient } from './nats-client.js';

@@ -7,8 +7,10 @@ import {
   type Reply,
   type Subscription,
 } from '@xenolith/kernel';
-import { connect, type NatsConnection } from '@nats-io/transport-node';
+import { connect, createInbox, type NatsConnection } from '@nats-io/transport-node';
+import { addressOf, connectionSecurity, type BusCredentials } from './credentials.js';
 import { parseObject } from './frames.js';
+import { errorFrom } from './errors.js';
 import { watchLink, type Link } from './link.js';
 import { Replies } from './replies.js';
 import { Requests } from './requests.js';
@@ -28,6 +30,9 @@ export interface BusOptions {
   readonly natsUrl: string;
   /** Shown by NATS's monitoring. */
   readonly name: string;
+  readonly credentials?: BusCredentials;
+  /** What the inboxes of this process begin with; a server that bounds its users lets each listen on its own only. */
+  readonly inboxPrefix?: string;
   readonly log?: BusLog;
   readonly observer?: BusObserver;
   readonly settings?: Partial<BusSettings>;
@@ -50,6 +55,8 @@ export const openMessageBus = async (options: BusOptions): Promise<NatsMessageBu
     const connection = await connect({
       servers: options.natsUrl,
       name: options.name,
+      ...connectionSecurity(options.natsUrl, options.credentials ?? {}),
+      ...(options.inboxPrefix === undefined ? {} : { inboxPrefix: options.inboxPrefix }),
       maxReconnectAttempts: -1,
       reconnectTimeWait: RECONNECT_MS,
       reconnectJitter: RECONNECT_JITTER_MS,
@@ -62,7 +69,11 @@ export const openMessageBus = async (options: BusOptions): Promise<NatsMessageBu
     });
     return new NatsMessageBus(connection, options);
   } catch (cause) {
-    throw new BusFault('disconnected', `NATS at ${options.natsUrl} cannot be reached`, { cause });
+    throw new BusFault(
+      'disconnected',
+      `NATS at ${addressOf(options.natsUrl)} cannot be reached: ${errorFrom(cause).message}`,
+      { cause },
+    );
   }
 };
 
@@ -89,6 +100,7 @@ export class NatsMessageBus implements MessageBus {
     this.onDefect = options.onDefect ?? throwUncaught;
     this.#link = watchLink(connection, this.log);
     this.#requests = new Requests(connection, this.#link, this.#turn, {
+      inbox: createInbox(options.inboxPrefix),
       settings: this.#settings,
       observer: options.observer,
     });

@@ -1,5 +1,5 @@
 import { BusFault, type BusFaultKind, type CommandMessage, type Reply, type Uuid } from '@xenolith/kernel';
-import { createInbox, headers, type Msg, type MsgHdrs, type NatsConnection } from '@nats-io/transport-node';
+import { headers, type Msg, type MsgHdrs, type NatsConnection } from '@nats-io/transport-node';
 import { errorFrom } from './errors.js';
 import { DEADLINE_HEADER, readFrame, type Frame } from './frames.js';
 import type { Link } from './link.js';
@@ -37,7 +37,7 @@ const encoder = new TextEncoder();
  */
 export class Requests {
   readonly #pending = new Map<string, Pending>();
-  readonly #inbox = createInbox();
+  readonly #inbox: string;
   #sent = 0;
   #stopped = false;
 
@@ -45,8 +45,14 @@ export class Requests {
     private readonly connection: NatsConnection,
     private readonly link: Link,
     private readonly turn: Turn,
-    private readonly options: { readonly settings: BusSettings; readonly observer?: BusObserver | undefined },
+    private readonly options: {
+      /** Begins the subjects of the replies. */
+      readonly inbox: string;
+      readonly settings: BusSettings;
+      readonly observer?: BusObserver | undefined;
+    },
   ) {
+    this.#inbox = options.inbox;
     // One subscription takes the replies to all requests: the last token of the subject says whose it is.
     connection.subscribe(`${this.#inbox}.*`, {
       callback: (error, message) => {

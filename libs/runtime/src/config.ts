@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import type { Result } from '@xenolith/kernel';
 import { ok, reject } from '@xenolith/kernel';
+import type { BusCredentials } from '@xenolith/messaging';
 import { z } from 'zod';
 import type { ProcessHandle } from './lifecycle.js';
 
@@ -11,9 +12,18 @@ export const EXIT_CONFIG = 78;
 const optional = <Schema extends z.ZodType>(schema: Schema) =>
   z.preprocess((value) => (value === '' ? undefined : value), schema);
 
+const secretFile = (meaning: string) => optional(z.string().optional()).describe(meaning);
+
 /** What every process is told by its environment. Apps extend it: `processConfig.extend({ AGENT_HOSTS: … })`. */
 export const processConfig = z.object({
   NATS_URL: z.url({ protocol: /^(nats|tls)$/ }).describe('where NATS listens, such as nats://127.0.0.1:4222'),
+  NATS_CA_FILE: secretFile("authority of the NATS server's certificate (PEM); without it those that Node knows"),
+  NATS_CERT_FILE: secretFile('certificate of this process (PEM), where the NATS server asks for one'),
+  NATS_KEY_FILE: secretFile('the key of that certificate (PEM)'),
+  NATS_NKEY_FILE: secretFile('file of the nkey seed by which this process logs in to NATS'),
+  NATS_CREDS_FILE: secretFile('credentials file, as nsc writes them, by which it logs in to NATS'),
+  NATS_USER: optional(z.string().optional()).describe('the name by which it logs in to NATS'),
+  NATS_PASSWORD_FILE: secretFile('file of the password of NATS_USER'),
   HTTP_HOST: optional(z.string().default('127.0.0.1')).describe('address of the port for /livez, /readyz and /metrics'),
   HTTP_PORT: optional(z.coerce.number().int().min(0).max(65_535).default(0)).describe(
     'port for /livez, /readyz and /metrics; 0 takes a free one',
@@ -27,6 +37,17 @@ export const processConfig = z.object({
   INSTANCE: optional(z.string().default(`${hostname()}-${process.pid}`)).describe('names this instance of the process'),
 });
 export type ProcessConfig = z.infer<typeof processConfig>;
+
+/** Who a process is to NATS. */
+export const busCredentials = (config: ProcessConfig): BusCredentials => ({
+  caFile: config.NATS_CA_FILE,
+  certFile: config.NATS_CERT_FILE,
+  keyFile: config.NATS_KEY_FILE,
+  nkeyFile: config.NATS_NKEY_FILE,
+  credsFile: config.NATS_CREDS_FILE,
+  user: config.NATS_USER,
+  passwordFile: config.NATS_PASSWORD_FILE,
+});
 
 /** What every process is told that owns a part of the log. */
 export const serviceConfig = processConfig.extend({

@@ -1,7 +1,8 @@
+import { inboxPrefix } from '@xenolith/contracts';
 import type { Clock } from '@xenolith/kernel';
 import { openMessageBus, type NatsMessageBus } from '@xenolith/messaging';
 import type { z } from 'zod';
-import { readConfig, type ProcessConfig } from './config.js';
+import { busCredentials, readConfig, type ProcessConfig } from './config.js';
 import { Health } from './health.js';
 import { takeCharge, type Lifecycle, type ProcessHandle } from './lifecycle.js';
 import { openLog, type Log } from './log.js';
@@ -28,6 +29,8 @@ export interface ProcessDefinition<Schema extends z.ZodObject> {
   readonly name: string;
   /** `processConfig` or an extension of it. */
   readonly config: Schema;
+  /** Who it is on the message bus; absent: its name. */
+  readonly busUser?: (config: z.infer<Schema>) => string;
   /** Settles when the process does its work; whatever it opened, it gives to `lifecycle.onStop`. */
   readonly start: (context: ProcessContext<z.infer<Schema> & ProcessConfig>) => Promise<void>;
 }
@@ -58,6 +61,7 @@ export const runProcess = async <Schema extends z.ZodObject>(
   );
   const metrics = createMetrics(labels);
   const readiness = new Health('readyz');
+  const user = definition.busUser?.(config) ?? definition.name;
   let phase = 'waiting for NATS';
   metrics.watchReadiness(readiness);
   readiness.set('start', () => (phase === 'started' ? undefined : phase));
@@ -66,7 +70,7 @@ export const runProcess = async <Schema extends z.ZodObject>(
   });
   try {
     await openPort(config, { metrics, readiness, lifecycle, log });
-    const bus = await connectBus(definition.name, config, { metrics, readiness, lifecycle, log });
+    const bus = await connectBus({ name: definition.name, user }, config, { metrics, readiness, lifecycle, log });
     phase = 'the process is starting';
     const context = { name: definition.name, config, log, clock: systemClock, metrics, readiness, lifecycle, bus };
     await definition.start(context);
@@ -98,13 +102,19 @@ const openPort = async (config: ProcessConfig, parts: Parts): Promise<void> => {
   parts.log.info({ host: config.HTTP_HOST, port: side.port }, 'answering /livez, /readyz and /metrics');
 };
 
-const connectBus = async (name: string, config: ProcessConfig, parts: Parts): Promise<NatsMessageBus> => {
+const connectBus = async (
+  { name, user }: { readonly name: string; readonly user: string },
+  config: ProcessConfig,
+  parts: Parts,
+): Promise<NatsMessageBus> => {
   const { log, lifecycle, metrics, readiness } = parts;
   readiness.set('nats', () => 'not connected yet');
   const open = (): Promise<NatsMessageBus> =>
     openMessageBus({
       natsUrl: config.NATS_URL,
       name: `${name} ${config.INSTANCE}`,
+      credentials: busCredentials(config),
+      inboxPrefix: inboxPrefix(user),
       log,
       observer: metrics.bus,
       onDefect: (defect) => lifecycle.fail(defect, 'a handler met a defect: ending'),

@@ -1,4 +1,4 @@
-import type { ServiceName } from '@xenolith/contracts';
+import { commandSubject, type ServiceName } from '@xenolith/contracts';
 import { ServiceEngine, type ServiceDefinition } from '@xenolith/engine';
 import {
   migrateEventStore,
@@ -73,7 +73,7 @@ export const runService = <Schema extends z.ZodObject>(
       name: program.name,
       config: program.config,
       start: async (base) => {
-        const context = await openLog(base as unknown as ProcessContext<z.infer<Schema> & ServiceConfig>);
+        const context = await openLog(program.name, base as unknown as ProcessContext<z.infer<Schema> & ServiceConfig>);
         const definition = await program.define(context);
         const engine = await startEngine(context, definition);
         const service = { ...context, engine };
@@ -90,7 +90,10 @@ const reportTo =
     log[level]({ ...fields }, message);
   };
 
-const openLog = async <Config extends ServiceConfig>(context: ProcessContext<Config>): Promise<LogContext<Config>> => {
+const openLog = async <Config extends ServiceConfig>(
+  name: ServiceName,
+  context: ProcessContext<Config>,
+): Promise<LogContext<Config>> => {
   const { bus, config, lifecycle, log, metrics, readiness } = context;
   const { connection: nats } = bus;
   const databaseUrl = config.DATABASE_URL;
@@ -114,7 +117,9 @@ const openLog = async <Config extends ServiceConfig>(context: ProcessContext<Con
   const feed = await openLogFeed({ store, nats, report });
   lifecycle.onStop('log feed', () => feed.close());
   const send = (subject: string, command: JsonObject): Promise<void> => sendTimer(context, subject, command);
-  const timers = await runTimers({ store, send, report });
+  // A service's timers are for itself: nobody else may command it in its name.
+  const own = { name, subjects: commandSubject(name, '') };
+  const timers = await runTimers({ store, send, report, ...own });
   lifecycle.onStop('timers', () => timers.stop());
   return { ...context, store, feed: metrics.measured(feed) };
 };

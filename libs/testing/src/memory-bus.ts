@@ -1,5 +1,6 @@
 import {
   BusFault,
+  subjectMatches,
   type Clock,
   type CommandMessage,
   type JsonObject,
@@ -93,7 +94,7 @@ export class MemoryBus {
     for (const delay of this.network({ subject, kind: 'publish', from, type: '' })) {
       this.later(delay, () => {
         for (const listener of [...this.listeners])
-          if (matches(listener.pattern, subject)) listener.handler(structuredClone(copy), subject);
+          if (subjectMatches(listener.pattern, subject)) listener.handler(structuredClone(copy), subject);
       });
     }
   }
@@ -129,7 +130,7 @@ export class MemoryBus {
 
   private serversByPattern(subject: string): readonly Server[] {
     for (const [pattern, servers] of this.servers)
-      if (pattern.includes('*') && servers.length > 0 && matches(pattern, subject)) return servers;
+      if (pattern.includes('*') && servers.length > 0 && subjectMatches(pattern, subject)) return servers;
     return [];
   }
 
@@ -209,15 +210,4 @@ const removeAll = <Item>(items: Item[], condition: (item: Item) => boolean): voi
     const item = items[index];
     if (item !== undefined && condition(item)) items.splice(index, 1);
   }
-};
-
-/** NATS' wild cards: `*` is one token, `>` the rest. */
-const matches = (pattern: string, subject: string): boolean => {
-  const wanted = pattern.split('.');
-  const given = subject.split('.');
-  for (const [index, token] of wanted.entries()) {
-    if (token === '>') return given.length > index;
-    if (token !== '*' && token !== given[index]) return false;
-  }
-  return wanted.length === given.length;
 };

@@ -1,4 +1,5 @@
-import { Agent, hostNames, MemoryJournal, type AgentObserver } from '@xenolith/agent';
+import { hostNames } from '@xenolith/contracts';
+import { Agent, MemoryJournal, type AgentObserver } from '@xenolith/agent';
 import type { MessageBus, Uuid } from '@xenolith/kernel';
 import type { MemoryBus, MemoryBusConnection, VirtualClock } from '@xenolith/testing';
 import type { GuestEnd } from '@xenolith/xen';

@@ -1,6 +1,14 @@
 import { computeService } from '@xenolith/compute';
+import {
+  agentRights,
+  DEFAULT_FLEET,
+  fleetHosts,
+  SERVICE_NAMES,
+  serviceRights,
+  type BusRights,
+} from '@xenolith/contracts';
 import type { EngineObserver, ServiceDefinition } from '@xenolith/engine';
-import { BusFault, randomFrom, type CommandMessage, type Random } from '@xenolith/kernel';
+import { BusFault, randomFrom, subjectMatches, type CommandMessage, type Random } from '@xenolith/kernel';
 import { networkService } from '@xenolith/network';
 import { schedulingService } from '@xenolith/scheduling';
 import { storageService } from '@xenolith/storage';
@@ -35,6 +43,12 @@ export const DEFINITIONS: readonly (() => ServiceDefinition)[] = [
   schedulingService,
 ];
 
+/** What each process may send on a real bus. Simulated users ask more directly than the gateway does; timers are each service's own. */
+const RIGHTS: ReadonlyMap<string, BusRights> = new Map([
+  ...SERVICE_NAMES.map((name) => [name, serviceRights(name)] as const),
+  ['agent', agentRights(DEFAULT_FLEET, fleetHosts({ hosts: HOSTS, kvmHosts: KVM_HOSTS, profiles: [] }))],
+]);
+
 /** The whole platform in one process on one virtual clock, all chance from one seed. */
 export class World {
   readonly clock = new VirtualClock();
@@ -59,7 +73,10 @@ export class World {
       new Set(mutant?.store ? [mutant.store] : []),
     );
     this.network = new Network(this.random.fork('network'));
-    this.bus = new MemoryBus(this.clock, this.network.policy);
+    this.bus = new MemoryBus(this.clock, (message) => {
+      this.requireRight(message);
+      return this.network.policy(message);
+    });
     this.services = this.newServices(mutant);
     this.agent = new SimulatedAgent(
       { hosts: HOSTS, kvmHosts: KVM_HOSTS, seed: String(seed), forgetful: mutant?.forgetfulJournal === true },
@@ -105,6 +122,14 @@ export class World {
       const names = dice.chance(TWICE) ? [`${name}-a`, `${name}-b`] : [name];
       return names.map((instance) => new SimulatedService(instance, mutated, { clock, log, bus, luck, observer }));
     });
+  }
+
+  /** Whoever asks what a real server would forget: the list of rights lacks something, or the sender oversteps. */
+  private requireRight({ from, subject, kind }: { from: string; subject: string; kind: string }): void {
+    if (kind === 'reply') return;
+    const rights = RIGHTS.get(from.replace(/-[ab]$/, ''));
+    if (rights && !rights.publish.some((pattern) => subjectMatches(pattern, subject)))
+      this.defects.push(`${from} may not send to ${subject}`);
   }
 
   /** Faults of bus and log are part of the weather; everything else is a bug. */

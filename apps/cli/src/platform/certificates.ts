@@ -56,11 +56,11 @@ const newAuthority = async (): Promise<Signed> => {
   return { certificate, keys };
 };
 
-const newServer = async (authority: Signed): Promise<Signed> => {
+const newServer = async (authority: Signed, name: string): Promise<Signed> => {
   const keys = await newKeys();
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: randomBytes(16).toString('hex'),
-    subject: 'CN=xenolith-gateway',
+    subject: `CN=xenolith-${name}`,
     issuer: authority.certificate.subject,
     ...validFor(SERVER_DAYS),
     signingAlgorithm: ALGORITHM,
@@ -108,15 +108,35 @@ const load = async (folder: DataFolder, name: string): Promise<Signed | null> =>
   }
 };
 
-/** An authority and a server certificate for loopback names in `folder.tls`, made once. The answer is the authority's certificate (PEM). */
+/** Whom the authority vouches for: each has a key of its own. */
+const SERVERS = { server: 'gateway', nats: 'nats', postgres: 'postgres' } as const;
+export type CertifiedServer = keyof typeof SERVERS;
+
+/** Where a server's certificate and its key are. */
+export const certificateFiles = (
+  folder: DataFolder,
+  name: CertifiedServer,
+): { readonly certificate: string; readonly key: string } => ({
+  certificate: path.join(folder.tls, `${name}.crt`),
+  key: path.join(folder.tls, `${name}.key`),
+});
+
+export const authorityFile = (folder: DataFolder): string => path.join(folder.tls, 'ca.crt');
+
+/**
+ * An authority, and certificates of the servers for loopback names, in `folder.tls`. What is missing, damaged, or ends soon is made anew. The answer is
+ * the authority's certificate (PEM).
+ */
 export const ensureCertificates = async (folder: DataFolder): Promise<string> => {
   let authority = await load(folder, 'ca');
-  const server = authority === null ? null : await load(folder, 'server');
   if (authority === null) {
     authority = await newAuthority();
     await save(folder, 'ca', authority);
   }
-  const issued = server !== null && (await server.certificate.verify({ publicKey: authority.certificate }));
-  if (!issued) await save(folder, 'server', await newServer(authority));
+  for (const [name, subject] of Object.entries(SERVERS)) {
+    const known = await load(folder, name);
+    const issued = known !== null && (await known.certificate.verify({ publicKey: authority.certificate }));
+    if (!issued) await save(folder, name, await newServer(authority, subject));
+  }
   return authority.certificate.toString('pem');
 };

@@ -1,6 +1,9 @@
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { packageFolder, type DataFolder } from '../folders.js';
+import type { BusUser } from '../platform/bus-users.js';
+import { certificateFiles } from '../platform/certificates.js';
+import { writePrivateFile } from '../settings.js';
 import { UserError } from '../terminal.js';
 import type { ProcessPlan } from './process-plan.js';
 
@@ -37,17 +40,36 @@ const checkReady = async (monitorPort: number): Promise<string | null> => {
   }
 };
 
+/** Whoever connects proves to be one of the users, and may do what is listed. Nobody is in the account of the server's own affairs. */
+const accountsOf = (users: readonly BusUser[]): object => ({
+  accounts: {
+    XENOLITH: {
+      jetstream: 'enabled',
+      users: users.map(({ publicKey, rights }) => ({
+        nkey: publicKey,
+        permissions: { publish: { allow: rights.publish }, subscribe: { allow: rights.subscribe } },
+      })),
+    },
+    SYS: { users: [] },
+  },
+  system_account: 'SYS',
+});
+
 /** Writes the server's configuration and says how to run it. */
 export const prepareNats = async (
   folder: DataFolder,
   ports: { readonly clients: number; readonly monitor: number },
+  users: readonly BusUser[],
 ): Promise<ProcessPlan> => {
   await mkdir(folder.nats, { recursive: true, mode: 0o700 });
+  const { certificate, key } = certificateFiles(folder, 'nats');
   const configuration = {
     server_name: 'xenolith',
     listen: `127.0.0.1:${ports.clients}`,
     http: `127.0.0.1:${ports.monitor}`,
     max_payload: MAX_PAYLOAD_BYTES,
+    tls: { cert_file: certificate, key_file: key, min_version: '1.3' },
+    ...accountsOf(users),
     jetstream: {
       store_dir: folder.nats,
       max_file_store: MAX_STORE_BYTES,
@@ -57,7 +79,7 @@ export const prepareNats = async (
   };
   const file = path.join(folder.nats, 'nats.conf');
   // The server's configuration language takes JSON.
-  await writeFile(file, `${JSON.stringify(configuration, null, 2)}\n`);
+  await writePrivateFile(file, `${JSON.stringify(configuration, null, 2)}\n`);
   // npm keeps the bit; a checkout on a file system without it does not.
   await chmod(program(), 0o755).catch(() => undefined);
   return {
@@ -73,4 +95,4 @@ export const prepareNats = async (
   };
 };
 
-export const natsUrl = (port: number): string => `nats://127.0.0.1:${port}`;
+export const natsUrl = (port: number): string => `tls://127.0.0.1:${port}`;

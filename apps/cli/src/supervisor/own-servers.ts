@@ -1,4 +1,4 @@
-import { connect } from '@nats-io/transport-node';
+import { connect, type NodeConnectionOptions } from '@nats-io/transport-node';
 import pg from 'pg';
 import { messageOf, UserError } from '../terminal.js';
 
@@ -65,13 +65,32 @@ export const checkDatabase = async (url: string): Promise<void> => {
     ]);
 };
 
-/** As `checkDatabase`, for NATS_URL. */
-export const checkNats = async (url: string): Promise<void> => {
+type Variables = Readonly<Record<string, string>>;
+
+/** What the user's environment says of the log-in to a NATS server of their own; every process is told the same. */
+const natsSecurity = async (url: string, variables: Variables): Promise<Partial<NodeConnectionOptions>> => {
+  // Loaded only where there is such a server: it costs a start a third of a second.
+  const { connectionSecurity } = await import('@xenolith/messaging');
+  return connectionSecurity(url, {
+    caFile: variables['NATS_CA_FILE'] || undefined,
+    certFile: variables['NATS_CERT_FILE'] || undefined,
+    keyFile: variables['NATS_KEY_FILE'] || undefined,
+    nkeyFile: variables['NATS_NKEY_FILE'] || undefined,
+    credsFile: variables['NATS_CREDS_FILE'] || undefined,
+    user: variables['NATS_USER'] || undefined,
+    passwordFile: variables['NATS_PASSWORD_FILE'] || undefined,
+  });
+};
+
+/** As `checkDatabase`, for NATS_URL and the variables that say how to log in there. */
+export const checkNats = async (url: string, variables: Variables = {}): Promise<void> => {
   const address = parsedUrl('NATS_URL', url, 'nats://host:4222');
-  const connection = await connect({ servers: url, timeout: CONNECT_LIMIT_MS, reconnect: false }).catch(
+  const security = await natsSecurity(url, variables);
+  const connection = await connect({ servers: url, timeout: CONNECT_LIMIT_MS, reconnect: false, ...security }).catch(
     (cause: unknown) => {
       throw new UserError(`the NATS server ${address} can't be reached: ${messageOf(cause)}.`, [
-        'Check that it runs and that NATS_URL names its host, port and credentials.',
+        'Check that it runs and that NATS_URL names its host and port.',
+        'How to log in and whom to trust say NATS_CREDS_FILE, NATS_NKEY_FILE or NATS_USER with NATS_PASSWORD_FILE, and NATS_CA_FILE.',
         'Without NATS_URL the platform starts a NATS server of its own.',
       ]);
     },

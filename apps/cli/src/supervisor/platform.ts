@@ -1,5 +1,6 @@
 import type { DataFolder } from '../folders.js';
 import { ensureTokens, kubeconfig, type Access } from '../platform/access.js';
+import { ensureBusUsers } from '../platform/bus-users.js';
 import { ensureCertificates } from '../platform/certificates.js';
 import { applyInventory, readInventory, starterFolder } from '../platform/starter-inventory.js';
 import { endLeftovers, readRunState } from '../run-state.js';
@@ -64,10 +65,10 @@ const endOldProcesses = async (folder: DataFolder, tell: Tell): Promise<void> =>
 };
 
 /** Servers that people bring are looked at first: what is wrong with them is said at once, not by each service in turn. */
-const checkOwnServers = async (order: SupervisorOrder): Promise<void> => {
+const checkOwnServers = async (order: SupervisorOrder, variables: Record<string, string>): Promise<void> => {
   await Promise.all([
     order.databaseUrl === undefined ? null : checkDatabase(order.databaseUrl),
-    order.natsUrl === undefined ? null : checkNats(order.natsUrl),
+    order.natsUrl === undefined ? null : checkNats(order.natsUrl, variables),
   ]);
 };
 
@@ -83,7 +84,8 @@ export const prepare = async (folder: DataFolder, order: SupervisorOrder, tell: 
   const stored = await readSettings(folder);
   const database = order.databaseUrl === undefined ? 'embedded' : 'own';
   requireSameDatabase(folder.root, stored?.database, database);
-  await checkOwnServers(order);
+  const inherited = variablesFrom(process.env);
+  await checkOwnServers(order, inherited);
   const { hosts, kvmHosts, hostProfiles, port, bootTimeSeconds, seed } = order;
   const merged = mergeSettings(stored, { hosts, kvmHosts, hostProfiles, port, bootTimeSeconds, seed });
   await requireFreePort(merged.port);
@@ -102,15 +104,22 @@ export const prepare = async (folder: DataFolder, order: SupervisorOrder, tell: 
     servers.push(await timed(tell, text, () => preparePostgres(folder, portOf('postgres'), settings.databasePassword)));
   }
   if (order.natsUrl === undefined)
-    servers.push(await prepareNats(folder, { clients: portOf('nats'), monitor: portOf('nats-monitor') }));
+    servers.push(
+      await prepareNats(
+        folder,
+        { clients: portOf('nats'), monitor: portOf('nats-monitor') },
+        await ensureBusUsers(folder, settings),
+      ),
+    );
   const context = {
     folder,
     settings,
     databaseUrl: order.databaseUrl ?? databaseUrl(portOf('postgres'), settings.databasePassword),
     natsUrl: order.natsUrl ?? natsUrl(portOf('nats')),
+    ownNats: order.natsUrl === undefined,
     ...(order.otlpUrl === undefined ? {} : { otlpUrl: order.otlpUrl }),
     ports: settings.ports,
-    inherited: variablesFrom(process.env),
+    inherited,
   };
   return { settings, access, servers, services: NODE_PROCESSES.map((name) => servicePlan(name, context)) };
 };

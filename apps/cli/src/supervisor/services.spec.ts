@@ -9,6 +9,7 @@ test('the first stop after a build took 15 s, as the processes wrote one compile
     settings: mergeSettings(null, {}),
     databaseUrl: '',
     natsUrl: '',
+    ownNats: true,
     ports: {},
     inherited: {},
   };

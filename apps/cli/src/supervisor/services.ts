@@ -1,4 +1,6 @@
 import path from 'node:path';
+import { AGENT_USER, seedFile } from '../platform/bus-users.js';
+import { authorityFile } from '../platform/certificates.js';
 import { repositoryRoot, type DataFolder } from '../folders.js';
 import type { Settings } from '../settings.js';
 import type { ProcessPlan } from './process-plan.js';
@@ -20,6 +22,8 @@ export interface ServiceContext {
   readonly settings: Settings;
   readonly databaseUrl: string;
   readonly natsUrl: string;
+  /** Whether it is the platform's own server, which knows each process. */
+  readonly ownNats: boolean;
   readonly otlpUrl?: string;
   readonly ports: Readonly<Record<string, number>>;
   /** What the user's own environment says; ours wins. */
@@ -52,6 +56,20 @@ const ownVariables = (name: NodeProcess, context: ServiceContext): Record<string
     };
   return {};
 };
+
+/** Who the process is to the platform's own NATS server; what the user's environment says of another one does not count there. */
+const busVariables = (name: NodeProcess, { folder, ownNats }: ServiceContext): Record<string, string> =>
+  ownNats
+    ? {
+        NATS_CA_FILE: authorityFile(folder),
+        NATS_NKEY_FILE: seedFile(folder, name === 'agent' ? AGENT_USER : name),
+        NATS_CERT_FILE: '',
+        NATS_KEY_FILE: '',
+        NATS_CREDS_FILE: '',
+        NATS_USER: '',
+        NATS_PASSWORD_FILE: '',
+      }
+    : {};
 
 /** What a process says of itself at /readyz: 200 when it can do its work, else the checks that fail. Never throws. */
 export const probe = async (url: string): Promise<string | null> => {
@@ -94,6 +112,7 @@ export const servicePlan = (name: NodeProcess, context: ServiceContext): Process
       NODE_COMPILE_CACHE: path.join(COMPILE_CACHE, name),
       DATABASE_URL: context.databaseUrl,
       NATS_URL: context.natsUrl,
+      ...busVariables(name, context),
       HTTP_HOST: '127.0.0.1',
       HTTP_PORT: String(port),
       INSTANCE: `${name}-0`,

@@ -1,7 +1,8 @@
+import { hostNames } from '@xenolith/contracts';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { Agent, hostNames } from '@xenolith/agent';
+import { Agent } from '@xenolith/agent';
 import { describeAgent, type MakeAgent } from '@xenolith/agent/conformance';
 import { openMessageBus } from '@xenolith/messaging';
 import { systemClock } from '@xenolith/runtime';

@@ -1,5 +1,5 @@
 import { DEFAULT_PROFILE, HARDWARE_PROFILES, isProfileName } from '@xenolith/xen';
-import { hostProfiles, HOSTS_MAX } from '@xenolith/contracts';
+import { DEFAULT_FLEET, hostProfiles, HOSTS_MAX, KVM_PREFIX } from '@xenolith/contracts';
 import { processConfig } from '@xenolith/runtime';
 import { z } from 'zod';
 
@@ -23,6 +23,11 @@ export const agentConfig = processConfig.extend({
     .max(HOSTS_MAX)
     .default(0)
     .describe('how many KVM hosts it emulates beside them'),
+  AGENT_FLEET: z
+    .string()
+    .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be a DNS label')
+    .default(DEFAULT_FLEET)
+    .describe('names this agent among several on the message bus, where each is a user of its own'),
   AGENT_HOST_PROFILES: json
     .pipe(hostProfiles)
     .default([])
@@ -35,7 +40,7 @@ export const agentConfig = processConfig.extend({
   AGENT_KVM_PREFIX: z
     .string()
     .regex(/^[a-z][a-z0-9-]{0,40}$/, 'must be the beginning of a DNS label')
-    .default('kvm-')
+    .default(KVM_PREFIX)
     .describe('what the names of its KVM hosts begin with'),
   AGENT_PROFILE: z
     .string()

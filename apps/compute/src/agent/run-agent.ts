@@ -1,4 +1,5 @@
-import { Agent, hostNames, profiledHosts, type MadeHost } from '@xenolith/agent';
+import { hostNames } from '@xenolith/contracts';
+import { Agent, profiledHosts, type MadeHost } from '@xenolith/agent';
 import type { ProcessContext } from '@xenolith/runtime';
 import type { AgentConfig } from './config.js';
 import { deflatePacker } from './packer.js';

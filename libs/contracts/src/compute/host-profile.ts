@@ -40,6 +40,13 @@ export const HOSTS_MAX = 20_000;
 /** What only Xen hosts have. */
 const XEN_ONLY = ['release', 'controlDomain', 'scheduler', 'network', 'driverDomains'] as const;
 
+/** Names of a fleet: host-0001, host-0002, … */
+export const hostNames = (count: number, prefix = 'host-'): string[] =>
+  Array.from({ length: count }, (_, index) => `${prefix}${String(index + 1).padStart(4, '0')}`);
+
+/** What the names of KVM hosts begin with, unless told otherwise. */
+export const KVM_PREFIX = 'kvm-';
+
 /** Some emulated hosts that are alike. What is left out is as on hosts that no profile is for. */
 export const hostProfile = z
   .strictObject({
@@ -79,3 +86,14 @@ export const hostProfiles = z
   .refine((profiles) => new Set(profiles.map(({ prefix }) => prefix)).size === profiles.length, {
     message: 'each profile needs a prefix of its own',
   });
+
+/** The names of all hosts of a fleet. */
+export const fleetHosts = (fleet: {
+  readonly hosts: number;
+  readonly kvmHosts: number;
+  readonly profiles: readonly HostProfile[];
+}): readonly string[] => [
+  ...hostNames(fleet.hosts),
+  ...hostNames(fleet.kvmHosts, KVM_PREFIX),
+  ...fleet.profiles.flatMap(({ count, prefix }) => hostNames(count, prefix)),
+];
