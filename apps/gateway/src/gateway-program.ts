@@ -1,27 +1,31 @@
 import { readFile } from 'node:fs/promises';
 import { NestLog, type ServiceContext, type ServiceProgram } from '@xenolith/runtime';
-import { ensureDefaultNamespaces, tenancyService } from '@xenolith/tenancy';
+import { ACCESS_CATEGORIES, ensureDefaultAccess, ensureDefaultNamespaces, tenancyService } from '@xenolith/tenancy';
 import type { z } from 'zod';
 import { gatewayMetrics } from './app/gateway-metrics.js';
 import { openGateway } from './app/gateway.js';
 import { describeEvent } from './describe-event.js';
-import { tokenEntries } from './http/access.js';
+import { tokenEntries } from './auth/static-tokens.js';
 import { gatewayConfig } from './settings.js';
 
 type Context = ServiceContext<z.infer<typeof gatewayConfig>>;
 
-/** Nothing is served before the namespaces that everybody expects are there. */
-const ensureNamespaces = async ({ engine, clock, log }: Context): Promise<void> => {
-  for (const command of ensureDefaultNamespaces(clock.now())) {
+/** Nothing is served before the namespaces and roles that everybody expects are there. */
+const ensureDefaults = async ({ engine, clock, log, store }: Context): Promise<void> => {
+  const { documents } = await store.documents(ACCESS_CATEGORIES);
+  const now = clock.now();
+  for (const command of [...ensureDefaultNamespaces(now), ...ensureDefaultAccess(documents, now)]) {
     const reply = await engine.handle(command);
     // Under the same command id the answer is that of the first start.
-    if (!reply.ok) log.warn({ code: reply.rejection.code }, reply.rejection.message);
+    // Another gateway that starts at this moment may be faster.
+    if (!reply.ok && reply.rejection.code !== 'already_exists')
+      log.warn({ code: reply.rejection.code }, reply.rejection.message);
   }
 };
 
 const start = async (context: Context): Promise<void> => {
   const { config, log, lifecycle, readiness, metrics, store, feed, bus } = context;
-  await ensureNamespaces(context);
+  await ensureDefaults(context);
   const observer = gatewayMetrics(metrics.registry);
   const gateway = await openGateway({
     log: store,

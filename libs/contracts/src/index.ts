@@ -28,3 +28,4 @@ export * from './scheduling/rebalance.messages.js';
 export * from './storage/storage.messages.js';
 export * from './subjects.js';
 export * from './tenancy/namespace.messages.js';
+export * from './tenancy/rbac.messages.js';

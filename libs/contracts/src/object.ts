@@ -16,6 +16,7 @@ import { z } from 'zod';
 import { eventOf } from './messages.js';
 import {
   apiVersionOf,
+  contentMembers,
   desiredMetadata,
   timestamp,
   type DesiredMetadata,
@@ -332,8 +333,8 @@ export const objectResource = <Spec, Own>(
       deletionGracePeriodSeconds: meta.deletionTimestamp === undefined ? undefined : 0,
       ...metadataOf(meta),
     }),
-    spec: state.spec as unknown as JsonObject,
-    status: rules.status(state),
+    ...contentMembers(rules.kind, state.spec as unknown as JsonObject),
+    ...(rules.kind.content === 'top' ? {} : { status: rules.status(state) }),
   };
 };
 

@@ -1,4 +1,4 @@
-import { bytesOf } from '@xenolith/kernel';
+import { bytesOf, type JsonObject } from '@xenolith/kernel';
 import { z } from 'zod';
 
 /** DNS label (RFC 1123), as Kubernetes asks of names. */
@@ -20,6 +20,14 @@ export const dnsSubdomain = z
     /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/,
     'must be a DNS subdomain: lower-case letters, digits, "-" and ".", starting and ending with a letter or digit',
   );
+
+/** A name that may stand in a path, as Kubernetes' RBAC has them: anything but what would be another path. */
+export const pathSegmentName = z
+  .string()
+  .min(1)
+  .max(253)
+  .refine((name) => name !== '.' && name !== '..', 'may not be "." or ".."')
+  .refine((name) => !/[/%\p{Cc}]/u.test(name), 'may not contain "/", "%" or control characters');
 
 export const quantity = z
   .string()
@@ -170,8 +178,12 @@ export interface KindDefinition<Spec extends z.ZodType = z.ZodType, Status exten
   readonly fieldSelectors?: readonly string[];
   /** Lists in spec that merge by key under server-side apply: path (with no indices) to key fields. */
   readonly listMapKeys?: Readonly<Record<string, readonly string[]>>;
-  /** Names: `label` (default) or `subdomain`. */
-  readonly nameRule?: 'label' | 'subdomain';
+  /** Names: `label` (default), `subdomain`, or `path` for anything that may stand in a path. */
+  readonly nameRule?: 'label' | 'subdomain' | 'path';
+  /**
+   * `top`: what `spec` describes stands at the top of the object, which has neither `spec` nor `status`, as in Kubernetes' RBAC. Default: `spec`.
+   */
+  readonly content?: 'spec' | 'top';
 }
 
 /** Keeps the literal schema types of a kind. */
@@ -181,6 +193,22 @@ export const defineKind = <Spec extends z.ZodType, Status extends z.ZodType>(
 
 export const apiVersionOf = (kind: Pick<KindDefinition, 'group' | 'version'>): string =>
   kind.group === '' ? kind.version : `${kind.group}/${kind.version}`;
+
+const ENVELOPE: readonly string[] = ['apiVersion', 'kind', 'metadata', 'status'];
+
+/** What is wished of an object, out of its document or out of what a client sent. */
+export const contentOf = (kind: Pick<KindDefinition, 'content'>, object: JsonObject): JsonObject | undefined =>
+  kind.content === 'top'
+    ? Object.fromEntries(Object.entries(object).filter(([name]) => !ENVELOPE.includes(name)))
+    : (object['spec'] as JsonObject | undefined);
+
+/** The members of a document that say what is wished of the object. */
+export const contentMembers = (kind: Pick<KindDefinition, 'content'>, spec: JsonObject): JsonObject =>
+  kind.content === 'top' ? spec : { spec };
+
+/** Whether the kind is one of Kubernetes itself: its clients know the type, and patch it strategically. */
+export const isKubernetesKind = ({ group }: Pick<KindDefinition, 'group'>): boolean =>
+  group === '' || group.endsWith('.k8s.io');
 
 /** The category of the streams of a kind: its kind in lower case. */
 export const categoryOf = (kind: Pick<KindDefinition, 'kind'>): string => kind.kind.toLowerCase();

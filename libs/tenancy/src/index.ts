@@ -2,3 +2,8 @@ export * from './collector.js';
 export * from './collector.index.js';
 export * from './namespace.js';
 export * from './tenancy.service.js';
+export * from './access/access-index.js';
+export * from './access/default-roles.js';
+export * from './access/roles.js';
+export * from './access/rule-set.js';
+export * from './default-objects.js';

@@ -1,55 +1,30 @@
-import { changeData, deleteData, namespaceEvents, namespaceKind, PROTECTED_NAMESPACES } from '@xenolith/contracts';
+import { changeData, deleteData, namespaceEvents, namespaceKind, RBAC_KINDS, rbacEvents } from '@xenolith/contracts';
 import type { ServiceDefinition } from '@xenolith/engine';
-import { uuidFrom, type CommandMessage, type NewEvent } from '@xenolith/kernel';
+import type { NewEvent } from '@xenolith/kernel';
+import { rbacAggregates, rbacRoutes } from './access/roles.js';
 import { Collector } from './collector.js';
 import { CollectorIndex } from './collector.index.js';
 import { NAMESPACE_CATEGORY, namespaceAggregate } from './namespace.js';
 
-/** Namespaces, and the collection of what they and other owners leave behind. It runs inside the gateway. */
+/** Namespaces, roles and bindings, and the collection of what they and other owners leave behind. It runs inside the gateway. */
 export const tenancyService = (): ServiceDefinition => {
   const index = new CollectorIndex();
   const category = NAMESPACE_CATEGORY;
   return {
     name: 'gateway',
-    kinds: [namespaceKind],
-    aggregates: [namespaceAggregate],
+    kinds: [namespaceKind, ...RBAC_KINDS],
+    aggregates: [namespaceAggregate, ...rbacAggregates],
     routes: [
       { type: 'ChangeNamespace', category, schema: changeData },
       { type: 'DeleteNamespace', category, schema: deleteData },
+      ...rbacRoutes,
     ],
     indexes: [index],
     processes: [],
     reactions: [new Collector(index).reaction()],
-    eventSchemas: { ...namespaceEvents },
+    eventSchemas: { ...namespaceEvents, ...rbacEvents },
   };
 };
-
-/** Commands that make the platform's own namespaces. Their ids never change, so that sending them at each start makes them once. */
-export const ensureDefaultNamespaces = (now: number): readonly CommandMessage[] =>
-  PROTECTED_NAMESPACES.map((name) => {
-    const commandId = uuidFrom('ensure-namespace', name);
-    return {
-      commandId,
-      type: 'ChangeNamespace',
-      streamId: uuidFrom('namespace', name),
-      data: {
-        intent: 'create',
-        metadata: {
-          name,
-          labels: {},
-          annotations: {},
-          finalizers: [],
-          ownerReferences: [],
-          managedFields: [],
-        },
-        spec: { finalizers: [] },
-      },
-      actor: 'system:gateway',
-      correlationId: commandId,
-      causationId: commandId,
-      at: now,
-    };
-  });
 
 /** An event in the words of Kubernetes' Events. */
 export interface EventDescription {

@@ -44,7 +44,7 @@ export class ApiController {
       const { path, query } = targetOf(message.url ?? '/');
       const open = await this.openPage(message.method ?? '', path, query);
       if (open === null) {
-        user = authenticated(this.gateway.ports, message.headers.authorization);
+        user = await authenticated(this.gateway.ports, message);
         answer = await answerRequest(this.gateway.ports, asRequest(message, { path, query, user, receivedAt }));
       } else answer = open;
     } catch (error) {
@@ -108,6 +108,7 @@ export class ApiController {
         url: message.url,
         code,
         user: more.user?.name,
+        ...(more.user?.impersonatedBy === undefined ? {} : { impersonatedBy: more.user.impersonatedBy }),
         address: message.socket.remoteAddress,
         userAgent: message.headers['user-agent'],
         durationMs: Math.round(more.seconds * 1000),

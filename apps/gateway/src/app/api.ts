@@ -1,10 +1,23 @@
-import { discoveryAnswer, metricsKindOf, type ServedKind, type StaticAnswer, type Verb } from '../discovery/index.js';
-import { forbidden, unauthorized, type AccessAttributes, type Authenticate, type Authorize } from '../http/access.js';
-import { jsonAnswer, type ApiAnswer, type ApiRequest } from '../http/api-request.js';
+import type { IncomingMessage } from 'node:http';
+import { forbidden, unauthorized, type AccessAttributes, type Authorize } from '../auth/access.js';
+import { reviewAnswer, type ReviewPorts } from '../auth/reviews.js';
+import type { Authenticate } from '../auth/authenticate.js';
+import { impersonated } from '../auth/impersonation.js';
+import {
+  discoveryAnswer,
+  metricsKindOf,
+  REVIEW_KINDS,
+  staticAnswer,
+  type ServedKind,
+  type StaticAnswer,
+  type Verb,
+} from '../discovery/index.js';
+import type { ApiAnswer, ApiRequest, User } from '../http/api-request.js';
 import { parseResourcePath, type ResourcePath } from '../http/api-path.js';
 import { flag } from '../http/query.js';
 import { methodNotAllowed, notFoundPath, resourceName } from '../http/status.js';
 import { openApiAnswer, swaggerAnswer } from '../schema/index.js';
+import { parseFieldSelector } from '../table/index.js';
 import { isAnswered, listAnswered, readAnswered } from '../verbs/answered.js';
 import { patchObject, updateObject } from '../verbs/change.js';
 import type { WritePorts } from '../verbs/commands.js';
@@ -14,9 +27,8 @@ import { listMetrics, readMetrics, type MetricsPorts } from '../verbs/metrics.js
 import { listObjects, readObject } from '../verbs/read.js';
 import { runHostTool } from '../verbs/tool.js';
 import { watchObjects, type WatchPorts } from '../verbs/watch.js';
-import { reviewAnswer } from './reviews.js';
 
-export interface ApiPorts extends WritePorts, WatchPorts, MetricsPorts {
+export interface ApiPorts extends WritePorts, WatchPorts, MetricsPorts, ReviewPorts {
   readonly authenticate: Authenticate;
   readonly authorize: Authorize;
 }
@@ -26,6 +38,8 @@ interface Asked {
   readonly verb: Verb;
   readonly target: ResourcePath;
 }
+
+type Authorized = Asked & { readonly attributes: AccessAttributes };
 
 type Named = ResourcePath & { readonly name: string };
 
@@ -79,17 +93,33 @@ const asked = (method: string, target: ResourcePath, query: URLSearchParams): As
   return { verb, target };
 };
 
-const attributesOf = ({ verb, target }: Asked): AccessAttributes => ({
-  verb,
-  kind: target.kind,
-  namespace: target.namespace,
-  ...(target.name === undefined ? {} : { name: target.name }),
-  ...(target.subresource === undefined ? {} : { subresource: target.subresource }),
-});
+/** The one name that a list, watch or deletion of many can be about. */
+const selectedName = (kind: ServedKind, query: URLSearchParams): string | undefined => {
+  const selector = parseFieldSelector(kind, query.get('fieldSelector') ?? '');
+  return selector.ok ? selector.value.name : undefined;
+};
+
+/** As Kubernetes reads requests: a namespace lies within itself, and a selection of one name is about that object. */
+const attributesOf = ({ verb, target }: Asked, query: URLSearchParams): AccessAttributes => {
+  const { kind, subresource } = target;
+  const name = target.name ?? selectedName(kind, query);
+  const isNamespace = kind.group === '' && kind.plural === 'namespaces';
+  return {
+    verb,
+    kind,
+    namespace: isNamespace ? (name ?? '') : target.namespace,
+    ...(name === undefined ? {} : { name }),
+    ...(subresource === undefined ? {} : { subresource }),
+  };
+};
 
 const isNamed = (target: ResourcePath): target is Named => target.name !== undefined;
 
-const act = async (ports: ApiPorts, { verb, target }: Asked, request: ApiRequest): Promise<ApiAnswer> => {
+const act = async (
+  ports: ApiPorts,
+  { verb, target, attributes }: Authorized,
+  request: ApiRequest,
+): Promise<ApiAnswer> => {
   const tool = target.kind.subresources.find(({ name }) => name === target.subresource)?.tool;
   const metrics = metricsKindOf(target.kind, target.subresource);
   switch (verb) {
@@ -98,10 +128,11 @@ const act = async (ports: ApiPorts, { verb, target }: Asked, request: ApiRequest
       if (isAnswered(target.kind)) return listAnswered(ports, target, request);
       return listObjects(ports.cache, target, request);
     case 'watch':
-      return watchObjects(ports, named(target), request);
+      return watchObjects(ports, named(target), request, attributes);
     case 'deletecollection':
       return deleteObjects(ports, target, request);
     case 'create':
+      if (REVIEW_KINDS.includes(target.kind)) return reviewAnswer(ports, target, request);
       return isNamed(target) && target.subresource !== undefined
         ? createAction(ports, { ...target, subresource: target.subresource }, request)
         : createObject(ports, target, request);
@@ -140,34 +171,42 @@ const staticPage = (page: StaticAnswer, request: ApiRequest): ApiAnswer => {
   return { status: 200, contentType: page.contentType, body: page.body, headers };
 };
 
+const ROOT_PAGE = staticAnswer({
+  paths: ['/api', '/apis', '/healthz', '/livez', '/openapi/v3', '/readyz', '/version'],
+});
+
 const nonResource = (ports: ApiPorts, request: ApiRequest): ApiAnswer | null => {
   if (request.method !== 'GET') return null;
-  if (request.path === '/')
-    return jsonAnswer(200, { paths: ['/api', '/apis', '/healthz', '/livez', '/openapi/v3', '/readyz', '/version'] });
-  const page = request.path.startsWith('/openapi/')
-    ? (openApiAnswer(request.path) ?? swaggerAnswer(request.path, request.headers.accept))
-    : discoveryAnswer(request.path, request.headers.accept);
+  const page =
+    request.path === '/'
+      ? ROOT_PAGE
+      : request.path.startsWith('/openapi/')
+        ? (openApiAnswer(request.path) ?? swaggerAnswer(request.path, request.headers.accept))
+        : discoveryAnswer(request.path, request.headers.accept);
   if (page === null) return null;
-  if (!ports.authorize(request.user, { verb: 'get', path: request.path }))
-    throw forbidden(request.user, { verb: 'get', path: request.path });
+  const attributes = { verb: 'get', path: request.path };
+  if (!ports.authorize(request.user, attributes)) throw forbidden(request.user, attributes);
   return staticPage(page, request);
 };
 
 /** Answers one request of an authenticated user. Throws a StatusError. */
 export const answerRequest = async (ports: ApiPorts, request: ApiRequest): Promise<ApiAnswer> => {
-  const page = nonResource(ports, request) ?? (await reviewAnswer(ports.authorize, request));
+  const page = nonResource(ports, request);
   if (page !== null) return page;
   const target = parseResourcePath(request.path);
   if (target === null) throw notFoundPath();
   const wanted = asked(request.method, target, request.query);
-  const attributes = attributesOf(wanted);
+  const attributes = attributesOf(wanted, request.query);
   if (!ports.authorize(request.user, attributes)) throw forbidden(request.user, attributes);
-  return act(ports, wanted, request);
+  return act(ports, { ...wanted, attributes }, request);
 };
 
-/** The user of a request. Throws a StatusError (401). */
-export const authenticated = (ports: Pick<ApiPorts, 'authenticate'>, authorization: string | undefined) => {
-  const user = ports.authenticate(authorization);
-  if (user === null) throw unauthorized();
-  return user;
+/** The user that a request is made as. Throws a StatusError (400, 401, 403). */
+export const authenticated = async (
+  ports: Pick<ApiPorts, 'authenticate' | 'authorize'>,
+  message: IncomingMessage,
+): Promise<User> => {
+  const sender = await ports.authenticate(message);
+  if (sender === null) throw unauthorized();
+  return impersonated(message, sender, ports.authorize);
 };

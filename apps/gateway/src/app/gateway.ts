@@ -1,14 +1,17 @@
 import { KeyLock } from '@xenolith/engine';
 import type { EventLog, LogFeed, MessageBus } from '@xenolith/kernel';
 import type { LoggerService } from '@nestjs/common';
+import { admission } from '../auth/admission.js';
+import { bearerTokens, firstReader } from '../auth/authenticate.js';
+import { Authorizer } from '../auth/authorizer.js';
+import { staticTokens, type TokenEntries } from '../auth/static-tokens.js';
+import { WatchRegistry } from '../auth/watch-registry.js';
 import { DocumentCache, type ScanDocuments } from '../cache/document-cache.js';
 import { LogHistory, type ReadDocumentChanges } from '../cache/log-history.js';
 import { SERVED_KINDS } from '../discovery/index.js';
 import { EventView, type DescribeEvent } from '../events/event-view.js';
-import { adminsOrReadOnly, bearerTokens, type Authorize, type TokenEntries } from '../http/access.js';
 import { Telemetry } from '../telemetry/telemetry.js';
 import { WatchHub } from '../watch/watch-hub.js';
-import type { WatchSession } from '../watch/watch-session.js';
 import type { ApiPorts } from './api.js';
 import type { Gateway } from './api.controller.js';
 import type { GatewayLog, RequestObserver } from './gateway-log.js';
@@ -24,7 +27,6 @@ export interface GatewayOptions {
   readonly bus: MessageBus;
   readonly name: string;
   readonly tokens: TokenEntries;
-  readonly authorize?: Authorize;
   readonly describeEvent: DescribeEvent;
   readonly https: Omit<HttpsOptions, 'logger'>;
   readonly logger: LoggerService | false;
@@ -37,7 +39,7 @@ export interface GatewayOptions {
 export interface RunningGateway {
   readonly port: number;
   readonly cache: DocumentCache;
-  readonly watches: () => ReadonlySet<WatchSession>;
+  readonly watches: () => Pick<WatchRegistry, 'size' | typeof Symbol.iterator>;
   close(): Promise<void>;
 }
 
@@ -50,10 +52,14 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
   const events = new EventView(cache, options.describeEvent);
   await events.load(log);
   cache.observeWith(events);
+  const access = new Authorizer();
+  access.load(cache);
+  cache.observeWith(access);
   await cache.follow();
   const telemetry = new Telemetry(Date.now);
   await telemetry.start(bus);
-  const sessions = new Set<WatchSession>();
+  const sessions = new WatchRegistry(access);
+  const readToken = firstReader([staticTokens(options.tokens)]);
   const ports: ApiPorts = {
     cache,
     bus,
@@ -64,8 +70,11 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
     history: new LogHistory(cache, options.documentChanges),
     sessions,
     onWatchEnd: (reason) => options.observer?.watchEnded(reason),
-    authenticate: bearerTokens(options.tokens),
-    authorize: options.authorize ?? adminsOrReadOnly,
+    admit: admission(access),
+    access,
+    readToken,
+    authenticate: bearerTokens(readToken),
+    authorize: (user, attributes) => access.allows(user, attributes),
   };
   const server: HttpsServer = await openHttpsServer(
     {

@@ -143,7 +143,7 @@ export const openHttpsServer = async (gateway: Gateway, options: HttpsOptions): 
   return {
     port: typeof address === 'object' && address !== null ? address.port : options.port,
     close: async () => {
-      for (const session of gateway.ports.sessions) session.stop();
+      gateway.ports.sessions.stop();
       await app.close();
     },
   };

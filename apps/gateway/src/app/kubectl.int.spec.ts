@@ -88,7 +88,7 @@ describe('kubectl', () => {
     expect(await kubectl('get net --chunk-size=2 -o name')).toContain('network.network.xenolith.dev/p3');
     const watching = kubectl('get net p1 -w --output-watch-events --request-timeout=5s');
     const waiting = kubectl('wait net/p1 --for=delete --timeout=20s');
-    await expect.poll(() => api.gateway.watches(), { timeout: 10_000 }).toBe(2);
+    await expect.poll(() => api.gateway.watches().size, { timeout: 10_000 }).toBe(2);
     await kubectl('delete net p1');
     expect(await waiting).toContain('condition met');
     expect(await watching).toMatch(/ADDED\s+p1[\s\S]*DELETED\s+p1/);
@@ -113,7 +113,7 @@ describe('kubectl', () => {
     await kubectl('replace -f -', network('replaced', '10.6.0.0/24'));
     expect(await kubectl('get --raw /readyz')).toBe('ok');
     expect(await kubectl('auth can-i create vms')).toContain('yes');
-    expect(await kubectl('auth can-i --list')).toContain('virtualmachines.compute.xenolith.dev');
+    expect(await kubectl('auth can-i --list')).toContain('*.*');
     expect(await kubectl('auth whoami')).toContain('ada');
     expect(await kubectl('api-resources --api-group=compute.xenolith.dev')).toContain('virtualmachines');
     expect(await kubectl('version')).toContain('Server Version: v1.35');

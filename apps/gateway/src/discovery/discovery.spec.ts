@@ -21,7 +21,10 @@ describe('discovery', () => {
       'network.xenolith.dev',
       'scheduling.xenolith.dev',
       'chaos.xenolith.dev',
+      'rbac.authorization.k8s.io',
       'events.k8s.io',
+      'authentication.k8s.io',
+      'authorization.k8s.io',
     ]);
     expect(page('/apis/compute.xenolith.dev')).toMatchObject({
       kind: 'APIGroup',

@@ -1,6 +1,7 @@
 import { failoverPlanKind, KINDS, type HostTool, type KindDefinition } from '@xenolith/contracts';
 import { EVENT_KINDS } from './event-kinds.js';
 import { METRICS_KINDS } from './metrics-kinds.js';
+import { REVIEW_KINDS } from './review-kinds.js';
 import { OPERATION_REFERENCE, type ServedKind, type Subresource, type Verb } from './served-kind.js';
 
 const READ_VERBS: readonly Verb[] = ['get', 'list', 'watch'];
@@ -15,8 +16,16 @@ const verbsOf = (kind: KindDefinition): readonly Verb[] => {
   ];
 };
 
+const statusOf = ({ group, version, kind }: KindDefinition): Subresource => ({
+  name: 'status',
+  group,
+  version,
+  kind,
+  verbs: ['get'],
+});
+
 const subresourcesOf = (kind: KindDefinition): readonly Subresource[] => [
-  { name: 'status', group: kind.group, version: kind.version, kind: kind.kind, verbs: ['get'] },
+  ...(kind.content === 'top' ? [] : [statusOf(kind)]),
   ...(kind.actions ?? []).map((action): Subresource => ({
     name: action,
     ...OPERATION_REFERENCE,
@@ -89,13 +98,14 @@ const SERVICES: ServedKind = {
   definition: null,
 };
 
-/** Every kind that the API serves, in the order of discovery: those of the contracts, those that services answer, figures, events in both their forms, and what kubectl asks for. */
+/** Every kind that the API serves, in the order of discovery: those of the contracts, those that services answer, figures, events in both their forms, what kubectl asks for, and questions about rights. */
 export const SERVED_KINDS: readonly ServedKind[] = [
   ...KINDS.map(servedFrom),
   ...ANSWERED_KINDS,
   ...METRICS_KINDS,
   ...EVENT_KINDS,
   SERVICES,
+  ...REVIEW_KINDS,
 ];
 
 const byPath = new Map(SERVED_KINDS.map((kind) => [`${kind.group}/${kind.version}/${kind.plural}`, kind]));

@@ -3,6 +3,13 @@ import type { IncomingHttpHeaders } from 'node:http';
 export interface User {
   readonly name: string;
   readonly groups: readonly string[];
+  readonly uid?: string;
+  /** What else the proof of identity says, as Kubernetes' `UserInfo` has it. */
+  readonly extra?: Readonly<Record<string, readonly string[]>>;
+  /** When the proof of identity ends, in milliseconds since the epoch. */
+  readonly expiresAt?: number;
+  /** Who sent the request in this user's name. */
+  readonly impersonatedBy?: string;
 }
 
 /** A request as the verbs see it: no framework, no socket. */

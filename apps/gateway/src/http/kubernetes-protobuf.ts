@@ -50,6 +50,40 @@ const resourceAttributes: MessageShape = {
   7: text('name'),
 };
 
+const accessSpec: MessageShape = {
+  1: { name: 'resourceAttributes', as: 'message', of: resourceAttributes },
+  2: { name: 'nonResourceAttributes', as: 'message', of: { 1: text('path'), 2: text('verb') } },
+};
+
+const subjectAccessReview: MessageShape = {
+  1: metadata,
+  2: {
+    name: 'spec',
+    as: 'message',
+    of: { ...accessSpec, 3: text('user'), 4: { name: 'groups', as: 'texts' }, 6: text('uid') },
+  },
+};
+
+const policyRule: MessageShape = {
+  1: { name: 'verbs', as: 'texts' },
+  2: { name: 'apiGroups', as: 'texts' },
+  3: { name: 'resources', as: 'texts' },
+  4: { name: 'resourceNames', as: 'texts' },
+  5: { name: 'nonResourceURLs', as: 'texts' },
+};
+
+const role: MessageShape = { 1: metadata, 2: { name: 'rules', as: 'messages', of: policyRule } };
+
+const roleBinding: MessageShape = {
+  1: metadata,
+  2: {
+    name: 'subjects',
+    as: 'messages',
+    of: { 1: text('kind'), 2: text('apiGroup'), 3: text('name'), 4: text('namespace') },
+  },
+  3: { name: 'roleRef', as: 'message', of: { 1: text('apiGroup'), 2: text('kind'), 3: text('name') } },
+};
+
 /** Messages by their kind. */
 const MESSAGES: Readonly<Record<string, MessageShape>> = {
   Namespace: {
@@ -66,15 +100,19 @@ const MESSAGES: Readonly<Record<string, MessageShape>> = {
   SelfSubjectReview: { 1: metadata },
   SelfSubjectAccessReview: {
     1: metadata,
-    2: {
-      name: 'spec',
-      as: 'message',
-      of: {
-        1: { name: 'resourceAttributes', as: 'message', of: resourceAttributes },
-        2: { name: 'nonResourceAttributes', as: 'message', of: { 1: text('path'), 2: text('verb') } },
-      },
-    },
+    2: { name: 'spec', as: 'message', of: accessSpec },
   },
+  SubjectAccessReview: subjectAccessReview,
+  LocalSubjectAccessReview: subjectAccessReview,
+  TokenReview: {
+    1: metadata,
+    2: { name: 'spec', as: 'message', of: { 1: text('token'), 2: { name: 'audiences', as: 'texts' } } },
+  },
+  Role: role,
+  // Field 3 is the aggregation rule, which is refused: its content does not matter.
+  ClusterRole: { ...role, 3: { name: 'aggregationRule', as: 'message', of: {} } },
+  RoleBinding: roleBinding,
+  ClusterRoleBinding: roleBinding,
   SelfSubjectRulesReview: { 1: metadata, 2: { name: 'spec', as: 'message', of: { 1: text('namespace') } } },
 };
 

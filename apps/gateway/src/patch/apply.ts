@@ -1,4 +1,10 @@
-import { apiVersionOf, type KindDefinition, type ManagedFieldsEntry } from '@xenolith/contracts';
+import {
+  apiVersionOf,
+  contentMembers,
+  contentOf,
+  type KindDefinition,
+  type ManagedFieldsEntry,
+} from '@xenolith/contracts';
 import { ok, reject, sameJson, type FieldCause, type JsonObject, type Result } from '@xenolith/kernel';
 import { isRecord, type Shape } from '../schema/shape.js';
 import { difference, EMPTY_SET, intersection, isEmptySet, nodeOf, pathsOf, union, type FieldSet } from './field-set.js';
@@ -78,13 +84,22 @@ const conflictRefusal = (conflicts: readonly Conflict[]): Result<never> => {
   );
 };
 
+/** The set without `metadata` and `spec` themselves; what is in them stays. */
+const withoutParts = (set: FieldSet): FieldSet =>
+  nodeOf(
+    [...set.children].map(([element, child]) => [
+      element,
+      element === 'f:metadata' || element === 'f:spec' ? { ...child, self: false } : child,
+    ]),
+  );
+
 /** Fields that the manager applied before and does not any more, and that nobody owns now: they go, with what is below them. */
 const abandonedFields = (shape: Shape, merged: JsonObject, before: FieldSet, owned: FieldSet): FieldSet => {
   const all = withNamedContainers(shape, merged, statedFields(shape, merged));
   const once = withNamedContainers(shape, merged, before);
   const abandoned = difference(intersection(all, once), withNamedContainers(shape, merged, owned));
   // `metadata` and `spec` themselves stay, however little is left in them.
-  return nodeOf([...abandoned.children].map(([element, child]) => [element, { ...child, self: false }]));
+  return withoutParts(abandoned);
 };
 
 const malformedReason = (kind: KindDefinition, applied: unknown): string | null => {
@@ -102,27 +117,30 @@ const metadataOf = (object: JsonObject): JsonObject => (isRecord(object['metadat
 const managedFieldsOf = (object: JsonObject | null): readonly ManagedFieldsEntry[] =>
   object ? ((metadataOf(object)['managedFields'] ?? []) as unknown as readonly ManagedFieldsEntry[]) : [];
 
+const envelopeOf = ({ apiVersion, kind }: JsonObject): JsonObject => ({ apiVersion, kind });
+
 /** The merged object with the rest of the live one; of uid and resourceVersion only what the client stated, as these are its preconditions. */
 const assemble = (
-  live: JsonObject,
-  applied: JsonObject,
-  merged: JsonObject,
+  kind: KindDefinition,
+  { live, applied, merged }: { readonly live: JsonObject; readonly applied: JsonObject; readonly merged: JsonObject },
   managers: readonly Manager[],
 ): JsonObject => {
+  const content = contentOf(kind, merged);
   const { uid: _uid, resourceVersion: _version, ...liveMetadata } = metadataOf(live);
   const kept = Object.entries(liveMetadata).filter(([name]) => !isOwnedMetadata(name));
   const managedFields = encodeManagers(managers) as unknown as JsonObject[];
   return {
-    ...applied,
+    // What stands at the top of the object is in what was merged, or was abandoned.
+    ...(kind.content === 'top' ? envelopeOf(applied) : applied),
     metadata: { ...Object.fromEntries(kept), ...metadataOf(applied), ...metadataOf(merged), managedFields },
-    ...(merged['spec'] !== undefined && { spec: merged['spec'] }),
+    ...(content !== undefined && contentMembers(kind, content)),
   };
 };
 
 /** The fields that a configuration states: not the root, and neither `metadata` nor `spec` by themselves. */
 const configuredFields = (shape: Shape, config: JsonObject): FieldSet => {
   const stated = statedFields(shape, config);
-  return nodeOf([...stated.children].map(([element, child]) => [element, { ...child, self: false }]));
+  return withoutParts(stated);
 };
 
 /**
@@ -136,7 +154,9 @@ const fieldsOfClientSideApply = (kind: KindDefinition, live: JsonObject, manager
   if (typeof text !== 'string') return EMPTY_SET;
   const shape = ownedShapeOf(kind);
   const config = parseJson(text);
-  return isRecord(config) ? configuredFields(shape, ownedPart(normalForm(shape, config) as JsonObject)) : EMPTY_SET;
+  return isRecord(config)
+    ? configuredFields(shape, ownedPart(kind, normalForm(shape, config) as JsonObject))
+    : EMPTY_SET;
 };
 
 /**
@@ -171,8 +191,8 @@ interface Merge {
 
 const mergeApplied = (kind: KindDefinition, request: ApplyRequest, applied: JsonObject): Merge => {
   const shape = ownedShapeOf(kind);
-  const live = request.live ? ownedPart(request.live) : {};
-  const config = ownedPart(applied);
+  const live = request.live ? ownedPart(kind, request.live) : {};
+  const config = ownedPart(kind, applied);
   const managers = decodeManagers(managedFieldsOf(request.live));
   const own = managers.find((manager) => isManager(manager, kind, request.manager, 'Apply'));
   const fields = configuredFields(shape, config);
@@ -182,7 +202,7 @@ const mergeApplied = (kind: KindDefinition, request: ApplyRequest, applied: Json
   return {
     config,
     live,
-    merged: ownedPart(withoutFields(shape, merged, abandoned) as JsonObject),
+    merged: ownedPart(kind, withoutFields(shape, merged, abandoned) as JsonObject),
     fields,
     managers,
     own,
@@ -224,5 +244,5 @@ export const applyObject = (kind: KindDefinition, request: ApplyRequest): Result
     at: request.at,
   });
   const merged = withLastApplied(merge.merged, request.applied, request.manager);
-  return ok(assemble(request.live ?? {}, applied, merged, capManagers(managers)));
+  return ok(assemble(kind, { live: request.live ?? {}, applied, merged }, capManagers(managers)));
 };

@@ -35,8 +35,8 @@ const withoutMetadataItself = (set: FieldSet): FieldSet =>
  */
 export const managedFieldsAfterUpdate = (kind: KindDefinition, update: UpdateRecord): ManagedFieldsEntry[] => {
   const shape = ownedShapeOf(kind);
-  const before = update.before ? ownedPart(update.before) : {};
-  const comparison = compareFields(shape, before, ownedPart(update.after));
+  const before = update.before ? ownedPart(kind, update.before) : {};
+  const comparison = compareFields(shape, before, ownedPart(kind, update.after));
   const changed = withoutMetadataItself(union(comparison.added, comparison.modified));
   const removed = withoutMetadataItself(comparison.removed);
   const managers = managersFor(managedFieldsOf(update.before), managedFieldsOf(update.after));

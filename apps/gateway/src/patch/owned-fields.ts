@@ -1,4 +1,4 @@
-import type { KindDefinition } from '@xenolith/contracts';
+import { contentMembers, contentOf, type KindDefinition } from '@xenolith/contracts';
 import { canonicalJson, sameJson, type JsonObject, type JsonValue } from '@xenolith/kernel';
 import { z } from 'zod';
 import { ANYTHING, isRecord, shapeFor, specShapeOf, type Shape } from '../schema/shape.js';
@@ -25,10 +25,10 @@ const shapes = new WeakMap<KindDefinition, Shape>();
 export const ownedShapeOf = (kind: KindDefinition): Shape => {
   const known = shapes.get(kind);
   if (known) return known;
-  const fields = new Map<string, Shape>([
-    ['metadata', OWNED_METADATA],
-    ['spec', specShapeOf(kind)],
-  ]);
+  const content = specShapeOf(kind);
+  const fields = new Map<string, Shape>([['metadata', OWNED_METADATA]]);
+  if (kind.content !== 'top') fields.set('spec', content);
+  else if (content.type === 'struct') for (const [name, field] of content.fields) fields.set(name, field);
   const shape: Shape = { type: 'struct', open: false, fields };
   shapes.set(kind, shape);
   return shape;
@@ -187,14 +187,15 @@ const hasContent = (value: unknown): boolean =>
   typeof value !== 'object' || value === null || Object.keys(value).length > 0;
 
 /** The part of an object that has owners. Empty maps and lists of metadata count as absent, as documents leave them out. */
-export const ownedPart = (object: JsonObject): JsonObject => {
-  const { metadata, spec } = object;
+export const ownedPart = (kind: KindDefinition, object: JsonObject): JsonObject => {
+  const { metadata } = object;
+  const content = contentOf(kind, object);
   const owned = Object.entries(isRecord(metadata) ? metadata : {}).filter(
     ([name, value]) => OWNED_METADATA.fields.has(name) && hasContent(value),
   );
   return {
     metadata: Object.fromEntries<JsonValue>(owned as [string, JsonValue][]),
-    ...(spec !== undefined && { spec }),
+    ...(content !== undefined && contentMembers(kind, content)),
   };
 };
 

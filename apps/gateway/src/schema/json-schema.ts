@@ -90,7 +90,7 @@ export const specSchema = (kind: KindDefinition): JsonObject =>
   adapt(
     z.toJSONSchema(kind.spec, { io: 'input', target: 'openapi-3.0', unrepresentable: 'any' }) as unknown as JsonObject,
     {
-      path: 'spec',
+      path: kind.content === 'top' ? '' : 'spec',
       keys: kind.listMapKeys ?? {},
     },
   );

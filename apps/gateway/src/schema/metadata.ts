@@ -3,6 +3,7 @@ import {
   dnsSubdomain,
   managedFieldsEntry,
   ownerReference,
+  pathSegmentName,
   type DesiredMetadata,
   type KindDefinition,
 } from '@xenolith/contracts';
@@ -105,9 +106,11 @@ const managedFieldsCauses = (entries: IncomingMetadata['managedFields']): readon
     return causesOf(parsed.error, ['metadata', 'managedFields', index], entry);
   });
 
+const NAME_RULES = { label: dnsLabel, subdomain: dnsSubdomain, path: pathSegmentName } as const;
+
 const nameCauses = (kind: KindDefinition, name: string | undefined): readonly FieldCause[] => {
   if (name === undefined || name === '') return [requiredValue('metadata.name', 'name or generateName is required')];
-  const parsed = (kind.nameRule === 'subdomain' ? dnsSubdomain : dnsLabel).safeParse(name);
+  const parsed = NAME_RULES[kind.nameRule ?? 'label'].safeParse(name);
   return parsed.success ? [] : causesOf(parsed.error, ['metadata', 'name'], name);
 };
 
@@ -156,7 +159,7 @@ export const readMetadata = (
   input: unknown,
   at: { name?: string | undefined; namespace?: string | undefined },
 ): ReadMetadata => {
-  const pruned = prune(METADATA_SHAPE, input ?? {}, 'metadata');
+  const pruned = prune(METADATA_SHAPE, input ?? {}, ['metadata']);
   const parsed = incomingMetadata.safeParse(pruned.value);
   if (!parsed.success) {
     const causes = causesOf(parsed.error, ['metadata'], pruned.value);

@@ -1,3 +1,4 @@
+import { isKubernetesKind } from '@xenolith/contracts';
 import type { JsonObject } from '@xenolith/kernel';
 import type { ServedKind, Verb } from '../discovery/served-kind.js';
 import { DELETE_OPTIONS, PATCH, STATUS } from './meta-schemas.js';
@@ -46,9 +47,9 @@ const DELETE = [
 
 const PATCH_TYPES = ['application/apply-patch+yaml', 'application/json-patch+json', 'application/merge-patch+json'];
 
-/** Strategic merge is for core kinds only: kubectl sends it wherever this page names it. */
+/** Strategic merge is for Kubernetes' own kinds only: kubectl sends it wherever this page names it. */
 const patchTypesOf = (kind: ServedKind): readonly string[] =>
-  kind.group === '' ? [...PATCH_TYPES, 'application/strategic-merge-patch+json'] : PATCH_TYPES;
+  isKubernetesKind(kind) ? [...PATCH_TYPES, 'application/strategic-merge-patch+json'] : PATCH_TYPES;
 
 interface Target {
   readonly kind: ServedKind;
@@ -158,7 +159,8 @@ export const pathsOfKind = (target: Target): JsonObject => {
     suffix: 'ForAllNamespaces',
   };
   return {
-    ...(kind.namespaced && { [`${root}/${kind.plural}`]: { get: operation(kind, everywhere) } }),
+    ...(kind.namespaced &&
+      kind.verbs.includes('list') && { [`${root}/${kind.plural}`]: { get: operation(kind, everywhere) } }),
     [home]: { ...collection(target), ...(namespace.length > 0 && { parameters: namespace }) },
     [`${home}/{name}`]: { ...item(target), parameters: named },
     ...Object.fromEntries(

@@ -1,3 +1,4 @@
+import { isKubernetesKind } from '@xenolith/contracts';
 import { hashOf, type JsonObject } from '@xenolith/kernel';
 import { metricsKindOf } from '../discovery/metrics-kinds.js';
 import type { ServedKind } from '../discovery/served-kind.js';
@@ -10,8 +11,8 @@ import { pathsOfKind } from './open-api-paths.js';
 
 /** `dev.xenolith.compute.v1alpha1.VirtualMachine`, as Kubernetes names schemas: the group's domain turned around. */
 const schemaName = (kind: ServedKind): string =>
-  kind.group === '' || kind.group.endsWith('.k8s.io')
-    ? `io.k8s.api.${kind.group === '' ? 'core' : 'events'}.${kind.version}.${kind.kind}`
+  isKubernetesKind(kind)
+    ? `io.k8s.api.${kind.group === '' ? 'core' : (kind.group.split('.')[0] ?? '')}.${kind.version}.${kind.kind}`
     : `${kind.group.split('.').slice(1).toReversed().join('.')}.${kind.group.split('.')[0] ?? ''}.${kind.version}.${kind.kind}`;
 
 const groupVersionKind = (kind: ServedKind, suffix = ''): JsonObject => ({
@@ -39,6 +40,18 @@ const objectSchema = (kind: ServedKind): JsonObject => {
   const { definition } = kind;
   if (definition === null) return { ...viewSchema(kind), ...groupVersionKind(kind) };
   const spec = specSchema(definition);
+  if (definition.content === 'top')
+    return {
+      ...spec,
+      description: kind.description,
+      properties: {
+        apiVersion: API_VERSION,
+        kind: KIND,
+        metadata: OBJECT_META,
+        ...(spec['properties'] as JsonObject),
+      },
+      ...groupVersionKind(kind),
+    };
   return {
     type: 'object',
     description: kind.description,

@@ -1,4 +1,4 @@
-import { apiVersionOf, type DesiredMetadata, type KindDefinition } from '@xenolith/contracts';
+import { apiVersionOf, contentOf, type DesiredMetadata, type KindDefinition } from '@xenolith/contracts';
 import { ok, reject, type FieldCause, type JsonObject, type Result } from '@xenolith/kernel';
 import { causesOf, duplicateValue, fieldPath } from './causes.js';
 import { readMetadata, type ReadMetadata } from './metadata.js';
@@ -96,15 +96,14 @@ interface ReadSpec {
 
 const readSpec = (kind: KindDefinition, input: unknown): ReadSpec => {
   const shape = specShapeOf(kind);
-  const pruned = prune(shape, input ?? {}, 'spec');
+  const at = kind.content === 'top' ? [] : ['spec'];
+  const pruned = prune(shape, input ?? {}, at);
   const parsed = kind.spec.safeParse(pruned.value);
-  const duplicates = duplicateKeys(shape, pruned.value, ['spec']).map(({ field, value }) =>
-    duplicateValue(field, value),
-  );
+  const duplicates = duplicateKeys(shape, pruned.value, at).map(({ field, value }) => duplicateValue(field, value));
   if (!parsed.success)
     return {
       spec: {},
-      causes: [...causesOf(parsed.error, ['spec'], pruned.value), ...duplicates],
+      causes: [...causesOf(parsed.error, at, pruned.value), ...duplicates],
       unknown: pruned.unknown,
     };
   return { spec: parsed.data as JsonObject, causes: duplicates, unknown: pruned.unknown };
@@ -129,8 +128,8 @@ export const parseObject = (kind: KindDefinition, input: unknown, options: Parse
   const fault = mismatch(kind, object, options);
   if (fault !== null) return malformed(fault);
   const read = readMetadata(kind, object['metadata'], options);
-  const { spec, causes, unknown } = readSpec(kind, object['spec']);
-  const top = Object.keys(object).filter((field) => !TOP_LEVEL_FIELDS.includes(field));
+  const { spec, causes, unknown } = readSpec(kind, contentOf(kind, object));
+  const top = kind.content === 'top' ? [] : Object.keys(object).filter((field) => !TOP_LEVEL_FIELDS.includes(field));
   const warnings = checkFields(kind, [...top, ...read.unknown, ...unknown], options);
   if (!warnings.ok) return warnings;
   const allCauses = [...read.causes, ...causes];

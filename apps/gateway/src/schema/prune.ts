@@ -53,10 +53,10 @@ const pruneAt = (shape: Shape, value: unknown, at: Path, pruning: Pruning): unkn
 export const prune = (
   shape: Shape,
   value: unknown,
-  at: string,
+  at: Path,
 ): { readonly value: unknown; readonly unknown: readonly string[] } => {
   const pruning: Pruning = { unknown: [] };
-  return { value: pruneAt(shape, value, [at], pruning), unknown: pruning.unknown };
+  return { value: pruneAt(shape, value, at, pruning), unknown: pruning.unknown };
 };
 
 /** Where a keyed list names one key twice: the path of the second item's key, and the key. */

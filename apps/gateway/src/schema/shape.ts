@@ -85,7 +85,12 @@ const shapeAt = (schema: z.core.$ZodType, walk: Walk): Shape => {
 export const shapeOf = (
   schema: z.core.$ZodType,
   lists: { path: string; keys?: Walk['keys']; sets?: readonly string[] },
-): Shape => shapeAt(schema, { path: lists.path.split('.'), keys: lists.keys ?? {}, sets: new Set(lists.sets ?? []) });
+): Shape =>
+  shapeAt(schema, {
+    path: lists.path === '' ? [] : lists.path.split('.'),
+    keys: lists.keys ?? {},
+    sets: new Set(lists.sets ?? []),
+  });
 
 const specShapes = new WeakMap<KindDefinition, Shape>();
 
@@ -93,7 +98,8 @@ const specShapes = new WeakMap<KindDefinition, Shape>();
 export const specShapeOf = (kind: KindDefinition): Shape => {
   const known = specShapes.get(kind);
   if (known) return known;
-  const shape = shapeOf(kind.spec, { path: 'spec', ...(kind.listMapKeys && { keys: kind.listMapKeys }) });
+  const path = kind.content === 'top' ? '' : 'spec';
+  const shape = shapeOf(kind.spec, { path, ...(kind.listMapKeys && { keys: kind.listMapKeys }) });
   specShapes.set(kind, shape);
   return shape;
 };

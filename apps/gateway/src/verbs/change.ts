@@ -1,3 +1,4 @@
+import { isKubernetesKind } from '@xenolith/contracts';
 import type { CommandAnswer, JsonObject, Result } from '@xenolith/kernel';
 import { keyOf, parsed, type CachedObject } from '../cache/cached-object.js';
 import type { ApiAnswer, ApiRequest } from '../http/api-request.js';
@@ -91,11 +92,13 @@ const attempt = async (
     { kind, name },
   );
   checkStated(target, object, live);
+  const after = storedForm(kind, object);
+  ports.admit({ user: request.user, kind, namespace, name, before, after });
   const managedFields = change.managesFields
     ? object.metadata.managedFields
     : managedFieldsAfterUpdate(definition, {
         before,
-        after: storedForm(kind, object),
+        after,
         manager: updateManager(request),
         at: request.receivedAt,
       });
@@ -227,7 +230,7 @@ const patchMerge = (target: NamedTarget, type: PatchType, body: unknown, request
     }
     case 'application/strategic-merge-patch+json': {
       // Kubernetes knows strategic merge for its own kinds only; clients fall back to merge patches when they are told so.
-      if (definition.group !== '') throw unsupportedPatch(type);
+      if (!isKubernetesKind(definition)) throw unsupportedPatch(type);
       const patch = asObject(body, 'a strategic merge patch');
       return { ...changes, merge: (live) => strategicMergePatch(definition, live ?? {}, patch) };
     }

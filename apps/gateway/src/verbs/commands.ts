@@ -13,6 +13,7 @@ import {
   type Result,
   type Uuid,
 } from '@xenolith/kernel';
+import type { Admit } from '../auth/admission.js';
 import type { DocumentCache } from '../cache/document-cache.js';
 import type { ServedKind } from '../discovery/index.js';
 import type { ApiRequest } from '../http/api-request.js';
@@ -26,6 +27,8 @@ export interface WritePorts {
   readonly log: Pick<EventLog, 'commandResult'>;
   /** Changes of one object are merged one after the other: at once they would only meet in conflicts. */
   readonly locks: KeyLock;
+  /** Looks at each object before it is written. */
+  readonly admit: Admit;
 }
 
 /**

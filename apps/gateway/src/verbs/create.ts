@@ -1,4 +1,4 @@
-import { apiVersionOf, type ManagedFieldsEntry } from '@xenolith/contracts';
+import { apiVersionOf, contentMembers, type ManagedFieldsEntry } from '@xenolith/contracts';
 import {
   present,
   randomFrom,
@@ -57,7 +57,7 @@ export const storedForm = (kind: ServedKind, object: ParsedObject): JsonObject =
   apiVersion: apiVersionOf(kind),
   kind: kind.kind,
   metadata: object.metadata as unknown as JsonObject,
-  spec: object.spec,
+  ...contentMembers(kind.definition ?? {}, object.spec),
 });
 
 /** A namespace that is not there at all is a 404, as in Kubernetes; one on its way out a 403. */
@@ -86,6 +86,8 @@ interface Creation {
   /** Paths of what the body named twice. */
   readonly duplicates?: ReturnType<typeof duplicatesIn>;
   readonly dryRun: boolean;
+  /** The request was for something that this object only carries out: the right to that is enough. */
+  readonly implied?: boolean;
 }
 
 const metadataOf = (input: unknown): JsonObject => {
@@ -131,9 +133,12 @@ const tryCreate = async (
     }),
     { kind, name: wishedName(creation.input) },
   );
+  const after = storedForm(kind, object);
+  if (creation.implied !== true)
+    ports.admit({ user: request.user, kind, namespace, name: object.metadata.name, before: null, after });
   const managedFields = managedFieldsAfterUpdate(definition, {
     before: null,
-    after: storedForm(kind, object),
+    after,
     manager: updateManager(request),
     at: request.receivedAt,
   });
@@ -265,5 +270,6 @@ export const createAction = async (
     metadata: { generateName: `${name.slice(0, MAX_OPERATION_PREFIX - action.length - 2)}-${action}-` },
     spec: { target: { apiVersion: apiVersionOf(kind), kind: kind.kind, name, uid: object.uid }, action, parameters },
   };
-  return createFrom(ports, { target: { kind: operations, namespace }, input, dryRun: dryRun(request.query) }, request);
+  const creation = { target: { kind: operations, namespace }, input, dryRun: dryRun(request.query), implied: true };
+  return createFrom(ports, creation, request);
 };

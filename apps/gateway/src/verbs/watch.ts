@@ -1,3 +1,5 @@
+import type { AccessAttributes } from '../auth/access.js';
+import type { WatchRegistry } from '../auth/watch-registry.js';
 import type { DocumentCache } from '../cache/document-cache.js';
 import type { LogHistory } from '../cache/log-history.js';
 import type { ApiAnswer, ApiRequest } from '../http/api-request.js';
@@ -19,7 +21,7 @@ export interface WatchPorts {
   readonly cache: DocumentCache;
   readonly hub: WatchHub;
   readonly history: LogHistory;
-  readonly sessions: Set<WatchSession>;
+  readonly sessions: WatchRegistry;
   readonly onWatchEnd?: (reason: EndReason) => void;
 }
 
@@ -49,10 +51,20 @@ const wantsInitial = (query: URLSearchParams, bookmarks: boolean): { objects: bo
   return { objects: sendInitial, markEnd: sendInitial };
 };
 
+const watchMs = (seconds: number | undefined): number =>
+  seconds === undefined || seconds === 0
+    ? DEFAULT_WATCH_MS * (1 + Math.random())
+    : Math.min(seconds, MAX_WATCH_SECONDS) * 1000;
+
+/** For how long the sender's proof of identity holds: a watch ends with it. */
+const provenMs = ({ user }: ApiRequest): number =>
+  user.expiresAt === undefined ? MAX_WATCH_SECONDS * 1000 : Math.max(1, user.expiresAt - Date.now());
+
 export const watchObjects = async (
   ports: WatchPorts,
   target: ResourcePath,
   request: ApiRequest,
+  attributes: AccessAttributes,
 ): Promise<ApiAnswer> => {
   const { cache, hub, history, sessions } = ports;
   const { query } = request;
@@ -72,10 +84,7 @@ export const watchObjects = async (
     position: initial.objects || asked === '' || asked === '0' ? cache.position : parseResourceVersion(asked),
     bookmarks,
     marksInitialEnd: initial.markEnd,
-    timeoutMs:
-      seconds === undefined || seconds === 0
-        ? DEFAULT_WATCH_MS * (1 + Math.random())
-        : Math.min(seconds, MAX_WATCH_SECONDS) * 1000,
+    timeoutMs: Math.min(watchMs(seconds), provenMs(request)),
   };
   return {
     status: 200,
@@ -95,7 +104,7 @@ export const watchObjects = async (
         },
         sink,
       );
-      sessions.add(session);
+      sessions.add(session, { user: request.user, attributes });
       session.start();
     },
   };

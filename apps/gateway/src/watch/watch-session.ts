@@ -41,7 +41,7 @@ export interface WatchTools {
   readonly onEnd: (reason: EndReason) => void;
 }
 
-export type EndReason = 'closed' | 'timeout' | 'expired' | 'slow' | 'stopped' | 'failed';
+export type EndReason = 'closed' | 'timeout' | 'expired' | 'slow' | 'stopped' | 'failed' | 'revoked';
 
 export const tooOld = (position: number): StatusError =>
   expired(`too old resource version: ${position}; list again and watch from the resourceVersion of the list`);
@@ -89,6 +89,11 @@ export class WatchSession {
   /** Bytes that the client has not taken yet. */
   get pendingBytes(): number {
     return this.sink.pendingBytes;
+  }
+
+  /** The client has lost the right to see this. */
+  revoke(status: StatusError): void {
+    if (!this.over) this.cut(status, 'revoked');
   }
 
   private async catchUp(): Promise<void> {
