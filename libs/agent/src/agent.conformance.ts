@@ -17,6 +17,7 @@ import {
 } from './conformance-harness.js';
 import { describeLiveDomains } from './live.conformance.js';
 import { describeMigration } from './migration.conformance.js';
+import { describePower } from './power.conformance.js';
 
 export { KVM_TRAITS, XEN_TRAITS } from './conformance-harness.js';
 export type { AgentUnderTest, HostTraits, MakeAgent } from './conformance-harness.js';
@@ -380,4 +381,5 @@ export const describeAgent = (name: string, makeAgent: MakeAgent, traits: HostTr
   });
   describeLiveDomains(name, makeAgent, traits);
   describeMigration(name, makeAgent, traits);
+  describePower(name, makeAgent, traits);
 };

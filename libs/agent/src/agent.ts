@@ -21,7 +21,7 @@ import { Heartbeats } from './heartbeats.js';
 import { madeEntries, madeHostOf, makeHosts } from './host-making.js';
 import { inspectionOf, type HostInspection } from './inspection.js';
 import type { EntryOf, Journal, JournalEntry, RuleList } from './journal.js';
-import { inventoryOf, isDomainCommand, parsedData } from './messages.js';
+import { heardWhileOff, inventoryOf, isDomainCommand, parsedData } from './messages.js';
 import type { AgentObserver } from './observer.js';
 import { Outbox } from './outbox.js';
 import { PeerPost } from './peer-post.js';
@@ -220,12 +220,12 @@ export class Agent {
     const type = message.type as AgentCommandType;
     const parsed = parsedData(type, message.data);
     if (!parsed.ok) return parsed;
-    const { value } = parsed;
-    if (isDomainCommand(type)) return this.desk.handle(slot, { ...message, data: value }, context);
-    if (type === 'SetFaultRules') return this.setFaultRules(slot, value['rules'] as unknown as RuleList);
+    if (this.fleet.isOff(slot)) heardWhileOff(slot.name, type);
+    if (isDomainCommand(type)) return this.desk.handle(slot, { ...message, data: parsed.value }, context);
+    if (type === 'SetFaultRules') return this.setFaultRules(slot, parsed.value['rules'] as unknown as RuleList);
     if (type === 'GetInventory')
       return ok({ ...inventoryOf(this.fleet, slot), unreported: this.announcer.unreportedOn(slot.name) });
-    const { tool, args } = value as unknown as { tool: HostTool; args: string[] };
+    const { tool, args } = parsed.value as unknown as { tool: HostTool; args: string[] };
     return ok({ ...this.fleet.tool(slot, tool, args) });
   }
 
@@ -254,9 +254,10 @@ export class Agent {
       case 'peer':
         this.peers.said(slot, event);
         return;
+      case 'poweredOff':
       case 'crashed':
-        this.peers.crashed(slot);
-        if (this.live) this.observer.crashed?.(slot.name);
+        this.peers.lostPower(slot);
+        if (this.live && event.type === 'crashed') this.observer.crashed?.(slot.name);
         return;
       case 'booted':
       case 'daemonsChanged':
@@ -320,8 +321,7 @@ export class Agent {
     }
     const at = this.fleet.now();
     if (!this.origin) {
-      const { seed, profile } = this.options;
-      this.origin = { k: 'born', at, seed, profile };
+      this.origin = { k: 'born', at, seed: this.options.seed, profile: this.options.profile };
       this.fleet.born(this.origin);
       void this.keep(this.origin);
     }

@@ -28,6 +28,7 @@ export interface TextPacker {
 interface Rest {
   readonly bootId: Uuid;
   readonly up: boolean;
+  readonly off: boolean;
   readonly inventory: readonly DomainView[];
   readonly figures: HostFigures;
   readonly lostDaemons: readonly MortalDaemon[];
@@ -190,6 +191,10 @@ export class Fleet {
     return this.restOf(slot).up;
   }
 
+  isOff(slot: HostSlot): boolean {
+    return this.restOf(slot).off;
+  }
+
   bootId(slot: HostSlot): Uuid {
     return this.restOf(slot).bootId;
   }
@@ -279,6 +284,7 @@ export class Fleet {
     return {
       bootId: this.model.bootId(state),
       up: this.model.isUp(state),
+      off: this.model.isOff(state),
       inventory: this.model.inventory(state),
       figures: this.model.figures(state),
       lostDaemons: this.model.lostDaemons(state),

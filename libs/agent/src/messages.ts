@@ -78,7 +78,10 @@ const settingsOf = (config: DomainConfig): DomainSettings => ({
   onCrash: config.onCrash,
 });
 
-/** Commands that change a domain, and so are journalled. */
+/** Commands to the machine itself: whether there is power. */
+const POWER_COMMANDS = ['PowerOffHost', 'PowerOnHost'] as const satisfies readonly AgentCommandType[];
+
+/** Commands that change a domain or the host, and so are journalled. */
 export const DOMAIN_COMMANDS = [
   'StartDomain',
   'ShutdownDomain',
@@ -101,6 +104,7 @@ export const DOMAIN_COMMANDS = [
   'CancelMigration',
   'SettleMigration',
   'DeliverMigrationMessage',
+  ...POWER_COMMANDS,
 ] as const satisfies readonly AgentCommandType[];
 export type DomainCommandType = (typeof DOMAIN_COMMANDS)[number];
 
@@ -138,6 +142,12 @@ export const parsedData = (type: AgentCommandType, data: unknown): Result<JsonOb
   if (type === 'DeliverMigrationMessage' && !isPeerMessage(value['message']))
     return reject('command_malformed', `${type}: message: nothing that hosts say`);
   return ok(value);
+};
+
+/** Throws for what software would have to answer that does not run. Power is the baseboard controller's; rules are the emulation's own. */
+export const heardWhileOff = (host: string, type: AgentCommandType): void => {
+  if (type === 'SetFaultRules' || POWER_COMMANDS.some((known) => known === type)) return;
+  throw new Error(`${host} is powered off: nobody is there`);
 };
 
 /** The hypervisor's input for a command of the contract. */
@@ -198,6 +208,10 @@ export const inputOf = (command: Accepted): HostInput => {
       return { do: 'detach', ...on, kind: 'nic', name };
     case 'AttachDevice':
       return { do: 'give', ...on, name, devices: devices.map(givenOf) };
+    case 'PowerOffHost':
+      return { do: 'powerOff', ticket: command.id };
+    case 'PowerOnHost':
+      return { do: 'powerOn', ticket: command.id };
     case 'DetachDevice':
       return { do: 'take', ...on, name };
   }

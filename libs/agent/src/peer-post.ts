@@ -41,7 +41,7 @@ export class PeerPost {
   }
 
   /** Power is gone: what the host had still to say it never says. */
-  crashed(slot: HostSlot): void {
+  lostPower(slot: HostSlot): void {
     for (const [key, queue] of this.queues) if (queue[0]?.host === slot.name) this.queues.delete(key);
   }
 

@@ -28,6 +28,7 @@ import { trusted } from './trusted.js';
 export interface ClusterOwn {
   readonly hosts: number;
   readonly readyHosts: number;
+  readonly parkedHosts?: number;
   readonly highAvailability?: ClusterAvailability;
 }
 
@@ -53,7 +54,8 @@ const decide = (command: Command, state: ClusterState): Result<readonly NewEvent
     case 'RecordClusterHosts': {
       if (state.phase !== 'present') return notFound(clusterKind, command.streamId);
       const counts = trusted(clusterCommands.RecordClusterHosts, command);
-      const same = counts.hosts === state.own.hosts && counts.readyHosts === state.own.readyHosts;
+      const { hosts, readyHosts, parkedHosts = 0 } = state.own;
+      const same = sameJson(counts, { hosts, readyHosts, parkedHosts });
       return ok(same ? [] : [eventOf('ClusterHostsCounted', counts)]);
     }
     case 'RecordClusterAvailability': {

@@ -127,6 +127,21 @@ const describeHost = (event: HostEvent): EventDescription | null => {
       const more = blocked.length > 1 ? `; ${blocked.length - 1} more can't move` : '';
       return warning('EvacuationBlocked', `${namespace}/${name} can't move: ${first.message}${more}`);
     }
+    case 'HostParkingBegun':
+      return normal('Parking', `it is emptied and then powered off: ${event.data.reason}`);
+    case 'HostParkingEnded':
+      return normal('ParkingEnded', `it stays on: ${event.data.reason}`);
+    case 'HostShutdownBegun':
+      return normal('ShuttingDown', 'its power is being switched off');
+    case 'HostPoweredOff':
+      return normal('PoweredOff', 'it is powered off');
+    case 'HostWakeBegun':
+      return normal('Waking', `it is powered on: ${event.data.reason}`);
+    case 'HostWoken':
+      return normal('Woken', `it is up again (boot ${event.data.bootId})`);
+    case 'HostPowerFailed':
+      return warning('PowerFailed', `${event.data.message}; it is tried again`);
+    case 'HostPoweredOn':
     case 'HostStrayDomainConfirmed':
     case 'HostMetadataChanged':
     case 'HostSpecChanged':

@@ -110,7 +110,18 @@ const forgetDeletedSnapshots: Reaction = {
 /** Clusters count their hosts. */
 const countHosts = (hosts: HostIndex, clusters: ClusterIndex): Reaction => ({
   name: 'count-hosts-of-clusters',
-  on: ['HostCreated', 'HostSpecChanged', 'HostDeleted', 'HostBecameReady', 'HostBecameUnreachable', 'ClusterCreated'],
+  on: [
+    'HostCreated',
+    'HostSpecChanged',
+    'HostDeleted',
+    'HostBecameReady',
+    'HostBecameUnreachable',
+    'HostShutdownBegun',
+    'HostPoweredOff',
+    'HostWakeBegun',
+    'HostPowerFailed',
+    'ClusterCreated',
+  ],
   react: (event) =>
     clusters.clusters().map((cluster) => toOwn(event, 'RecordClusterHosts', cluster.uid, hosts.countsOf(cluster.name))),
 });

@@ -124,7 +124,7 @@ export class HeartbeatMonitor {
   private lookAtReturn(beat: Heartbeat): void {
     const known = this.hosts.get(beat.host);
     // A host with another boot id is not back before it has registered, inventory and all.
-    if (known === undefined || known.ready || known.bootId !== beat.bootId) return;
+    if (known === undefined || known.ready || known.powered !== 'On' || known.bootId !== beat.bootId) return;
     this.tell(beat.host, 'RecordHostReady', { bootId: beat.bootId });
   }
 

@@ -9,6 +9,7 @@ import {
   type RegisterHostData,
 } from '@xenolith/contracts';
 import { ok, reject, sameJson, type Command, type JsonObject, type NewEvent, type Result } from '@xenolith/kernel';
+import { decidePower, onEvacuation, onRegistration } from './host.power.js';
 import { hostRules } from './host.rules.js';
 import {
   isReady,
@@ -68,24 +69,30 @@ const decideRegister = (host: PresentHost | null, command: Command): Decision =>
   const registration = registrationOf(data);
   const known = host?.own.registration ?? null;
   const rebooted = known !== null && known.bootId !== data.bootId;
+  const power = host === null ? [] : onRegistration(host, data.bootId);
+  if (power === null) return NOTHING;
+  const wakes = power.length > 0;
   const events: NewEvent[] = [];
   if (host === null) {
     const created = { metadata: metadataOf(data.name), spec: DEFAULT_SPEC };
     events.push(eventOf('HostCreated', created as unknown as JsonObject));
   }
-  if (rebooted) events.push(eventOf('HostCrashed', { previousBootId: known.bootId, bootId: data.bootId }));
+  if (rebooted && !wakes) events.push(eventOf('HostCrashed', { previousBootId: known.bootId, bootId: data.bootId }));
   if (!sameJson(known, registration)) events.push(eventOf('HostRegistered', registration));
   const missing = rebooted ? notThere : [];
   if (missing.length > 0 || strays.length > 0)
     events.push(inventoryDiffered(data.bootId, rebooted, { missing, strays, changed: [] }));
-  if (host === null || !isReady(host)) events.push(eventOf('HostBecameReady', {}));
-  return ok(events);
+  const goesDown = host?.own.power.state === 'ShuttingDown';
+  if (!wakes && !goesDown && (host === null || !isReady(host))) events.push(eventOf('HostBecameReady', {}));
+  return ok([...events, ...power]);
 };
 
 const decideReady = (host: PresentHost, command: Command): Decision => {
   const { bootId } = trusted(hostCommands.RecordHostReady, command);
   // A heartbeat of another boot: the agent registers first.
   if (isReady(host) || host.own.registration?.bootId !== bootId) return NOTHING;
+  // One that goes off, or is on its way back, says so otherwise.
+  if (host.own.power.state !== 'On') return NOTHING;
   return ok([eventOf('HostBecameReady', {})]);
 };
 
@@ -112,11 +119,13 @@ const decideDestroyed = (host: PresentHost, command: Command): Decision => {
     : NOTHING;
 };
 
-const decideEvacuation = ({ own }: PresentHost, command: Command): Decision => {
+const decideEvacuation = (host: PresentHost, command: Command): Decision => {
+  const { own } = host;
   const { maintenance, ...found } = trusted(hostCommands.RecordHostEvacuation, command);
   if (own.maintenance?.uid !== maintenance) return NOTHING;
   const { remaining, blocked } = own.maintenance;
-  return sameJson({ remaining, blocked }, found) ? NOTHING : ok([eventOf('HostEvacuationProgressed', found)]);
+  if (sameJson({ remaining, blocked }, found)) return NOTHING;
+  return ok([eventOf('HostEvacuationProgressed', found), ...onEvacuation(host, found.remaining)]);
 };
 
 const decideOwn = (host: PresentHost, command: Command): Decision => {
@@ -136,7 +145,7 @@ const decideOwn = (host: PresentHost, command: Command): Decision => {
     case 'RecordHostEvacuation':
       return decideEvacuation(host, command);
     default:
-      return reject('command_unknown', `hosts know no command ${command.type}`);
+      return decidePower(host, command) ?? reject('command_unknown', `hosts know no command ${command.type}`);
   }
 };
 

@@ -1,4 +1,4 @@
-import type { Condition, HostSetup } from '@xenolith/contracts';
+import type { Condition, HostPowerState, HostSetup } from '@xenolith/contracts';
 import type { Index, IndexedEvent } from '@xenolith/engine';
 import type { JsonObject, StoredDocument, Uuid } from '@xenolith/kernel';
 
@@ -8,6 +8,7 @@ export interface IndexedHost {
   readonly cluster: string;
   readonly bootId: string;
   readonly ready: boolean;
+  readonly powered: HostPowerState;
   readonly hypervisor: 'xen' | 'kvm' | undefined;
   /** Of Xen. */
   readonly release: string | undefined;
@@ -19,6 +20,7 @@ interface HostStatus {
   readonly conditions: readonly Condition[];
   readonly hypervisor?: 'xen' | 'kvm';
   readonly setup?: HostSetup;
+  readonly power?: { readonly state: HostPowerState };
 }
 
 const hostOf = (uid: Uuid, document: JsonObject): IndexedHost => {
@@ -32,6 +34,7 @@ const hostOf = (uid: Uuid, document: JsonObject): IndexedHost => {
     cluster,
     bootId: status.bootId ?? '',
     ready: ready?.status === 'True',
+    powered: status.power?.state ?? 'On',
     hypervisor,
     release: setup?.release,
     driverDomains: (setup?.driverDomains ?? []).length > 0,
@@ -53,12 +56,13 @@ export class HostIndex implements Index {
     return [...this.hosts.values()];
   }
 
-  countsOf(cluster: string): { hosts: number; readyHosts: number } {
-    const counts = { hosts: 0, readyHosts: 0 };
+  countsOf(cluster: string): { hosts: number; readyHosts: number; parkedHosts: number } {
+    const counts = { hosts: 0, readyHosts: 0, parkedHosts: 0 };
     for (const host of this.hosts.values()) {
       if (host.cluster !== cluster) continue;
       counts.hosts += 1;
       if (host.ready) counts.readyHosts += 1;
+      if (host.powered === 'Off') counts.parkedHosts += 1;
     }
     return counts;
   }

@@ -1,5 +1,6 @@
 import { hostKind, timestamp, type Condition, type HostSpec, type ObjectRules } from '@xenolith/contracts';
 import { formatBytes, type JsonObject } from '@xenolith/kernel';
+import { onSpecChange } from './host.power.js';
 import type { HostOwn, Maintenance, PresentHost } from './host.state.js';
 
 const NOT_REGISTERED: HostOwn = {
@@ -8,15 +9,66 @@ const NOT_REGISTERED: HostOwn = {
   lostSince: null,
   strays: [],
   maintenance: null,
+  power: {
+    state: 'On',
+    since: null,
+    reason: '',
+    turn: 0,
+    bootId: null,
+    failures: 0,
+    message: '',
+    retryAt: null,
+  },
 };
 
 const summary = ({ own, spec }: PresentHost): string =>
   [
-    own.ready.status === 'True' ? 'Ready' : 'NotReady',
+    readiness(own, spec),
     ...(spec.unschedulable ? ['Unschedulable'] : []),
     ...(own.lostSince === null ? [] : ['Degraded']),
-    ...(own.maintenance ? [isEmpty(own.maintenance) ? 'Maintenance' : 'Evacuating'] : []),
+    ...emptying(own, spec),
   ].join(',');
+
+const readiness = ({ ready, power }: HostOwn, spec: HostSpec): string => {
+  if (power.state === 'On') return ready.status === 'True' ? 'Ready' : 'NotReady';
+  // One that should be on, and is not yet.
+  return power.state === 'Off' ? (spec.parked === true ? 'Parked' : 'NotReady,Off') : power.state;
+};
+
+const emptying = ({ maintenance, power }: HostOwn, spec: HostSpec): readonly string[] => {
+  if (maintenance === null) return [];
+  if (spec.maintenance === true) return [isEmpty(maintenance) ? 'Maintenance' : 'Evacuating'];
+  return power.state === 'On' ? ['Parking'] : [];
+};
+
+const powerOf = ({ power }: HostOwn): JsonObject => {
+  const { state, since, reason, message, failures, retryAt } = power;
+  return {
+    state,
+    ...(since === null ? {} : { since }),
+    reason,
+    ...(message === '' ? {} : { message }),
+    ...(failures === 0 ? {} : { failures }),
+    ...(retryAt === null ? {} : { retryTime: timestamp(retryAt) }),
+  };
+};
+
+/** Of a host that is to be parked: whether it is. */
+const parked = ({ own, spec, meta }: PresentHost): readonly Condition[] => {
+  if (spec.parked !== true) return [];
+  const { power } = own;
+  const is = power.state === 'Off';
+  const message = power.message === '' ? power.reason : `${power.reason}; ${power.message}`;
+  return [
+    {
+      type: 'Parked',
+      status: is ? 'True' : 'False',
+      reason: is ? 'PoweredOff' : power.state === 'On' ? 'Evacuating' : power.state,
+      message,
+      lastTransitionTime: power.since ?? meta.creationTimestamp,
+    },
+  ];
+};
 
 const isEmpty = ({ remaining }: Maintenance): boolean => remaining === 0;
 
@@ -75,6 +127,7 @@ const status = (host: PresentHost): JsonObject => {
     ready,
     ...lost(host.own),
     ...(maintenance ? [evacuated(maintenance)] : []),
+    ...parked(host),
   ] as unknown as JsonObject[];
   const kept = maintenance ? { maintenance: maintenanceOf(maintenance) } : {};
   if (registration === null) return { conditions, summary: summary(host), ...kept };
@@ -83,6 +136,7 @@ const status = (host: PresentHost): JsonObject => {
     summary: summary(host),
     conditions,
     ...kept,
+    power: powerOf(host.own),
     hypervisor: registration.hypervisor,
     version: registration.version,
     agentVersion: registration.agentVersion,
@@ -103,5 +157,6 @@ const status = (host: PresentHost): JsonObject => {
 export const hostRules: ObjectRules<HostSpec, HostOwn> = {
   kind: hostKind,
   initialOwn: () => NOT_REGISTERED,
+  onSpecChange,
   status,
 };

@@ -2,6 +2,7 @@ import type {
   BlockedMachine,
   Condition,
   DomainReport,
+  HostPowerState,
   HostSpec,
   ObjectState,
   PresentObject,
@@ -32,6 +33,22 @@ export interface Maintenance {
   readonly turnedAt: string;
 }
 
+/** Whether the machine has power, and how that came. */
+export interface HostPower {
+  readonly state: HostPowerState;
+  /** Null: it has not registered. */
+  readonly since: string | null;
+  readonly reason: string;
+  /** Power commands that it was sent: their ids derive from their numbers. */
+  readonly turn: number;
+  /** Of a host that starts: the boot that has begun; null: nobody has said yet that there is power. */
+  readonly bootId: Uuid | null;
+  /** Attempts in a row that came to nothing, what went wrong with the last, and when the next is due. */
+  readonly failures: number;
+  readonly message: string;
+  readonly retryAt: number | null;
+}
+
 /** The life of the machine behind the object: an object is made by the registration, so there is one from the first event on. */
 export interface HostOwn {
   readonly registration: Registration | null;
@@ -41,6 +58,7 @@ export interface HostOwn {
   readonly strays: readonly StrayDomain[];
   /** Null: none is wished for. */
   readonly maintenance: Maintenance | null;
+  readonly power: HostPower;
 }
 
 export type HostState = ObjectState<HostSpec, HostOwn>;

@@ -5,9 +5,11 @@ import {
   timestamp,
   type Condition,
   type HostEvent,
+  type HostPowerEvent,
 } from '@xenolith/contracts';
 import { sameJson, uuidFrom, type Aggregate, type EventPlace, type NewEvent } from '@xenolith/kernel';
 import { decideHost } from './host.decide.js';
+import { evolvePower, isPowerEvent, powerConsequences } from './host.power.js';
 import { hostRules } from './host.rules.js';
 import {
   sameRun,
@@ -43,7 +45,7 @@ const progressed = (
 /** A maintenance begins and ends with the wish for it. */
 const asWished = (state: HostState, place: EventPlace): HostState => {
   if (state.phase !== 'present') return state;
-  const wished = state.spec.maintenance === true;
+  const wished = state.spec.maintenance === true || state.spec.parked === true;
   if (wished === (state.own.maintenance !== null)) return state;
   const now = timestamp(place.at);
   const uid = uuidFrom(place.streamId, 'maintenance', place.version);
@@ -57,7 +59,32 @@ const lostSince = (own: HostOwn, { lostDaemons }: Registration, place: EventPlac
   return same && own.lostSince !== null ? own.lostSince : timestamp(place.at);
 };
 
+/** What a change of its power says of a host’s readiness: a host that is to be off is not missed. */
+const readiness = (own: HostOwn, event: HostPowerEvent, { at }: EventPlace): Condition => {
+  switch (event.type) {
+    case 'HostShutdownBegun':
+      return readyCondition('False', 'ShuttingDown', `it is being powered off: ${own.power.reason}`, at);
+    case 'HostPoweredOff':
+      return readyCondition('False', 'Parked', `it is powered off: ${own.power.reason}`, at);
+    case 'HostWakeBegun':
+      return readyCondition('False', 'Starting', `it is being powered on: ${event.data.reason}`, at);
+    case 'HostPowerFailed':
+      return { ...own.ready, message: event.data.message };
+    case 'HostParkingBegun':
+    case 'HostParkingEnded':
+    case 'HostPoweredOn':
+    case 'HostWoken':
+      return own.ready;
+  }
+};
+
 const evolveOwn = (own: HostOwn, event: HostEvent, place: EventPlace): HostOwn => {
+  const power = evolvePower(own.power, event, place);
+  if (isPowerEvent(event)) return { ...own, power, ready: readiness(own, event, place) };
+  return { ...evolveRest(own, event, place), power };
+};
+
+const evolveRest = (own: HostOwn, event: Exclude<HostEvent, HostPowerEvent>, place: EventPlace): HostOwn => {
   switch (event.type) {
     case 'HostRegistered':
       return { ...own, registration: event.data, lostSince: lostSince(own, event.data, place) };
@@ -102,8 +129,11 @@ export const hostAggregate: Aggregate<HostState> = {
   decide: decideHost,
   evolve,
   toResource: (state) => objectResource(hostRules, state),
-  consequences: (event, before, command) => objectConsequences(hostRules, event, before, command),
+  consequences: (event, before, command) => ({
+    ...objectConsequences(hostRules, event, before, command),
+    ...powerConsequences(event as HostEvent, before, command),
+  }),
   ended: (state) => state.phase === 'deleted',
-  stateVersion: 3,
+  stateVersion: 4,
   snapshotEvery: 100,
 };

@@ -56,3 +56,29 @@ export const keeper =
     if (held !== undefined && held <= incarnation && deletes) kept.delete(message.streamId);
     return ok({});
   };
+
+/** What hosts are asked. */
+export const AGENT_COMMANDS = [
+  'StartDomain',
+  'ShutdownDomain',
+  'RebootDomain',
+  'PauseDomain',
+  'UnpauseDomain',
+  'DestroyDomain',
+  'SuspendDomain',
+  'CheckpointDomain',
+  'ChangeDomain',
+  'ReceiveDomain',
+  'MigrateDomain',
+  'CancelMigration',
+  'SettleMigration',
+  'AttachDisk',
+  'AttachNic',
+  'DetachDisk',
+  'DetachNic',
+  'ResumeDomain',
+  'SetFaultRules',
+  'GetInventory',
+  'PowerOffHost',
+  'PowerOnHost',
+] as const;

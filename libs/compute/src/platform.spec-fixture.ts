@@ -13,7 +13,7 @@ import { ServiceEngine } from '@xenolith/engine';
 import { ok, reject, uuidFrom, type CommandMessage, type JsonObject, type Reply, type Uuid } from '@xenolith/kernel';
 import { MemoryBus, MemoryEventLog, VirtualClock, type MemoryBusConnection } from '@xenolith/testing';
 import { computeCompanions } from './companions.js';
-import { field, keeper, Party } from './party.spec-fixture.js';
+import { AGENT_COMMANDS, field, keeper, Party } from './party.spec-fixture.js';
 import { computeService } from './service.js';
 
 export const HOSTS = ['host-1', 'host-2'] as const;
@@ -33,6 +33,7 @@ export class Platform {
   /** What hosts list of a domain beside its run; set for runs that they started. */
   readonly details = new Map<Uuid, { domid: number; state: 'running' | 'paused' }>();
   readonly bootIds = new Map<string, string>(HOSTS.map((host) => [host, `${host}-boot-1`]));
+  readonly off = new Set<string>();
   readonly scheduler = new Party(this.clock, (message) =>
     keeper(this.placements, ['PlaceVirtualMachine'], () => this.hostFor(message))(message),
   );
@@ -111,6 +112,16 @@ export class Platform {
       log.kill();
       return Promise.resolve();
     });
+  }
+
+  /** From now on timers that are due send their commands. */
+  runTimers(): void {
+    for (const timer of this.store.dueTimers(this.clock.now())) {
+      this.store.timerSent(timer.id);
+      const message = timer.command as unknown as CommandMessage;
+      void this.client.request(timer.subject, message, { timeoutMs: 10_000 });
+    }
+    this.clock.after(1_000, () => this.runTimers());
   }
 
   async killCompute(): Promise<void> {
@@ -363,6 +374,13 @@ export class Platform {
         const there = { ...this.details.get(message.streamId), bootId: this.bootIds.get(host) ?? '' };
         return running === incarnation ? ok(there) : reject('migration_failed', 'it is not here and will not be');
       }
+      case 'PowerOffHost':
+        if (domains.size > 0) return reject('host_in_use', 'guests would be lost');
+        this.off.add(host);
+        return ok({});
+      case 'PowerOnHost':
+        if (this.off.delete(host)) this.bootIds.set(host, `${this.bootIds.get(host) ?? ''}+`);
+        return ok({ bootId: this.bootIds.get(host) ?? '' });
       case 'GetInventory':
         return ok({ bootId: this.bootIds.get(host) ?? '', domains: this.inventory(host) });
       case 'ShutdownDomain':
@@ -393,29 +411,6 @@ export class Platform {
     });
   }
 }
-
-const AGENT_COMMANDS = [
-  'StartDomain',
-  'ShutdownDomain',
-  'RebootDomain',
-  'PauseDomain',
-  'UnpauseDomain',
-  'DestroyDomain',
-  'SuspendDomain',
-  'CheckpointDomain',
-  'ChangeDomain',
-  'ReceiveDomain',
-  'MigrateDomain',
-  'CancelMigration',
-  'SettleMigration',
-  'AttachDisk',
-  'AttachNic',
-  'DetachDisk',
-  'DetachNic',
-  'ResumeDomain',
-  'SetFaultRules',
-  'GetInventory',
-] as const;
 
 const REGISTRATION = {
   hypervisor: 'xen',

@@ -37,6 +37,7 @@ import { faultRuleAggregate } from './fault-rule.js';
 import { FinishedOperations } from './finished-operations.index.js';
 import { HostIndex } from './host.index.js';
 import { hostAggregate } from './host.js';
+import { hostPowerProcess } from './host.power.process.js';
 import { strayDomainProcess } from './host.process.js';
 import { registeredDifference } from './inventory.js';
 import { OperationIndex } from './operation.index.js';
@@ -209,7 +210,7 @@ export const computeService = (): ComputeService => {
     ],
     routes: routes(computeIndexes),
     indexes: Object.values(computeIndexes),
-    processes: [operationProcess(computeIndexes), strayDomainProcess],
+    processes: [operationProcess(computeIndexes), strayDomainProcess, hostPowerProcess],
     reactions: computeReactions(computeIndexes),
     eventSchemas: {
       ...clusterEvents,

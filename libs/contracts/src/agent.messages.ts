@@ -176,6 +176,13 @@ export const agentCommands = {
     seq: z.number().int().positive(),
     message: z.looseObject({ type: z.string() }),
   }),
+  /**
+   * What a machine's baseboard controller does; the stream is the host's. Off: the host answers nothing else from then on, sends no heartbeats and uses no CPU, until it is
+   * powered on. Refusal: `host_in_use` (guests are there). Off already: nothing to do.
+   */
+  PowerOffHost: z.strictObject({}),
+  /** Answered as soon as there is power: the host then boots, and registers when it is up. Answer: `powerOnHostAnswer`. On already: nothing to do. */
+  PowerOnHost: z.strictObject({}),
   /** Answer: `inventoryAnswer`. */
   GetInventory: z.strictObject({}),
   /** What a tool in the host's control domain prints; it only looks. Answer: `toolAnswer`. */
@@ -200,6 +207,8 @@ export const migrateDomainAnswer = z.looseObject({
   durationMs: z.number().nonnegative(),
   downtimeMs: z.number().nonnegative(),
 });
+/** `bootId`: of the boot that begins, or of the present one where there was power already. */
+export const powerOnHostAnswer = z.looseObject({ bootId: z.string() });
 /** `unreported`: ends of guests that compute has not been told of yet; until then a domain that is not listed is no riddle. */
 export const toolAnswer = z.strictObject({ stdout: z.string(), stderr: z.string(), exitCode: z.number().int() });
 export const inventoryAnswer = z.looseObject({

@@ -4,6 +4,7 @@ export * from './compute/cluster.messages.js';
 export * from './compute/fault-rule.messages.js';
 export * from './compute/host.messages.js';
 export * from './compute/host-device.js';
+export * from './compute/host-power.js';
 export * from './compute/host-profile.js';
 export * from './compute/inventory-digest.js';
 export * from './compute/metrics.messages.js';

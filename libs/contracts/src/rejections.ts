@@ -42,6 +42,8 @@ export const REJECTION_CODES = [
   'host_stale_incarnation',
   'guest_ignored_shutdown',
   'host_crashed',
+  'host_in_use',
+  'host_powered_off',
   'migration_failed',
   'migration_cancelled',
   'migration_switched',

@@ -15,6 +15,7 @@ const TO_BE: Readonly<Record<Exclude<Filter, Counted>, string>> = {
   hypervisor: 'the host runs guests of this type',
   cpuFeatures: 'the host’s processor has the features',
   hostAffinity: 'the host has the labels',
+  parked: 'the host is woken',
   ready: 'the host is ready',
   maintenance: 'the host’s maintenance is over',
   unschedulable: 'the host is schedulable',

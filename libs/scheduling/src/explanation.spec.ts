@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { explainChoice } from './explanation.js';
 import { hostFacts as host, TestFleet } from './fleet.spec-fixture.js';
 import type { HostFacts } from './host-table.js';
+import { PARKINGS } from './parking.js';
 import { GIB } from './scheduler.spec-fixture.js';
 
 describe('explaining why no host fits', () => {
@@ -74,6 +75,7 @@ const situation: fc.Arbitrary<Situation> = fc
     ready: fc.boolean(),
     unschedulable: fc.boolean(),
     maintenance: fc.boolean(),
+    parking: fc.constantFrom(...PARKINGS),
     hostCluster: fc.constantFrom('default', 'lab'),
     taints: fc.uniqueArray(fc.constantFrom('t1', 't2'), { maxLength: 2 }),
     disk: fc.constantFrom('ssd', 'hdd'),
@@ -104,6 +106,7 @@ const situation: fc.Arbitrary<Situation> = fc
       ready: drawn.ready,
       unschedulable: drawn.unschedulable,
       maintenance: drawn.maintenance,
+      parking: drawn.parking,
       cluster: drawn.hostCluster,
       taints: drawn.taints.map((key) => ({ key, value: '', effect: 'NoSchedule' })),
       labels: { disk: drawn.disk },
@@ -175,6 +178,8 @@ const changed = (before: Situation, change: PlacementChange, less = 0): Situatio
     }
     case 'ready':
       return withFacts({ ready: true });
+    case 'parked':
+      return withFacts({ parking: 'none' });
     case 'maintenance':
       return withFacts({ maintenance: false });
     case 'unschedulable':

@@ -104,6 +104,8 @@ const clauseOf = (fleet: Fleet, wish: Wish, { filter, hosts, slot }: Group): str
       return clause(hosts, 'lacks labels', 'lack labels', `(need ${labelsAsked(request)})`);
     case 'taints':
       return clause(hosts, 'has a taint', 'have a taint', taintClause(fleet, wish, slot));
+    case 'parked':
+      return clause(hosts, 'is parked', 'are parked');
     case 'ready':
       return clause(hosts, 'is not ready', 'are not ready');
     case 'maintenance':

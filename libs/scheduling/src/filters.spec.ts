@@ -74,6 +74,8 @@ const CASES: readonly [string, Partial<HostFacts>, Partial<PlacementRequest>, Fi
   ['as many vCPUs as its release gives a guest', { maxVcpus: { pv: 2, hvm: 2, pvh: 2 } }, { vcpus: 2 }, null],
   ['a vCPU more than its release gives a guest', { maxVcpus: { pv: 9, hvm: 9, pvh: 2 } }, { vcpus: 3 }, 'hypervisor'],
   ['a host that is lost', { ready: false }, {}, 'ready'],
+  ['a host that is parked', { parking: 'parked' }, {}, 'parked'],
+  ['a host that wakes', { parking: 'starting' }, {}, 'parked'],
   ['a host under maintenance', { maintenance: true }, {}, 'maintenance'],
   ['an unschedulable host', { unschedulable: true }, {}, 'unschedulable'],
   ['counted things that are there', { resources: { [gpu]: 2 } }, { resources: { [gpu]: 2 } }, null],

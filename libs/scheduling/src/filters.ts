@@ -17,6 +17,7 @@ export const FILTERS = [
   'host',
   'exceptHost',
   ...TRAIT_FILTERS,
+  'parked',
   'ready',
   'maintenance',
   'unschedulable',
@@ -99,6 +100,8 @@ const refusesItself = (filter: OwnFilter, fleet: Fleet, slot: number, wish: Wish
       return request.host !== undefined && table.names[slot] !== request.host;
     case 'exceptHost':
       return request.exceptHost !== undefined && table.names[slot] === request.exceptHost;
+    case 'parked':
+      return table.parking[slot] !== 0;
     case 'ready':
       return table.ready[slot] !== 1;
     case 'maintenance':
@@ -133,6 +136,7 @@ export const FITS = -1;
 const FIRST_TRAIT = FILTERS.indexOf(TRAIT_FILTERS[0]);
 const HOST = FILTERS.indexOf('host');
 const EXCEPT_HOST = FILTERS.indexOf('exceptHost');
+const PARKED = FILTERS.indexOf('parked');
 const READY = FILTERS.indexOf('ready');
 const MAINTENANCE = FILTERS.indexOf('maintenance');
 const UNSCHEDULABLE = FILTERS.indexOf('unschedulable');
@@ -154,6 +158,7 @@ export const classVerdict = (table: HostTable, slot: number, asked: RequestClass
   const { request } = asked;
   const verdict = asked.verdict(table, slot);
   if (verdict !== TRAITS_PASS) return FIRST_TRAIT + verdict - REFUSED;
+  if (table.parking[slot] !== 0) return PARKED;
   if (table.ready[slot] !== 1) return READY;
   if (table.maintenance[slot] === 1) return MAINTENANCE;
   if (table.unschedulable[slot] === 1) return UNSCHEDULABLE;
@@ -192,8 +197,8 @@ export const refusedBy = (
 };
 
 /**
- * The same as a yes or no, cheapest and most telling filters first, for a host that may take machines: what is ready, not unschedulable and
- * not under maintenance is sorted out by the index beforehand.
+ * The same as a yes or no, cheapest and most telling filters first, for a host that may take machines: what is not ready, unschedulable, parked or
+ * under maintenance is sorted out by the index beforehand.
  */
 export const admits = (fleet: Fleet, slot: number, wish: Wish): boolean => {
   const { table } = fleet;
@@ -211,11 +216,7 @@ export const admits = (fleet: Fleet, slot: number, wish: Wish): boolean => {
   return !breaksPromise(slot, wish);
 };
 
-export const isOpen = (table: HostTable, slot: number): boolean =>
-  table.present[slot] === 1 &&
-  table.ready[slot] === 1 &&
-  table.unschedulable[slot] !== 1 &&
-  table.maintenance[slot] !== 1;
+export const isOpen = (table: HostTable, slot: number): boolean => table.isOpen(slot);
 
 /** What one look at a host has promised already, to be counted as taken. */
 export interface Spoken {

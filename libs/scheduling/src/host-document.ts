@@ -1,6 +1,14 @@
-import { COUNTED_MAX, deviceSupply, RESERVED_CPU, type Hardware, type HostSpec } from '@xenolith/contracts';
+import {
+  COUNTED_MAX,
+  deviceSupply,
+  RESERVED_CPU,
+  type Hardware,
+  type HostPowerState,
+  type HostSpec,
+} from '@xenolith/contracts';
 import { bytesOf, type JsonObject } from '@xenolith/kernel';
 import type { HostCell, HostFacts } from './host-table.js';
+import type { Parking } from './parking.js';
 import type { GuestLimits } from './host-traits.js';
 import type { Labels } from './selectors.js';
 
@@ -14,6 +22,7 @@ interface HostDocument {
     readonly allocatableMemory?: string;
     readonly hardware?: Partial<Hardware>;
     readonly maxVcpus?: GuestLimits;
+    readonly power?: { readonly state: HostPowerState; readonly failures?: number };
   };
 }
 
@@ -45,6 +54,13 @@ const isReady = (conditions: readonly { readonly type: string; readonly status: 
   return is('Ready') === 'True' && is('ControlPlane') !== 'False';
 };
 
+const parkingOf = ({ spec, status }: HostDocument): Parking => {
+  const { state = 'On', failures = 0 } = status?.power ?? {};
+  if (spec.parked === true) return 'parked';
+  if (state === 'On') return 'none';
+  return failures > 0 ? 'failing' : 'starting';
+};
+
 /** Null for a host that has not registered yet. */
 export const hostOf = (raw: JsonObject, version: number): KnownHost | null => {
   const { metadata, spec, status } = raw as unknown as HostDocument;
@@ -67,6 +83,7 @@ export const hostOf = (raw: JsonObject, version: number): KnownHost | null => {
       ready: isReady(status.conditions ?? []),
       unschedulable: spec.unschedulable || metadata.deletionTimestamp !== undefined,
       maintenance: spec.maintenance === true,
+      parking: parkingOf({ metadata, spec, status }),
       memoryBytes,
       revision: version,
       labels: metadata.labels ?? {},

@@ -1,6 +1,7 @@
 import { deviceUse, type HostDevice, type Taint } from '@xenolith/contracts';
 import type { Uuid } from '@xenolith/kernel';
 import { freeBucket, LOAD_BUCKETS, loadBucket } from './capacity-buckets.js';
+import { PARKINGS, type Parking } from './parking.js';
 import { TraitBook, withoutHostname, type GuestLimits, type HostTraits } from './host-traits.js';
 import type { Labels } from './selectors.js';
 import { SlotJournal } from './slot-journal.js';
@@ -24,6 +25,7 @@ export interface HostFacts {
   readonly ready: boolean;
   readonly unschedulable: boolean;
   readonly maintenance?: boolean;
+  readonly parking?: Parking;
   readonly memoryBytes: number;
   /** Hardware threads × over-commitment. */
   readonly vcpus: number;
@@ -66,6 +68,7 @@ const COLUMNS = [
   'ready',
   'unschedulable',
   'maintenance',
+  'parking',
   'group',
   'stream',
   'memory',
@@ -119,6 +122,8 @@ export class HostTable {
   ready = new Uint8Array(FIRST_SLOTS);
   unschedulable = new Uint8Array(FIRST_SLOTS);
   maintenance = new Uint8Array(FIRST_SLOTS);
+  /** The place in `PARKINGS`; 0: it is in use. */
+  parking = new Uint8Array(FIRST_SLOTS);
   /** The number of its traits. */
   group = new Int32Array(FIRST_SLOTS);
   stream = new Int32Array(FIRST_SLOTS);
@@ -180,6 +185,7 @@ export class HostTable {
     this.ready[slot] = facts.ready ? 1 : 0;
     this.unschedulable[slot] = facts.unschedulable ? 1 : 0;
     this.maintenance[slot] = facts.maintenance === true ? 1 : 0;
+    this.parking[slot] = PARKINGS.indexOf(facts.parking ?? 'none');
     this.group[slot] = this.traits.numberOf(traitsOf(facts));
     this.stream[slot] = facts.revision;
     this.memory[slot] = facts.memoryBytes;
@@ -265,11 +271,29 @@ export class HostTable {
     }));
   }
 
+  /** Whether it may take machines. */
+  isOpen(slot: number): boolean {
+    const closed = this.unschedulable[slot] === 1 || this.maintenance[slot] === 1 || this.parking[slot] !== 0;
+    return this.present[slot] === 1 && this.ready[slot] === 1 && !closed;
+  }
+
   /** The host takes no machine from now on; what is on it stays. */
   close(slot: number): void {
     this.maintenance[slot] = 1;
     this.membership += 1;
     this.changed(slot);
+  }
+
+  /** The host takes machines from now on, as if it were up. */
+  open(slot: number): void {
+    this.ready[slot] = 1;
+    this.parking[slot] = 0;
+    this.membership += 1;
+    this.changed(slot);
+  }
+
+  parkingOf(slot: number): Parking {
+    return PARKINGS[this.parking[slot] ?? 0] ?? 'none';
   }
 
   /** A table of its own with the same hosts in the same slots, and what is placed on them; offers stay behind. */
@@ -315,11 +339,7 @@ export class HostTable {
   }
 
   private index(slot: number): void {
-    const open =
-      this.present[slot] === 1 &&
-      this.ready[slot] === 1 &&
-      this.unschedulable[slot] !== 1 &&
-      this.maintenance[slot] !== 1;
+    const open = this.isOpen(slot);
     this.byTraits.move(slot, open ? (this.group[slot] ?? 0) : -1);
     this.byFree.move(slot, open ? freeBucket(this.freeMemory(slot), this.freeVcpus(slot)) : -1);
     const partition = this.traits.partitionOf(this.group[slot] ?? 0);
@@ -357,6 +377,7 @@ export class HostTable {
     this.ready = grown(this.ready, new Uint8Array(size));
     this.unschedulable = grown(this.unschedulable, new Uint8Array(size));
     this.maintenance = grown(this.maintenance, new Uint8Array(size));
+    this.parking = grown(this.parking, new Uint8Array(size));
     this.group = grown(this.group, new Int32Array(size));
     this.stream = grown(this.stream, new Int32Array(size));
     this.memory = grown(this.memory, new Float64Array(size));

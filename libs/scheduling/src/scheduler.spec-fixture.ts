@@ -25,6 +25,7 @@ export interface TestHost {
   readonly controlPlaneLost?: boolean;
   readonly unschedulable?: boolean;
   readonly maintenance?: boolean;
+  readonly parked?: boolean;
   readonly cluster?: string;
   readonly hypervisor?: 'xen' | 'kvm';
   readonly labels?: Readonly<Record<string, string>>;
@@ -55,6 +56,7 @@ export const hostDocument = (host: TestHost): JsonObject => ({
     cluster: host.cluster ?? 'default',
     unschedulable: host.unschedulable ?? false,
     maintenance: host.maintenance ?? false,
+    ...(host.parked === undefined ? {} : { parked: host.parked }),
     ...(host.resources ? { resources: host.resources } : {}),
     ...(host.reach ? { reach: host.reach } : {}),
   },

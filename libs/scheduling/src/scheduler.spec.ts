@@ -120,11 +120,12 @@ describe('the scheduler', () => {
     expect(placed).toMatchObject({ value: { host: 'host-0003', hypervisor: 'xen' } });
   });
 
-  it('places nothing new on a host that is unschedulable, lost or under maintenance', async () => {
-    const hosts = [host(1, { unschedulable: true }), host(2, { ready: false }), host(3, { maintenance: true })];
+  it('places nothing new on a host that is unschedulable, lost, parked or under maintenance', async () => {
+    const out = [host(1, { unschedulable: true }), host(2, { ready: false }), host(3, { maintenance: true })];
+    const hosts = [...out, host(4, { ready: false, parked: true })];
     const scheduler = await started({}, hosts);
     expect(await scheduler.place('a')).toMatchObject({
-      rejection: { message: '0/3 hosts: 1 is not ready, 1 is under maintenance, 1 is unschedulable' },
+      rejection: { message: '0/4 hosts: 1 is parked, 1 is not ready, 1 is under maintenance, 1 is unschedulable' },
     });
     scheduler.putHost(host(2));
     await scheduler.quiet();

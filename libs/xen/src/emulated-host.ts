@@ -71,6 +71,7 @@ export const emulatedHostModel = (timing: HostTiming): EmulatedHostModel => {
     nextDue: (state) => (isKvm(state) ? kvm.nextDue(state) : xen.nextDue(state)),
     timeOf: (state) => (isKvm(state) ? kvm.timeOf(state) : xen.timeOf(state)),
     isUp: (state) => (isKvm(state) ? kvm.isUp(state) : xen.isUp(state)),
+    isOff: (state) => (isKvm(state) ? kvm.isOff(state) : xen.isOff(state)),
     bootId: (state) => (isKvm(state) ? kvm.bootId(state) : xen.bootId(state)),
     lostDaemons: (state) => (isKvm(state) ? kvm.lostDaemons(state) : xen.lostDaemons(state)),
     inventory: (state) => (isKvm(state) ? kvm.inventory(state) : xen.inventory(state)),

@@ -158,6 +158,10 @@ export type HostInput =
   | { readonly do: 'guestEnds'; readonly uid: Uuid; readonly reason: GuestEnd }
   /** From now on these faults are in force and no others. */
   | { readonly do: 'setFaults'; readonly faults: readonly DeviceFault[] }
+  /** What the baseboard controller does: the host has no power from now on, unless guests are on it. */
+  | { readonly do: 'powerOff'; readonly ticket: Ticket }
+  /** It has power and boots; it is answered at once. */
+  | { readonly do: 'powerOn'; readonly ticket: Ticket }
   /** Power loss: every domain is lost and the host boots again. */
   | { readonly do: 'crash' };
 
@@ -244,6 +248,7 @@ export type HostEvent =
       readonly incarnation: number;
       readonly domid: number;
     }
+  | { readonly type: 'poweredOff'; readonly at: number }
   | { readonly type: 'crashed'; readonly at: number }
   | { readonly type: 'booted'; readonly at: number };
 
@@ -358,6 +363,8 @@ export interface HostModel<State = HostState> {
   /** Up to when time has passed. */
   timeOf(state: State): number;
   isUp(state: State): boolean;
+  /** It has no power. */
+  isOff(state: State): boolean;
   /** Differs after every boot. */
   bootId(state: State): Uuid;
   /** Daemons that should run and do not. */

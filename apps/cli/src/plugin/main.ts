@@ -5,6 +5,7 @@ import { act, ACTIONS, type ActionOptions } from './action.js';
 import type { ClusterOptions } from './cluster.js';
 import { showConsole } from './console.js';
 import { drain, undrain, type DrainOptions } from './drain.js';
+import { setParked } from './park.js';
 import { SORT_KEYS, topHosts, topMachines, type TopOptions } from './top.js';
 
 const program = new Command('kubectl xen')
@@ -30,7 +31,7 @@ const program = new Command('kubectl xen')
   .addOption(new Option('--kubeconfig <file>', 'kubeconfig'))
   .addHelpText(
     'after',
-    '\nExamples:\n  kubectl xen reboot web-1\n  kubectl xen shutdown web-1 --wait\n  kubectl xen migrate web-1 --to host-0003 --wait\n  kubectl xen checkpoint web-1 --name before-upgrade\n  kubectl xen revert web-1 --to before-upgrade\n  kubectl xen top vms --sort-by cpu\n  kubectl xen drain host-0003 --wait\n',
+    '\nExamples:\n  kubectl xen reboot web-1\n  kubectl xen shutdown web-1 --wait\n  kubectl xen migrate web-1 --to host-0003 --wait\n  kubectl xen checkpoint web-1 --name before-upgrade\n  kubectl xen revert web-1 --to before-upgrade\n  kubectl xen top vms --sort-by cpu\n  kubectl xen drain host-0003 --wait\n  kubectl xen park host-0003\n',
   )
   .showHelpAfterError('(kubectl xen --help says more)')
   .action(
@@ -88,5 +89,22 @@ program
   .action(
     ending((host: string, _own: object, command: Command) => undrain(host, command.optsWithGlobals<ClusterOptions>())),
   );
+
+const POWER = {
+  park: 'powers a host off once its machines have moved to other hosts, and shows how far that is',
+  wake: 'powers a parked host on, and shows it until it is up',
+} as const;
+
+for (const wish of ['park', 'wake'] as const)
+  program
+    .command(wish)
+    .description(POWER[wish])
+    .argument('<host>', 'the host')
+    .option('--no-wait', 'do not wait until it is done')
+    .action(
+      ending((host: string, own: { readonly wait: boolean }, command: Command) =>
+        setParked(host, wish, { ...command.optsWithGlobals<ClusterOptions>(), noWait: !own.wait }),
+      ),
+    );
 
 await runCommandLine(program);

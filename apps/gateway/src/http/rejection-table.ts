@@ -56,6 +56,8 @@ export const HTTP_OF_REJECTION: Readonly<Record<RejectionCode | GatewayRejection
   host_stale_incarnation: CONFLICT,
   guest_ignored_shutdown: CONFLICT,
   host_crashed: UNAVAILABLE,
+  host_in_use: CONFLICT,
+  host_powered_off: UNAVAILABLE,
   migration_failed: CONFLICT,
   migration_cancelled: CONFLICT,
   migration_switched: CONFLICT,

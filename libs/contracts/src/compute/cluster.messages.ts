@@ -79,6 +79,7 @@ export type ClusterSpec = z.infer<typeof clusterSpec>;
 export const clusterStatus = z.looseObject({
   hosts: z.number().int().describe('Hosts that belong to the cluster.'),
   readyHosts: z.number().int().describe('Hosts of the cluster that are Ready.'),
+  parkedHosts: z.number().int().optional().describe('Hosts of the cluster that are powered off.'),
   highAvailability: clusterAvailability
     .optional()
     .describe('Whether what is promised of the loss of hosts holds; absent until something was promised.'),
@@ -118,7 +119,11 @@ export const clusterKind = defineKind({
 });
 
 /** Counted by the platform whenever a host comes, goes or changes its readiness. */
-const hostCounts = z.strictObject({ hosts: z.number().int(), readyHosts: z.number().int() });
+const hostCounts = z.strictObject({
+  hosts: z.number().int(),
+  readyHosts: z.number().int(),
+  parkedHosts: z.number().int().default(0),
+});
 
 /** Commands on a cluster's stream beside `ChangeCluster` and `DeleteCluster`. */
 export const clusterCommands = {

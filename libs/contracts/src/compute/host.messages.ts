@@ -4,6 +4,7 @@ import { conditions, defineKind } from '../resource.js';
 import { countedResources, taint } from '../scheduling/affinity.js';
 import { MORTAL_DAEMONS } from './fault-rule.messages.js';
 import { hostDevice } from './host-device.js';
+import { hostPowerCommands, hostPowerEvents, hostPowerStatus } from './host-power.js';
 import { DOM0_POLICIES, hostSetup, memorySharing } from './host-profile.js';
 
 /** Tools of a control domain, and of a KVM host (`virsh`), that may be called from afar, as subresources of the Host. */
@@ -60,6 +61,12 @@ export const hostSpec = z.strictObject({
     .boolean()
     .optional()
     .describe('True keeps new virtual machines away and moves those that run to other hosts, until none is left.'),
+  parked: z
+    .boolean()
+    .optional()
+    .describe(
+      'True keeps new virtual machines away, moves those that run to other hosts, and powers the host off once none is left; false powers it on again. Its cluster’s power management sets it, too.',
+    ),
   taints: z.array(taint).max(32).optional().describe('What keeps virtual machines away that do not tolerate it.'),
   resources: countedResources
     .optional()
@@ -121,6 +128,7 @@ export const hostMaintenanceStatus = z.looseObject({
 
 export const hostStatus = z.looseObject({
   maintenance: hostMaintenanceStatus.optional().describe('How far the host is on its way to being empty.'),
+  power: hostPowerStatus.optional().describe('Whether the machine is powered on, and why.'),
   conditions,
   hypervisor: z.enum(['xen', 'kvm']).describe('Kind of hypervisor.'),
   version: z.string().describe('Version of the hypervisor.'),
@@ -157,13 +165,14 @@ export const hostKind = defineKind({
   status: hostStatus,
   verbs: ['update', 'delete'],
   tools: HOST_TOOLS,
-  fieldSelectors: ['spec.cluster', 'spec.unschedulable', 'spec.maintenance'],
+  fieldSelectors: ['spec.cluster', 'spec.unschedulable', 'spec.maintenance', 'spec.parked'],
   columns: [
     {
       name: 'Status',
       type: 'string',
       path: '.status.summary',
-      description: 'Ready, NotReady, with Unschedulable, Evacuating or Maintenance where they apply.',
+      description:
+        'Ready, NotReady, Parked, ShuttingDown or Starting, with Unschedulable, Evacuating, Parking or Maintenance where they apply.',
     },
     { name: 'Cluster', type: 'string', path: '.spec.cluster', description: 'The host’s cluster.' },
     { name: 'CPU', type: 'integer', path: '.status.cpus', description: 'Hardware threads.' },
@@ -177,6 +186,13 @@ export const hostKind = defineKind({
       type: 'string',
       path: '.status.allocatableMemory',
       description: 'Memory that guests can have.',
+      priority: 1,
+    },
+    {
+      name: 'Power',
+      type: 'string',
+      path: '.status.power.state',
+      description: 'Whether the machine is powered on.',
       priority: 1,
     },
     { name: 'Boot ID', type: 'string', path: '.status.bootId', description: 'Changes with each boot.', priority: 1 },
@@ -247,6 +263,7 @@ export const hostCommands = {
   RecordStrayDomainDestroyed: runOfMachine,
   /** From the scheduler; of another maintenance than the present one: nothing to do. */
   RecordHostEvacuation: z.strictObject({ maintenance: z.string(), ...evacuation }),
+  ...hostPowerCommands,
 } as const;
 
 export const hostEvents = {
@@ -275,6 +292,7 @@ export const hostEvents = {
   HostStrayDomainSettled: runOfMachine.extend({ destroyed: z.boolean() }),
   /** Machines left the host under maintenance, or came, or can’t leave it; `remaining` 0: it is empty. */
   HostEvacuationProgressed: z.object(evacuation),
+  ...hostPowerEvents,
 } as const;
 export type HostEvent = EventOf<typeof hostEvents>;
 

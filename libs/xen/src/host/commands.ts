@@ -14,6 +14,7 @@ import { isArriving, mayRunElsewhere } from './migration-session.js';
 import { guestIn, readingUs, save } from './suspend.js';
 import { continuePlugs, plug } from './plugging.js';
 import { continueTakes, give, take } from './passing.js';
+import type { HostCommand } from './course.js';
 import { newGuest, type Host, type Machine } from './host-state.js';
 import { beginBuild, beginRestart, beginTeardown, pauseDomain, runningAnswer, unpauseDomain } from './toolstack.js';
 import { xenMigrations } from './xen-migrations.js';
@@ -145,7 +146,7 @@ export const giveUp = (host: Host, uid: Uuid, ticket: string, timeoutMs: number)
 };
 
 /** Applies a command to one of the host's machines. */
-export const applyCommand = (host: Host, input: Exclude<HostInput, { do: 'crash' | 'setFaults' }>): void => {
+export const applyCommand = (host: Host, input: HostCommand): void => {
   if (refusedWithout(host, lostDaemons(host.state), input) || refusedWithoutDeviceModel(host, input)) return;
   switch (input.do) {
     case 'start':

@@ -2,22 +2,25 @@ import { reject } from '@xenolith/kernel';
 import type { DeviceFault } from '../device-fault.js';
 import type { HostInput } from '../host-model.js';
 import { nextDueUs, takeDue, type AgendaState } from './agenda.js';
-import { nowMs, refuse, US_PER_MS, type SpeakingHost } from './answers.js';
+import { nowMs, refuse, US_PER_MS } from './answers.js';
+import { isUp, powerOff, powerOn, type PoweredHost } from './power.js';
 
 /** Commands that a host which boots keeps for later; more are refused. */
 const WAITING_WHILE_DOWN = 1_024;
 
 /** A host of either kind, as far as it lives in time. */
-interface TimedHost<Task> extends SpeakingHost {
-  readonly state: {
-    readonly name: string;
+interface TimedHost<Task> extends PoweredHost {
+  readonly state: PoweredHost['state'] & {
     nowUs: number;
     bootedUs: number;
-    upAtUs: number | null;
     waiting: HostInput[];
     readonly agenda: AgendaState<Task>;
   };
 }
+
+/** What is not done to a host by its own software. */
+type FromOutside = 'crash' | 'setFaults' | 'powerOff' | 'powerOn';
+export type HostCommand = Exclude<HostInput, { do: FromOutside }>;
 
 /** What a kind of host does when something is due, or somebody says something. */
 export interface Course<Host extends TimedHost<Task>, Task> {
@@ -31,11 +34,17 @@ export interface Course<Host extends TimedHost<Task>, Task> {
   /** It is up again, and has answered nobody yet. */
   booted(host: Host): void;
   crash(host: Host): void;
+  severMigrations(host: Host): void;
+  /** All that was in memory is gone. */
+  reset(host: Host): void;
+  /** Another boot begins. */
+  boot(host: Host): void;
   setFaults(host: Host, faults: readonly DeviceFault[]): void;
-  command(host: Host, input: Exclude<HostInput, { do: 'crash' | 'setFaults' }>): void;
+  command(host: Host, input: HostCommand): void;
 }
 
-export const dueUsOf = ({ upAtUs, agenda }: TimedHost<unknown>['state']): number | null => upAtUs ?? nextDueUs(agenda);
+export const dueUsOf = ({ off, upAtUs, agenda }: TimedHost<unknown>['state']): number | null =>
+  off === true ? null : (upAtUs ?? nextDueUs(agenda));
 
 const moveTo = <Task, Host extends TimedHost<Task>>(course: Course<Host, Task>, host: Host, nowUs: number): void => {
   if (nowUs <= host.state.nowUs) return;
@@ -82,9 +91,12 @@ const passTime = <Task, Host extends TimedHost<Task>>(
 };
 
 const take = <Task, Host extends TimedHost<Task>>(course: Course<Host, Task>, host: Host, input: HostInput): void => {
-  if (input.do === 'crash') course.crash(host);
-  else if (input.do === 'setFaults') course.setFaults(host, input.faults);
-  else if (host.state.upAtUs === null) course.command(host, input);
+  if (input.do === 'setFaults') course.setFaults(host, input.faults);
+  else if (input.do === 'powerOff') powerOff(course, host, input.ticket);
+  else if (input.do === 'powerOn') powerOn(course, host, input.ticket);
+  else if (host.state.off === true) refuseOff(host, input);
+  else if (input.do === 'crash') course.crash(host);
+  else if (isUp(host.state)) course.command(host, input);
   else if ('ticket' in input) keepForLater(host, input);
 };
 
@@ -96,6 +108,12 @@ const keepForLater = (host: TimedHost<unknown>, input: HostInput & { readonly ti
   }
   const message = `${name} crashed and boots again; ${waiting.length} commands wait for it already`;
   refuse(host, input.ticket, reject('host_crashed', message));
+};
+
+/** Power that is off can't be lost, and nobody there does anything. */
+const refuseOff = (host: TimedHost<unknown>, input: HostInput): void => {
+  if (!('ticket' in input)) return;
+  refuse(host, input.ticket, reject('host_powered_off', `${host.state.name} is powered off`));
 };
 
 /** Lets time pass to `at`, then takes the input; what takes no time is done at once. */

@@ -43,6 +43,8 @@ export interface HostState {
   bootedUs: number;
   /** Set while the host boots after a crash. */
   upAtUs: number | null;
+  /** It has no power; absent: it has. */
+  off?: true;
   /** What came while the host was down, in order. */
   waiting: HostInput[];
   hypervisor: HypervisorState;

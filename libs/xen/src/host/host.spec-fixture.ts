@@ -43,7 +43,9 @@ export const settingsOf = (change: Partial<DomainSettings> = {}): DomainSettings
 
 type Ticketed<Input> = Input extends { readonly ticket: string; readonly uid: string; readonly incarnation: number }
   ? Omit<Input, 'ticket' | 'uid' | 'incarnation'> & { readonly uid?: string; readonly incarnation?: number }
-  : Input;
+  : Input extends { readonly ticket: string }
+    ? Omit<Input, 'ticket'>
+    : Input;
 /** A command without what the rig adds. */
 export type Asked = Ticketed<HostInput>;
 

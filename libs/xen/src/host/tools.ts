@@ -273,6 +273,7 @@ const missing = (host: Host, tool: ToolName): string | null => {
 /** What a tool in Dom0 prints; it only looks. `at`: milliseconds since the epoch. A host that boots answers nothing. */
 export const runTool = (host: Host, tool: ToolName, args: readonly string[], at: number): ToolOutput => {
   const { state } = host;
+  if (state.off === true) return failed(`${state.name} is powered off`);
   if (state.upAtUs !== null) return failed(`${state.name} boots; ask again when it is up`);
   const lack = missing(host, tool);
   if (lack !== null) return failed(lack);

@@ -231,6 +231,7 @@ describe('a Xen host', () => {
       reason: fc.constantFrom<GuestEnd>('poweroff', 'reboot', 'crash'),
     }),
     fc.constant<HostInput>({ do: 'crash' }),
+    fc.record({ do: fc.constantFrom('powerOff' as const, 'powerOn' as const), ticket: fc.constant('power') }),
     anyFaults,
     anyChange,
     anyPlug,

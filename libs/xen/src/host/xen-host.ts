@@ -28,6 +28,7 @@ import {
 import { toolstack } from './guest-watcher.js';
 import { crashMigrations, effectEnds, followMigrations, keepAlive } from './migration.js';
 import { isArriving } from './migration-session.js';
+import { isOff, isUp } from './power.js';
 import { followPages } from './page-merging.js';
 import { imageWritten, suspendTimerEnds } from './suspend.js';
 import { continuePlugs, plugTimerEnds } from './plugging.js';
@@ -192,28 +193,43 @@ const performOnMachine = (host: Host, task: HostTask & { do: 'built' | 'guest' |
 
 // Inputs.
 
+const severMigrations = (host: Host): void => {
+  for (const ticket of crashMigrations(xenMigrations(host)))
+    refuse(host, ticket, reject('host_crashed', `${host.state.name} went down in the middle of a migration`));
+};
+
 const crash = (host: Host): void => {
   const { state } = host;
   const lost = Object.values(state.machines);
-  const { name, seed } = state;
+  const { name } = state;
   host.events.push({ type: 'crashed', at: nowMs(host) });
   for (const { ticket } of lost.flatMap((machine) => machine.waiting))
     refuse(host, ticket, reject('host_crashed', `${name} crashed while it worked on the command`));
-  for (const ticket of crashMigrations(xenMigrations(host)))
-    refuse(host, ticket, reject('host_crashed', `${name} crashed in the middle of a migration`));
+  severMigrations(host);
   for (const machine of lost) rememberEnded(host, machine.uid, machine.incarnation);
-  state.boots += 1;
-  state.bootId = bootIdOf(state, state.boots);
+  reset(host);
+  boot(host);
+};
+
+const reset = (host: Host): void => {
+  const { state } = host;
   Object.assign(state, freshLayers(state), { machines: {}, byDomid: {}, agenda: emptyAgenda<HostTask>() });
   Object.assign(host, layersOf(state));
   state.cpu = { sinceUs: state.nowUs, stale: true, domains: {} };
+};
+
+const boot = (host: Host): void => {
+  const { state } = host;
+  state.boots += 1;
+  state.bootId = bootIdOf(state, state.boots);
+  state.cpu = { sinceUs: state.nowUs, stale: true, domains: {} };
   startDriverDomains(host);
-  state.upAtUs = state.nowUs + jittered(host.timing.hostBootMs, seed, `boot/${state.boots}`) * US_PER_MS;
+  state.upAtUs = state.nowUs + jittered(host.timing.hostBootMs, state.seed, `boot/${state.boots}`) * US_PER_MS;
 };
 
 const beginFaults = (host: Host, faults: readonly DeviceFault[]): void => {
   setFaults(host, faults);
-  if (host.state.upAtUs !== null) return;
+  if (!isUp(host.state)) return;
   followDaemons(host);
   for (const machine of Object.values(host.state.machines)) mayLoseDeviceModel(host, machine);
 };
@@ -228,6 +244,9 @@ const course: Course<Host, HostTask> = {
   settle: settleCpu,
   booted: followDaemons,
   crash,
+  severMigrations,
+  reset,
+  boot,
   setFaults: beginFaults,
   command: applyCommand,
 };
@@ -300,7 +319,8 @@ export const xenHostModel = (timing: HostTiming): HostModel => {
       const due = dueUsOf(state);
       return due === null ? null : Math.ceil(due / US_PER_MS);
     },
-    isUp: (state) => state.upAtUs === null,
+    isUp,
+    isOff,
     bootId: (state) => state.bootId,
     lostDaemons,
     timeOf: (state) => Math.ceil(state.nowUs / US_PER_MS),

@@ -4,6 +4,7 @@ import type { DomainSettings, HostInput } from '../host-model.js';
 import { jittered } from '../host-timing.js';
 import { answer, refuse, rememberEnded } from '../host/answers.js';
 import { addressed, outOfMemory, type OnRun } from '../host/runs.js';
+import type { HostCommand } from '../host/course.js';
 import { refusedWithout } from '../host/daemon-deaths.js';
 import { applyMigration, type MigrationInput } from '../host/migration.js';
 import { isArriving, leavingSession } from '../host/migration-session.js';
@@ -239,7 +240,7 @@ const guestEnds = (host: KvmHost, { uid, reason }: Input<'guestEnds'>): void => 
 };
 
 const COMMANDS: {
-  readonly [Do in Exclude<HostInput['do'], 'crash' | 'setFaults'>]: (host: KvmHost, input: Input<Do>) => void;
+  readonly [Do in HostCommand['do']]: (host: KvmHost, input: Input<Do>) => void;
 } = {
   start,
   shutdown,
@@ -265,7 +266,7 @@ const COMMANDS: {
 };
 
 /** Applies a command to one of the host's machines. */
-export const applyCommand = (host: KvmHost, input: Exclude<HostInput, { do: 'crash' | 'setFaults' }>): void => {
+export const applyCommand = (host: KvmHost, input: HostCommand): void => {
   if (refusedWithout(host, lostDaemons(host.state), input)) return;
   // The entry of an input takes that input.
   const command = COMMANDS[input.do] as (host: KvmHost, input: HostInput) => void;

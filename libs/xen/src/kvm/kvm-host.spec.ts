@@ -315,6 +315,7 @@ describe('a KVM host', () => {
     }),
     fc.record({ do: fc.constant('guestEnds' as const), uid, reason: fc.constantFrom('poweroff', 'reboot', 'crash') }),
     fc.constant<HostInput>({ do: 'crash' }),
+    fc.record({ do: fc.constantFrom('powerOff' as const, 'powerOn' as const), ticket: fc.constant('power') }),
   );
   const steps = fc.array(fc.tuple(fc.integer({ min: 0, max: 8_000 }), input), { maxLength: 30 });
 

@@ -9,6 +9,7 @@ import { bootIdOf } from '../host/host-state.js';
 import { workFigures } from '../host/device-work.js';
 import { crashMigrations, effectEnds, followMigrations, keepAlive } from '../host/migration.js';
 import { isArriving, underWay } from '../host/migration-session.js';
+import { isOff, isUp } from '../host/power.js';
 import { neededBytes } from './kvm-admission.js';
 import { applyCommand, giveUp, started } from './kvm-commands.js';
 import { cpuFigures, settleCpu } from './kvm-cpu.js';
@@ -100,17 +101,24 @@ const stillApplies = (host: KvmHost, task: KvmTask): boolean => {
 
 // Inputs.
 
+const severMigrations = (host: KvmHost): void => {
+  for (const ticket of crashMigrations(kvmMigrations(host)))
+    refuse(host, ticket, reject('host_crashed', `${host.state.name} went down in the middle of a migration`));
+};
+
 const crash = (host: KvmHost): void => {
   const { state } = host;
   const lost = Object.values(state.machines);
   host.events.push({ type: 'crashed', at: nowMs(host) });
   for (const { ticket } of lost.flatMap((machine) => machine.waiting))
     refuse(host, ticket, reject('host_crashed', `${state.name} crashed while it worked on the command`));
-  for (const ticket of crashMigrations(kvmMigrations(host)))
-    refuse(host, ticket, reject('host_crashed', `${state.name} crashed in the middle of a migration`));
+  severMigrations(host);
   for (const machine of lost) rememberEnded(host, machine.uid, machine.incarnation);
-  state.boots += 1;
-  state.bootId = bootIdOf(state, state.boots);
+  reset(host);
+  boot(host);
+};
+
+const reset = ({ state }: KvmHost): void => {
   state.machines = {};
   state.agenda = emptyAgenda();
   if (state.ksm) state.ksm = newKsm();
@@ -119,6 +127,12 @@ const crash = (host: KvmHost): void => {
   state.lastTap = -1;
   Reflect.deleteProperty(state, 'libvirtd');
   if (state.devices) state.passthrough = freshDevices(state.devices);
+};
+
+const boot = (host: KvmHost): void => {
+  const { state } = host;
+  state.boots += 1;
+  state.bootId = bootIdOf(state, state.boots);
   state.upAtUs =
     state.nowUs + jittered(host.timing.hostBootMs, state.seed, `${state.name}/boot/${state.boots}`) * US_PER_MS;
 };
@@ -126,7 +140,7 @@ const crash = (host: KvmHost): void => {
 /** Processes are killed when a fault comes, and libvirtd is started again when none wants it dead any more. */
 const setFaults = (host: KvmHost, faults: readonly DeviceFault[]): void => {
   host.state.faults = [...faults];
-  if (host.state.upAtUs !== null) return;
+  if (!isUp(host.state)) return;
   followLibvirtd(host);
   for (const machine of Object.values(host.state.machines)) mayLoseProcess(host, machine);
 };
@@ -144,6 +158,9 @@ const course: Course<KvmHost, KvmTask> = {
   settle: () => undefined,
   booted: followLibvirtd,
   crash,
+  severMigrations,
+  reset,
+  boot,
   setFaults,
   command: applyCommand,
 };
@@ -221,7 +238,8 @@ export const kvmHostModel = (timing: HostTiming): HostModel<KvmHostState> => {
       return due === null ? null : Math.ceil(due / US_PER_MS);
     },
     timeOf: (state) => Math.ceil(state.nowUs / US_PER_MS),
-    isUp: (state) => state.upAtUs === null,
+    isUp,
+    isOff,
     bootId: (state) => state.bootId,
     lostDaemons,
     inventory: (state) =>
@@ -231,7 +249,7 @@ export const kvmHostModel = (timing: HostTiming): HostModel<KvmHostState> => {
     figures: (state) => figuresOf(hostOf(state)),
     domainFigures: (state, at) => domainFiguresOf(hostOf(state), Math.max(at * US_PER_MS, state.nowUs)),
     tool: (state, { tool, args, at }) =>
-      tool === 'virsh' || state.upAtUs !== null
+      tool === 'virsh' || !isUp(state)
         ? virsh(hostOf(state), args, Math.max(at * US_PER_MS, state.nowUs))
         : failed(`${state.name} runs KVM, not Xen: it has no ${tool}; ask virsh there`),
   };

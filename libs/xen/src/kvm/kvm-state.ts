@@ -30,6 +30,8 @@ export interface KvmHostState {
   bootedUs: number;
   /** Set while the host boots after a crash. */
   upAtUs: number | null;
+  /** It has no power; absent: it has. */
+  off?: true;
   /** What came while the host was down, in order. */
   waiting: HostInput[];
   agenda: AgendaState<KvmTask>;

@@ -198,7 +198,8 @@ const statsOf = (host: KvmHost, names: readonly string[], nowUs: number): ToolOu
 
 /** What virsh prints at `nowUs`. It only looks. */
 export const virsh = (host: KvmHost, args: readonly string[], nowUs: number): ToolOutput => {
-  const { name, upAtUs } = host.state;
+  const { name, off, upAtUs } = host.state;
+  if (off === true) return failed(`${name} is powered off`);
   if (upAtUs !== null) return failed(`${name} boots; ask again when it is up`);
   // tools/virsh.c, `virshConnect`, with the words of src/rpc/virnetsocket.c.
   if (host.state.libvirtd === 'lost')
