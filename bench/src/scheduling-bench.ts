@@ -21,14 +21,18 @@ const SHAPES: readonly HostShape[] = [
   { threads: 128, memoryBytes: 512 * GIB, nodes: 4, features: ['svm', 'npt', 'avx2', 'avx512f'] },
 ];
 
-const hostOf = (number: number): JsonObject => {
-  const shape = SHAPES[number % SHAPES.length] ?? SHAPES[0];
+const shapeOf = (number: number, size: number): HostShape => {
+  const shape = SHAPES[number % SHAPES.length] as HostShape;
+  return { ...shape, threads: shape.threads * size, memoryBytes: shape.memoryBytes * size };
+};
+
+const hostOf = (number: number, size: number): JsonObject => {
   const gpu = number % 4 === 3;
   const labels = { 'topology.kubernetes.io/zone': `zone-${number % 4}`, rack: `rack-${Math.floor(number / 40) % 256}` };
   const taints = number % 20 === 7 ? [{ key: 'dedicated', value: 'db', effect: 'NoSchedule' }] : [];
   return hostDocument(
     `host-${number}`,
-    { ...(shape as HostShape), ...(gpu ? { resources: { [GPU]: 16 } } : {}) },
+    { ...shapeOf(number, size), ...(gpu ? { resources: { [GPU]: 16 } } : {}) },
     { labels, taints },
   );
 };
@@ -83,17 +87,16 @@ class Churn {
 
   constructor(
     hosts: number,
-    private readonly options: { readonly policy: SchedulingPolicy; readonly large: number },
+    private readonly options: Pick<Case, 'policy' | 'size' | 'large'>,
   ) {
+    const { policy, size } = options;
+    const numbers = Array.from({ length: hosts }, (_, number) => number);
     this.fleet = new BenchFleet(
-      options.policy,
-      Array.from({ length: hosts }, (_, number) => hostOf(number)),
+      policy,
+      numbers.map((number) => hostOf(number, size)),
       OVERCOMMIT,
     );
-    this.capacity = Array.from(
-      { length: hosts },
-      (_, number) => SHAPES[number % SHAPES.length]?.memoryBytes ?? 0,
-    ).reduce((sum, bytes) => sum + bytes, 0);
+    this.capacity = numbers.reduce((sum, number) => sum + shapeOf(number, size).memoryBytes, 0);
   }
 
   /** Machines come until so much of the memory is promised. */
@@ -158,6 +161,8 @@ class Churn {
 
 interface Case {
   readonly hosts: number;
+  /** Hosts are so many times as large as their shapes say, machines so many times as large as their flavours. */
+  readonly size: number;
   readonly large: number;
   readonly policy: SchedulingPolicy;
   readonly floor: number;
@@ -165,9 +170,9 @@ interface Case {
   readonly turns: number;
 }
 
-const decisions = ({ hosts, large, policy, floor, limitUs, turns }: Case): Row[] => {
+const decisions = ({ hosts, size, large, policy, floor, limitUs, turns }: Case): Row[] => {
   progress(`decisions, ${hosts} hosts, ${policy}`);
-  const churn = new Churn(hosts, { policy, large });
+  const churn = new Churn(hosts, { policy, size, large });
   churn.fill();
   for (let turn = 0; turn < turns / 4; turn += 1) churn.turn();
   churn.microseconds.length = 0;
@@ -200,10 +205,11 @@ const decisions = ({ hosts, large, policy, floor, limitUs, turns }: Case): Row[]
 };
 
 const CASES: readonly Case[] = (['balance', 'density'] as const).flatMap((policy) => [
-  { hosts: 1_000, large: 1, policy, floor: 50_000, limitUs: 100, turns: 100_000 },
-  { hosts: 10_000, large: 1, policy, floor: 50_000, limitUs: 100, turns: 100_000 },
+  { hosts: 1_000, size: 1, large: 1, policy, floor: 50_000, limitUs: 100, turns: 100_000 },
+  // Hosts of half as much again hold 570,000 machines, as the target says.
+  { hosts: 10_000, size: 1.5625, large: 1, policy, floor: 50_000, limitUs: 100, turns: 100_000 },
   // Larger machines: what is measured is the number of hosts, and half a million machines are enough to hold.
-  { hosts: 50_000, large: 4, policy, floor: 20_000, limitUs: 250, turns: 50_000 },
+  { hosts: 50_000, size: 1, large: 4, policy, floor: 20_000, limitUs: 250, turns: 50_000 },
 ]);
 
 /** What is measured, by the names that `--part` takes. */

@@ -57,7 +57,7 @@ export class HostSearch {
 
   /** Null when no host fits. */
   choose(wish: Wish, asked: Asked): Choice | null {
-    if (this.verdicts.known(wish.class)?.fitting === 0) return null;
+    if (this.verdicts.fitsNowhere(wish.class)) return null;
     this.begin(asked.policy);
     this.collect(wish, asked);
     if (this.fitting === 0) return null;

@@ -3,7 +3,7 @@ import { classVerdict, CPU, FILTERS, FITS, MEMORY } from './filters.js';
 import type { HostTable } from './host-table.js';
 import type { RequestClass } from './request-class.js';
 
-/** Classes that are kept: each takes a byte for every host, and every change of a host is looked at once for each. */
+/** Classes that are kept: each takes a byte for every host, and a look at every change of a host. */
 const CLASSES_KEPT = 64;
 const ABSENT = -2;
 const NO_SLOT = -1;
@@ -142,11 +142,12 @@ export class VerdictBook {
 
   constructor(private readonly table: HostTable) {}
 
-  /** Up to date, if they are kept. */
-  known(asked: RequestClass): ClassVerdicts | undefined {
+  /** Whether it is known that no host fits. A class that found room is not kept up to date: it is likely to find some again. */
+  fitsNowhere(asked: RequestClass): boolean {
     const known = this.kept.get(asked);
-    known?.update();
-    return known;
+    if (known?.fitting !== 0) return false;
+    known.update();
+    return known.fitting === 0;
   }
 
   /** Up to date. O(hosts) when the class is new. */

@@ -11,6 +11,14 @@ interface Counted {
   machines: number;
 }
 
+interface Room {
+  readonly memoryBytes: number;
+  readonly vcpus: number;
+}
+
+/** What a host's fragmentation was found from, and it: free memory and vCPUs, the host's own, the share. */
+const REMEMBERED = 5;
+
 /** The flavours of the machines that run, and what of a host's free capacity none of them could use. (FGD, USENIX ATC'23.) */
 export class FlavourMix {
   private readonly flavours = new Map<string, Counted>();
@@ -20,6 +28,8 @@ export class FlavourMix {
   private changes = 0;
   private machines = 0;
   private sorted = false;
+  /** By slot: most hosts are as they were when they were looked at last. */
+  private remembered = new Float64Array(64 * REMEMBERED).fill(Number.NaN);
 
   count(flavour: { readonly vcpus: number; readonly memoryBytes: number }, change: 1 | -1): void {
     const { vcpus, memoryBytes } = flavour;
@@ -40,7 +50,7 @@ export class FlavourMix {
    * Share of a host, 0 to 1, that is free and of no use to the mix: for each flavour what is left when as many of it as fit are there, weighed by how many
    * machines of it run.
    */
-  fragmentation(free: { memoryBytes: number; vcpus: number }, host: { memoryBytes: number; vcpus: number }): number {
+  fragmentation(free: Room, host: Room): number {
     if (!this.sorted) this.sort();
     let stranded = 0;
     for (let flavour = 0; flavour < this.shares.length; flavour += 1) {
@@ -54,6 +64,29 @@ export class FlavourMix {
     return stranded / 2;
   }
 
+  /** The same of a host as it is, which changes less often than it is asked for. */
+  fragmentationOf(slot: number, free: Room, host: Room): number {
+    if (!this.sorted) this.sort();
+    const at = slot * REMEMBERED;
+    if (at >= this.remembered.length) this.grow(at);
+    const { remembered } = this;
+    const same =
+      remembered[at] === free.memoryBytes &&
+      remembered[at + 1] === free.vcpus &&
+      remembered[at + 2] === host.memoryBytes &&
+      remembered[at + 3] === host.vcpus;
+    if (same) return remembered[at + 4] ?? 0;
+    const found = this.fragmentation(free, host);
+    remembered.set([free.memoryBytes, free.vcpus, host.memoryBytes, host.vcpus, found], at);
+    return found;
+  }
+
+  private grow(at: number): void {
+    const larger = new Float64Array(at * 2).fill(Number.NaN);
+    larger.set(this.remembered);
+    this.remembered = larger;
+  }
+
   private sort(): void {
     const top = [...this.flavours.values()]
       .sort(
@@ -65,6 +98,7 @@ export class FlavourMix {
     this.shares = Float64Array.from(top, (flavour) => flavour.machines / machines);
     this.memory = Float64Array.from(top, (flavour) => flavour.memoryBytes);
     this.vcpus = Float64Array.from(top, (flavour) => flavour.vcpus);
+    this.remembered.fill(Number.NaN);
     this.sorted = true;
     this.changes = 0;
   }

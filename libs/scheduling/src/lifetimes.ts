@@ -178,10 +178,11 @@ export class Lifetimes {
 
   /** When a host's last machine is expected to go; now, when it has none. */
   exitOf(slot: number, nowMs: number): number {
-    const machines = this.onSlot[slot];
-    if (!machines || machines.size === 0) return nowMs;
+    // One of the machines there is the last to go, so that a host without any has no exit that is still to come.
     const known = this.exits[slot] ?? 0;
     if (known > nowMs) return known;
+    const machines = this.onSlot[slot];
+    if (!machines || machines.size === 0) return nowMs;
     let exit = nowMs;
     for (const machine of machines) {
       machine.exitMs = nowMs + expected(machine, nowMs);

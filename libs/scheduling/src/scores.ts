@@ -75,7 +75,7 @@ const fragmentation: Level = {
     const vcpus = table.freeVcpus(slot) - (table.offeredVcpus[slot] ?? 0);
     const host = { memoryBytes: table.memory[slot] ?? 1, vcpus: table.vcpus[slot] ?? 1 };
     const after = { memoryBytes: memoryBytes - request.memoryBytes, vcpus: vcpus - request.vcpus };
-    const increase = mix.fragmentation(after, host) - mix.fragmentation({ memoryBytes, vcpus }, host);
+    const increase = mix.fragmentation(after, host) - mix.fragmentationOf(slot, { memoryBytes, vcpus }, host);
     return Math.floor(increase * FRAGMENTATION_STEPS);
   },
 };
