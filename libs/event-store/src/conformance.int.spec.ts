@@ -1,7 +1,7 @@
-import { describeEventLog, startPostgres } from '@xenolith/testing';
+import { describeEventLog, describeLogPast, startPostgres } from '@xenolith/testing';
 import { migrateEventStore, openEventStore, runSequencer } from './index.js';
 
-describeEventLog('in PostgreSQL', async () => {
+const open = async () => {
   const postgres = await startPostgres();
   const databaseUrl = await postgres.createDatabase();
   await migrateEventStore(databaseUrl);
@@ -15,4 +15,7 @@ describeEventLog('in PostgreSQL', async () => {
       await postgres.stop();
     },
   };
-});
+};
+
+describeEventLog('in PostgreSQL', open);
+describeLogPast('in PostgreSQL', open);

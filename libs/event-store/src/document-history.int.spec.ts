@@ -23,11 +23,12 @@ it('tells what happened to the documents of a category in a range, each with wha
   const ask = (after: number, upTo: number) => store.documentChanges({ category: 'machine', after, upTo });
   const first = { version: 1, position: 1, document: document('a') };
   const second = { version: 3, position: 3, document: document('b') };
+  const recordedAt = expect.any(Number) as number;
   const changes = [
-    { streamId: one, ...first },
-    { streamId: one, ...second, previous: first },
-    { streamId: two, version: 1, position: 5, document: document('c') },
-    { streamId: one, version: 4, position: 6, document: null, previous: second },
+    { streamId: one, ...first, recordedAt },
+    { streamId: one, ...second, recordedAt, previous: first },
+    { streamId: two, version: 1, position: 5, document: document('c'), recordedAt },
+    { streamId: one, version: 4, position: 6, document: null, recordedAt, previous: second },
   ];
   expect(await ask(0, 6)).toEqual(changes);
   expect(await ask(1, 5)).toEqual(changes.slice(1, 3));

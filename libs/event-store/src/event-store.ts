@@ -1,10 +1,11 @@
-import type { AppendOutcome, AppendRequest, EventLog, Snapshot, StoredDocument, Uuid } from '@xenolith/kernel';
+import type { AppendOutcome, AppendRequest, EventLog, LogPast, Snapshot, StoredDocument, Uuid } from '@xenolith/kernel';
 import type { NatsConnection } from '@nats-io/transport-node';
 import type pg from 'pg';
 import { AppendBatcher } from './append-batcher.js';
 import type { DocumentShapes } from './append-batch.js';
 import { openPool, READ_LIMIT_MS, WRITE_LIMIT_MS } from './connection.js';
 import { announcer } from './announcer.js';
+import { PostgresPast } from './log-past.js';
 import { readDocumentChanges, type DocumentChange, type DocumentChangesQuery } from './document-history.js';
 import * as reads from './reads.js';
 
@@ -40,6 +41,8 @@ export interface EventStore extends EventLog {
   ): Promise<number>;
   /** What happened to the documents of a category, for watches that resume where no memory reaches. */
   documentChanges(query: DocumentChangesQuery): Promise<readonly DocumentChange[]>;
+  /** What was. */
+  readonly past: LogPast;
   /** Answers appends in hand, then closes all connections. */
   close(): Promise<void>;
 }
@@ -67,6 +70,14 @@ export const openEventStore = async (options: EventStoreOptions): Promise<EventS
   const readStream = reads.streamReader(pool);
   let asked: Promise<number> | undefined;
   let closing: Promise<void> | undefined;
+  const head = async (): Promise<number> => {
+    // Calls that arrive before the question is sent share its answer; later ones ask their own.
+    asked ??= Promise.resolve().then(() => {
+      asked = undefined;
+      return reads.settledHead(pool, announce);
+    });
+    return asked;
+  };
   const store: EventStore = {
     databaseUrl,
     name,
@@ -78,14 +89,8 @@ export const openEventStore = async (options: EventStoreOptions): Promise<EventS
     snapshot: (streamId, stateVersion) => reads.readSnapshot(pool, streamId, stateVersion),
     saveSnapshot: (snapshot: Snapshot) => reads.saveSnapshot(pool, snapshot),
     readLog: (after, limit) => reads.readLog(pool, after, limit),
-    head: async () => {
-      // Calls that arrive before the question is sent share its answer; later ones ask their own.
-      asked ??= Promise.resolve().then(() => {
-        asked = undefined;
-        return reads.settledHead(pool, announce);
-      });
-      return asked;
-    },
+    head,
+    past: new PostgresPast(pool, { head }),
     documents: async (categories) => {
       const documents: StoredDocument[] = [];
       const position = await reads.scanDocuments(pool, categories, (page) => {

@@ -2,6 +2,7 @@ export { EventStoreFault } from './append-batcher.js';
 export type { DocumentShapes } from './append-batch.js';
 export type { DocumentChange, DocumentChangesQuery, DocumentVersion } from './document-history.js';
 export { readBacklog, type LogBacklog } from './backlog.js';
+export { PastBehind } from './log-past.js';
 export { openEventStore, type EventStore, type EventStoreOptions } from './event-store.js';
 export { migrateEventStore } from './migrations.js';
 export { runSequencer, type Sequencer, type SequencerOptions, type SequencerState } from './sequencer.js';

@@ -2,6 +2,7 @@ import pg from 'pg';
 import { DataSource, type MigrationInterface, type QueryRunner } from 'typeorm';
 import { lockKey, READ_LIMIT_MS, WRITE_LIMIT_MS } from './connection.js';
 import { FUNCTIONS, schemaHash } from './schema-hash.js';
+import { createChronicle } from './sql/chronicle.sql.js';
 import { createTables, forbidChanges } from './sql/schema.sql.js';
 
 const refuseDown = async (): Promise<void> =>
@@ -19,6 +20,14 @@ class ForbidChanges1763760000002 implements MigrationInterface {
   readonly name = 'ForbidChanges1763760000002';
   async up(runner: QueryRunner): Promise<void> {
     for (const statement of forbidChanges) await runner.query(statement);
+  }
+  readonly down = refuseDown;
+}
+
+class CreateChronicle1764000000003 implements MigrationInterface {
+  readonly name = 'CreateChronicle1764000000003';
+  async up(runner: QueryRunner): Promise<void> {
+    for (const statement of createChronicle) await runner.query(statement);
   }
   readonly down = refuseDown;
 }
@@ -53,7 +62,7 @@ export const migrate = async (databaseUrl: string): Promise<void> => {
     url: databaseUrl,
     applicationName: 'xenolith-migrate',
     schema: 'public',
-    migrations: [CreateTables1763760000001, ForbidChanges1763760000002],
+    migrations: [CreateTables1763760000001, ForbidChanges1763760000002, CreateChronicle1764000000003],
     migrationsTableName: 'xenolith_event_store_migrations',
     migrationsTransactionMode: 'each',
     // One connection waits with the lock, one migrates.

@@ -2,6 +2,7 @@ import type { NatsConnection } from '@nats-io/transport-node';
 import type { Subscription as NatsSubscription } from '@nats-io/transport-node';
 import type pg from 'pg';
 import { APPENDED_SUBJECT } from '@xenolith/contracts';
+import { Chronicler } from './chronicler.js';
 import { closeSession, lockKey, openPool, openSession, READ_LIMIT_MS, sqlState, WRITE_LIMIT_MS } from './connection.js';
 import { endOffenders } from './offenders.js';
 import { Relay, type RelayStep } from './relay.js';
@@ -40,6 +41,8 @@ export interface SequencerOptions {
   readonly name?: string;
   readonly report?: Report;
   readonly failpoint?: Failpoint<SequencerStep>;
+  /** Whether this process keeps what reads of the past need, while it sequences. It does unless told otherwise. */
+  readonly chronicle?: boolean;
 }
 
 export interface SequencerState {
@@ -76,6 +79,7 @@ class Candidate {
   readonly #work = new Signal();
   readonly #relayWork = new Signal();
   readonly #relay: Relay | undefined;
+  readonly #chronicler: Chronicler | undefined;
   #pings: NatsSubscription | undefined;
   #stopped = false;
   #role: SequencerState['role'] = 'candidate';
@@ -92,6 +96,7 @@ class Candidate {
     this.#relay = options.nats
       ? new Relay({ nats: options.nats, pool: this.#pool, report: this.#report, failpoint: options.failpoint })
       : undefined;
+    this.#chronicler = options.chronicle === false ? undefined : new Chronicler(this.#pool, this.#report);
   }
 
   state(): SequencerState {
@@ -116,6 +121,7 @@ class Candidate {
     this.#pings?.unsubscribe();
     this.#work.wake();
     this.#relayWork.wake();
+    this.#chronicler?.wake();
     await finished;
     this.#role = 'stopped';
     await this.#pool.end();
@@ -175,6 +181,7 @@ class Candidate {
     this.#role = 'holder';
     this.#report('info', 'this process sequences the log now', { epoch: this.#epoch, newEra: rows[0]?.new_era });
     const relaying = this.#relayLoop(term);
+    const chronicling = this.#chronicler?.run(() => this.#isOver(term));
     const offenders = setInterval(() => void this.#lookForOffenders(session), OFFENDER_LOOK_MS);
     try {
       await this.#sequenceLoop(session, term);
@@ -182,7 +189,8 @@ class Candidate {
       clearInterval(offenders);
       term.over = true;
       this.#relayWork.wake();
-      await relaying;
+      this.#chronicler?.wake();
+      await Promise.all([relaying, chronicling]);
     }
   }
 

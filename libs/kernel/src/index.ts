@@ -5,6 +5,7 @@ export * from './event-log.js';
 export * from './glob.js';
 export * from './ids.js';
 export * from './json.js';
+export * from './log-past.js';
 export * from './memory-overhead.js';
 export * from './message-bus.js';
 export * from './quantity.js';

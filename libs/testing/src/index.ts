@@ -7,4 +7,6 @@ export * from './memory-bus.js';
 export * from './given-when-then.js';
 export * from './event-log.conformance.js';
 export * from './kubectl.js';
+export * from './log-past.conformance.js';
+export * from './memory-past.js';
 export * from './test-service.js';

@@ -12,6 +12,7 @@ import type {
   Uuid,
 } from '@xenolith/kernel';
 import { Cursor, LeasedRunner } from './memory-follower.js';
+import { MemoryPast } from './memory-past.js';
 import type { MemoryStore } from './memory-store.js';
 
 /** A call on a connection that was killed: the process that made it is gone. */
@@ -19,10 +20,14 @@ const never = <Value>(): Promise<Value> => new Promise(() => undefined);
 
 /** One process's access to the log. */
 export class MemoryConnection implements EventLog, LogFeed {
+  /** What was. Answers at once, also to a connection that was killed. */
+  readonly past: MemoryPast;
   private killed = false;
   private readonly stops = new Set<() => void>();
 
-  constructor(private readonly store: MemoryStore) {}
+  constructor(private readonly store: MemoryStore) {
+    this.past = new MemoryPast(store);
+  }
 
   /** As SIGKILL would: nothing that was asked through it is ever answered, and its leases go to the next in line. */
   kill(): void {

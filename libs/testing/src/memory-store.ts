@@ -36,6 +36,7 @@ interface Stream {
 interface Unsequenced {
   readonly event: StoredEvent;
   readonly document?: JsonObject | null;
+  readonly recordedAt: number;
 }
 
 interface Lease {
@@ -61,6 +62,8 @@ export class MemoryStore {
   private readonly leases = new Map<string, Lease[]>();
   private readonly checkpoints = new Map<string, number>();
   readonly log: LoggedEvent[] = [];
+  /** When each event of the log was recorded. */
+  readonly recordedAt: number[] = [];
 
   constructor(
     readonly clock: Clock,
@@ -260,9 +263,8 @@ export class MemoryStore {
       stream.events.push(stored);
       // A tombstone follows a document, once.
       const shown = write.document !== null || (this.newest.get(write.streamId)?.document ?? null) !== null;
-      this.unsequenced.push(
-        index === write.events.length - 1 && shown ? { event: stored, document: write.document } : { event: stored },
-      );
+      const document = index === write.events.length - 1 && shown ? { document: write.document } : {};
+      this.unsequenced.push({ event: stored, recordedAt: this.clock.now(), ...document });
     });
     stream.ended = write.ends;
     const version = stream.events.length;
@@ -279,9 +281,10 @@ export class MemoryStore {
 
   private sequence(): void {
     if (this.unsequenced.length === 0) return;
-    for (const { event, document } of this.unsequenced.splice(0)) {
+    for (const { event, document, recordedAt } of this.unsequenced.splice(0)) {
       const position = this.log.length + 1;
       this.log.push({ ...event, position, ...(document === undefined ? {} : { document }) });
+      this.recordedAt.push(recordedAt);
       this.positions.set(`${event.streamId}/${event.version}`, position);
     }
     for (const listener of [...this.followers]) listener();

@@ -1,0 +1,297 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import type {
+  EventMetadata,
+  JsonObject,
+  Life,
+  LogPast,
+  Moment,
+  PastEvent,
+  PastListQuery,
+  PastObjectQuery,
+  StoredDocument,
+  Uuid,
+} from '@xenolith/kernel';
+import type pg from 'pg';
+import { preferredShape, STILL_ALIVE } from './sql/chronicle.sql.js';
+
+/** What is asked for happened too lately, or the chronicle of an older log is still being written. */
+export class PastBehind extends Error {
+  override readonly name = 'PastBehind';
+}
+
+/** How long a read waits until the chronicle has come to where it reads; normally a quarter of a second at most. */
+const CHRONICLE_WAIT_MS = 3000;
+const FIRST_PAUSE_MS = 5;
+const LONGEST_PAUSE_MS = 50;
+/** Lives of one name that are told; who needs more knows the uid. */
+const MAX_LIVES = 50;
+/** Events of one command in one stream, at most: a decision gives a handful. */
+const COMMAND_EVENTS = 256;
+
+interface DocumentRow {
+  readonly stream_id: Uuid;
+  readonly category: string;
+  readonly version: string;
+  readonly position: string;
+  readonly body: JsonObject;
+}
+
+const storedDocument = (row: DocumentRow): StoredDocument => ({
+  streamId: row.stream_id,
+  category: row.category,
+  version: Number(row.version),
+  position: Number(row.position),
+  document: row.body,
+});
+
+/** The document that the object of `v` showed at position `at`. */
+const shown = (at: string): string => `
+  cross join lateral (select s.version, s.position from es.shown s
+    where s.stream_id = v.stream_id and s.position <= ${at} order by s.position desc limit 1) s
+  cross join lateral (select c.body from es.documents c where c.stream_id = v.stream_id and c.version = s.version
+    order by c.shape = coalesce((select a.shape from es.document_shapes a where a.category = $1), 1) desc, c.shape desc
+    limit 1) d`;
+
+const COLUMNS = 'v.stream_id, v.category, s.version, s.position, d.body';
+
+const DOCUMENT = `select ${COLUMNS} from (
+    select * from es.lives where category = $1 and namespace = $2 and name = $3 and born <= $4 and ended > $4
+      and ($5::uuid is null or stream_id = $5) order by born desc limit 1) v ${shown('$4')}`;
+
+// One row for each name: where a name was given on in the log before it was given up, the newer object is the one.
+const living = (behind: string): string => `select distinct on (namespace, name) * from es.lives
+  where category = $1 and born <= $2 and ended > $2 and ${behind} order by namespace, name, born desc`;
+
+const BEHIND_IN_NAMESPACE = 'namespace = $3 and name > $4';
+const BEHIND_IN_ALL = '(namespace, name) > ($3, $4)';
+
+const documents = (behind: string): string => `select ${COLUMNS}
+  from (${living(behind)} limit $5) v ${shown('$2')} order by v.namespace, v.name`;
+
+const count = (behind: string): string => `select count(*)::int as count from (${living(behind)}) v`;
+
+const EVENT_COLUMNS = `e.stream_id, e.version, e.event_id, e.category, e.type, e.schema_version, e.data, e.meta, l.position,
+  ceil(extract(epoch from e.recorded_at) * 1000)::bigint as recorded_at, d.shape, d.body`;
+const DOCUMENT_OF_EVENT = `left join lateral (select c.shape, c.body from es.documents c
+  where c.stream_id = e.stream_id and c.version = e.version order by ${preferredShape('c')} limit 1) d on true`;
+
+const EVENTS_OF_STREAM = `select ${EVENT_COLUMNS}
+  from (select * from es.events where stream_id = $1 and version > $2 order by version limit $4) e
+  join es.event_log l on l.seq = e.seq ${DOCUMENT_OF_EVENT}
+  where l.position <= $3 order by e.version`;
+
+const EVENTS_OF_COMMAND = `select ${EVENT_COLUMNS}
+  from es.commands c
+  cross join lateral json_to_recordset(c.versions) as w("streamId" uuid, version bigint)
+  cross join lateral (select * from es.events v where v.stream_id = w."streamId" and v.version <= w.version
+    and v.version > w.version - ${COMMAND_EVENTS}) e
+  join es.event_log l on l.seq = e.seq ${DOCUMENT_OF_EVENT}
+  where c.command_id = $1 and e.meta ->> 'commandId' = $1::uuid::text order by l.position`;
+
+const EVENTS_AFTER = `select ${EVENT_COLUMNS}
+  from (select * from es.event_log where position > $1 order by position limit $2) l
+  join es.events e on e.txid = l.txid and e.seq = l.seq ${DOCUMENT_OF_EVENT} order by l.position`;
+
+interface PastEventRow {
+  readonly stream_id: Uuid;
+  readonly version: string;
+  readonly event_id: Uuid;
+  readonly category: string;
+  readonly type: string;
+  readonly schema_version: number;
+  readonly data: JsonObject;
+  readonly meta: EventMetadata;
+  readonly position: string;
+  readonly recorded_at: string;
+  readonly shape: number | null;
+  readonly body: JsonObject | null;
+}
+
+const pastEvent = (row: PastEventRow): PastEvent => ({
+  eventId: row.event_id,
+  streamId: row.stream_id,
+  category: row.category,
+  version: Number(row.version),
+  type: row.type,
+  schemaVersion: row.schema_version,
+  data: row.data,
+  metadata: row.meta,
+  position: Number(row.position),
+  recordedAt: Number(row.recorded_at),
+  ...(row.shape === null ? {} : { document: row.body }),
+});
+
+interface LifeRow {
+  readonly stream_id: Uuid;
+  readonly category: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly born: string;
+  readonly ended: string;
+}
+
+const life = ({ stream_id: streamId, category, namespace, name, born, ended }: LifeRow): Life => ({
+  streamId,
+  category,
+  namespace,
+  name,
+  born: Number(born),
+  ended: ended === STILL_ALIVE ? null : Number(ended),
+});
+
+const rangeOf = ({ category, position, namespace, after }: Omit<PastListQuery, 'limit'>): readonly unknown[] => [
+  category,
+  position,
+  namespace ?? after?.namespace ?? '',
+  after?.name ?? '',
+];
+
+/** Reads the past in PostgreSQL, with the help of the chronicle. */
+export class PostgresPast implements LogPast {
+  /** How far the chronicle was when this was last asked. */
+  private reached = 0;
+
+  constructor(
+    private readonly pool: pg.Pool,
+    private readonly log: { head(): Promise<number> },
+  ) {}
+
+  async newest(): Promise<Moment> {
+    const position = await this.log.head();
+    await this.chronicled(position);
+    return this.momentOf(position);
+  }
+
+  async momentAt(time: number): Promise<Moment> {
+    await this.chronicled(await this.log.head());
+    const { rows } = await this.pool.query<{ position: string }>({
+      name: 'es_moment_at',
+      text: `select coalesce(
+          (select l.position - 1
+            from (select * from es.event_log where position >= b.first_position and position <= b.position
+              order by position limit b.position - b.first_position + 1) l
+            join es.events e on e.txid = l.txid and e.seq = l.seq
+            where e.recorded_at > t.time order by l.position limit 1),
+          h.position) as position
+        from (select to_timestamp($1::double precision / 1000) as time) t
+        cross join es.chronicle h
+        left join lateral (select * from es.chain c where c.recorded_until > t.time
+          order by c.recorded_until, c.position limit 1) b on true`,
+      values: [time],
+    });
+    return this.momentOf(Number(rows[0]?.position ?? 0));
+  }
+
+  async momentOf(position: number): Promise<Moment> {
+    await this.chronicled(position);
+    const { rows } = await this.pool.query<{ at: string | null }>({
+      name: 'es_moment_of',
+      text: `select ceil(extract(epoch from greatest(
+          (select c.recorded_until from es.chain c where c.position < b.first_position order by c.position desc limit 1),
+          (select max(e.recorded_at)
+            from (select * from es.event_log where position >= b.first_position and position <= $1
+              order by position limit $1::bigint - b.first_position + 1) l
+            join es.events e on e.txid = l.txid and e.seq = l.seq))) * 1000)::bigint as at
+        from (select * from es.chain c where c.position >= $1 and $1::bigint > 0 order by c.position limit 1) b`,
+      values: [position],
+    });
+    return { position, recordedAt: Number(rows[0]?.at ?? 0) };
+  }
+
+  async documentAt({ category, position, namespace, name, uid }: PastObjectQuery): Promise<StoredDocument | null> {
+    await this.chronicled(position);
+    const { rows } = await this.pool.query<DocumentRow>({
+      name: 'es_document_at',
+      text: DOCUMENT,
+      values: [category, namespace, name, position, uid ?? null],
+    });
+    const [row] = rows;
+    return row === undefined ? null : storedDocument(row);
+  }
+
+  async documentsAt(query: PastListQuery): Promise<readonly StoredDocument[]> {
+    await this.chronicled(query.position);
+    const inAll = query.namespace === undefined;
+    const { rows } = await this.pool.query<DocumentRow>({
+      name: inAll ? 'es_documents_at' : 'es_documents_at_in',
+      text: documents(inAll ? BEHIND_IN_ALL : BEHIND_IN_NAMESPACE),
+      values: [...rangeOf(query), query.limit],
+    });
+    return rows.map(storedDocument);
+  }
+
+  async countAt(query: Omit<PastListQuery, 'limit'>): Promise<number> {
+    await this.chronicled(query.position);
+    const inAll = query.namespace === undefined;
+    const { rows } = await this.pool.query<{ count: number }>({
+      name: inAll ? 'es_count_at' : 'es_count_at_in',
+      text: count(inAll ? BEHIND_IN_ALL : BEHIND_IN_NAMESPACE),
+      values: [...rangeOf(query)],
+    });
+    return rows[0]?.count ?? 0;
+  }
+
+  async lives(of: Parameters<LogPast['lives']>[0]): Promise<readonly Life[]> {
+    await this.chronicled(of.upTo);
+    const query =
+      'uid' in of
+        ? { name: 'es_lives_of', where: 'stream_id = $2', values: [of.uid] }
+        : {
+            name: 'es_lives_named',
+            where: 'category = $2 and namespace = $3 and name = $4',
+            values: [of.category, of.namespace, of.name],
+          };
+    const { rows } = await this.pool.query<LifeRow>({
+      name: query.name,
+      text: `select * from es.lives where born <= $1 and ${query.where} order by born desc limit ${MAX_LIVES}`,
+      values: [of.upTo, ...query.values],
+    });
+    return rows
+      .map(life)
+      .map((each) => ({ ...each, ended: (each.ended ?? of.upTo + 1) > of.upTo ? null : each.ended }));
+  }
+
+  async eventsOf(query: Parameters<LogPast['eventsOf']>[0]): Promise<readonly PastEvent[]> {
+    const { rows } = await this.pool.query<PastEventRow>({
+      name: 'es_events_of_stream',
+      text: EVENTS_OF_STREAM,
+      values: [query.streamId, query.after, query.upTo, query.limit],
+    });
+    return rows.map(pastEvent);
+  }
+
+  async eventsOfCommand(commandId: Uuid): Promise<readonly PastEvent[]> {
+    const { rows } = await this.pool.query<PastEventRow>({
+      name: 'es_events_of_command',
+      text: EVENTS_OF_COMMAND,
+      values: [commandId],
+    });
+    return rows.map(pastEvent);
+  }
+
+  async eventsAfter(after: number, limit: number): Promise<readonly PastEvent[]> {
+    const { rows } = await this.pool.query<PastEventRow>({
+      name: 'es_events_after',
+      text: EVENTS_AFTER,
+      values: [after, limit],
+    });
+    return rows.map(pastEvent);
+  }
+
+  /** Waits until the chronicle has come to `position`. */
+  private async chronicled(position: number): Promise<void> {
+    if (position <= this.reached) return;
+    const limit = performance.now() + CHRONICLE_WAIT_MS;
+    for (let wait = FIRST_PAUSE_MS; ; wait = Math.min(LONGEST_PAUSE_MS, wait * 2)) {
+      const { rows } = await this.pool.query<{ position: string }>({
+        name: 'es_chronicle',
+        text: 'select position from es.chronicle where id = 1',
+      });
+      this.reached = Number(rows[0]?.position ?? 0);
+      if (position <= this.reached) return;
+      if (performance.now() > limit)
+        throw new PastBehind(`the past can be read up to position ${this.reached}, not yet up to ${position}`);
+      await pause(wait);
+    }
+  }
+}
