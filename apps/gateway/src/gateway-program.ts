@@ -31,6 +31,7 @@ const start = async (context: Context): Promise<void> => {
     log: store,
     scanDocuments: (categories, onPage) => store.scanDocuments(categories, onPage),
     documentChanges: (query) => store.documentChanges(query),
+    past: store.past,
     feed,
     bus,
     name: `gateway-${config.INSTANCE}`,

@@ -4,6 +4,7 @@ import { trace } from '@opentelemetry/api';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { versionPage } from '../discovery/index.js';
 import { jsonAnswer, type ApiAnswer, type ApiRequest, type User } from '../http/api-request.js';
+import { withoutMoment } from '../past/as-of.js';
 import { statusBody, StatusError } from '../http/status.js';
 import { answerRequest, authenticated, type ApiPorts } from './api.js';
 import type { GatewayLog, RequestObserver } from './gateway-log.js';
@@ -55,8 +56,10 @@ export class ApiController {
   }
 
   /** Pages that need no token. */
-  private async openPage(method: string, path: string, query: URLSearchParams): Promise<ApiAnswer | null> {
+  private async openPage(method: string, asked: string, query: URLSearchParams): Promise<ApiAnswer | null> {
     if (method !== 'GET') return null;
+    // A context that looks at the past asks there for what is no part of it, too.
+    const path = withoutMoment(asked);
     if (path === '/version')
       return jsonAnswer(
         200,

@@ -17,6 +17,8 @@ import { parseResourcePath, type ResourcePath } from '../http/api-path.js';
 import { flag } from '../http/query.js';
 import { methodNotAllowed, notFoundPath, resourceName } from '../http/status.js';
 import { openApiAnswer, swaggerAnswer } from '../schema/index.js';
+import { readAsOf, type AsOf } from '../past/as-of.js';
+import { checkSubresourceKept, PastReads, refuseWrite, type PastPorts } from '../past/past.js';
 import { parseFieldSelector } from '../table/index.js';
 import { isAnswered, listAnswered, readAnswered } from '../verbs/answered.js';
 import { patchObject, updateObject } from '../verbs/change.js';
@@ -28,7 +30,7 @@ import { listObjects, readObject } from '../verbs/read.js';
 import { runHostTool } from '../verbs/tool.js';
 import { watchObjects, type WatchPorts } from '../verbs/watch.js';
 
-export interface ApiPorts extends WritePorts, WatchPorts, MetricsPorts, ReviewPorts {
+export interface ApiPorts extends WritePorts, WatchPorts, MetricsPorts, ReviewPorts, PastPorts {
   readonly authenticate: Authenticate;
   readonly authorize: Authorize;
 }
@@ -189,16 +191,53 @@ const nonResource = (ports: ApiPorts, request: ApiRequest): ApiAnswer | null => 
   return staticPage(page, request);
 };
 
-/** Answers one request of an authenticated user. Throws a StatusError. */
-export const answerRequest = async (ports: ApiPorts, request: ApiRequest): Promise<ApiAnswer> => {
+const authorized = (ports: ApiPorts, wanted: Asked, request: ApiRequest): Authorized => {
+  const attributes = attributesOf(wanted, request.query);
+  if (!ports.authorize(request.user, attributes)) throw forbidden(request.user, attributes);
+  return { ...wanted, attributes };
+};
+
+const answerPresent = async (ports: ApiPorts, request: ApiRequest): Promise<ApiAnswer> => {
   const page = nonResource(ports, request);
   if (page !== null) return page;
   const target = parseResourcePath(request.path);
   if (target === null) throw notFoundPath();
   const wanted = asked(request.method, target, request.query);
-  const attributes = attributesOf(wanted, request.query);
-  if (!ports.authorize(request.user, attributes)) throw forbidden(request.user, attributes);
-  return act(ports, { ...wanted, attributes }, request);
+  return act(ports, authorized(ports, wanted, request), request);
+};
+
+const PAST_VERBS: readonly string[] = ['get', 'list', 'watch'];
+
+/** Whoever asks what they may do there is told that they may read. */
+const readOnly = ({ access, ...ports }: ApiPorts): ApiPorts => ({
+  ...ports,
+  access: {
+    rulesOf: (user, namespace) => access.rulesOf(user, namespace),
+    allows: (user, attributes) => PAST_VERBS.includes(attributes.verb) && access.allows(user, attributes),
+  },
+});
+
+/** The past is read with the rights of the present. */
+const answerPast = async (ports: ApiPorts, request: ApiRequest, asOf: AsOf): Promise<ApiAnswer> => {
+  const page = nonResource(ports, request);
+  if (page !== null) return page;
+  const target = parseResourcePath(request.path);
+  if (target === null) throw notFoundPath();
+  const isReview = REVIEW_KINDS.includes(target.kind);
+  if (request.method !== 'GET' && !isReview) return refuseWrite(request, asOf);
+  const wanted = authorized(ports, asked(request.method, target, request.query), request);
+  if (isReview) return act(readOnly(ports), wanted, request);
+  checkSubresourceKept(target.subresource);
+  const { verb, attributes } = wanted;
+  const reads = new PastReads(ports, asOf, verb === 'watch' ? named(target) : target, request);
+  if (verb === 'watch') return reads.watch(attributes);
+  return verb === 'list' ? reads.list() : reads.get();
+};
+
+/** Answers one request of an authenticated user. Throws a StatusError. */
+export const answerRequest = async (ports: ApiPorts, request: ApiRequest): Promise<ApiAnswer> => {
+  const asOf = readAsOf(request);
+  return asOf === null ? answerPresent(ports, request) : answerPast(ports, { ...request, path: asOf.path }, asOf);
 };
 
 /** The user that a request is made as. Throws a StatusError (400, 401, 403). */

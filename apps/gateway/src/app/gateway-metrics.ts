@@ -1,14 +1,14 @@
 import { SECONDS_BUCKETS } from '@xenolith/runtime';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import type { WatchSession } from '../watch/watch-session.js';
+import type { Watching } from '../watch/watch-session.js';
 import type { RequestObserver } from './gateway-log.js';
 
 export interface GatewayMetrics extends RequestObserver {
   /** Shows the watches there are, and up to which position the cache is. */
-  watch(sessions: () => Iterable<WatchSession>, position: () => number): void;
+  watch(sessions: () => Iterable<Watching>, position: () => number): void;
 }
 
-const showWatches = (registry: Registry, sessions: () => Iterable<WatchSession>): void => {
+const showWatches = (registry: Registry, sessions: () => Iterable<Watching>): void => {
   const gauge = (name: string, help: string, value: (pendingBytes: readonly number[]) => number): void => {
     const shown: Gauge = new Gauge({
       name,

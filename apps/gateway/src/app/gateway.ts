@@ -1,5 +1,5 @@
 import { KeyLock } from '@xenolith/engine';
-import type { EventLog, LogFeed, MessageBus } from '@xenolith/kernel';
+import type { EventLog, LogFeed, LogPast, MessageBus } from '@xenolith/kernel';
 import type { LoggerService } from '@nestjs/common';
 import { admission } from '../auth/admission.js';
 import { bearerTokens, firstReader } from '../auth/authenticate.js';
@@ -23,6 +23,8 @@ export interface GatewayOptions {
   readonly scanDocuments?: ScanDocuments;
   /** Reads what watches missed that resume from before this gateway's memory; absent: they get 410. */
   readonly documentChanges?: ReadDocumentChanges;
+  /** What was. */
+  readonly past: LogPast;
   readonly feed: LogFeed;
   readonly bus: MessageBus;
   readonly name: string;
@@ -68,6 +70,8 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
     telemetry,
     hub: new WatchHub(),
     history: new LogHistory(cache, options.documentChanges),
+    past: options.past,
+    documentChanges: options.documentChanges,
     sessions,
     onWatchEnd: (reason) => options.observer?.watchEnded(reason),
     admit: admission(access),

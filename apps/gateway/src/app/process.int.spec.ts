@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { JsonObject } from '@xenolith/kernel';
+import { randomFrom, type JsonObject } from '@xenolith/kernel';
 import { networkService } from '@xenolith/network';
 import { runService, serviceConfig } from '@xenolith/runtime';
 import { freePort, startNats, startPostgres, type TestPostgres, type TestServer } from '@xenolith/testing';
@@ -149,6 +149,42 @@ describe('two gateway processes over PostgreSQL and NATS', () => {
     const deleted = await second.kubectl(['delete', 'network', '--all']);
     expect(deleted.code, deleted.stderr).toBe(0);
     expect((await first.kubectl(['get', 'networks'])).stderr).toContain('No resources found');
+  });
+
+  it('show later what they showed at any moment, byte for byte', async () => {
+    const random = randomFrom('reads of the past');
+    const reads: { readonly path: string; readonly status: number; readonly text: string; readonly moment: string }[] =
+      [];
+    const record = async (path: string, moment: string): Promise<void> => {
+      const { status, text } = await random.pick([first, second]).ask(path);
+      if (status === 200) reads.push({ path, status, text, moment });
+      else reads.push({ path, status, text: '', moment });
+    };
+    for (let step = 0; step < 60; step += 1) {
+      const path = `${NETWORKS}/${random.pick(['p0', 'p1', 'p2'])}`;
+      const headers = { 'content-type': 'application/merge-patch+json' };
+      const gateway = random.pick([first, second]);
+      if (random.chance(0.3)) {
+        await gateway.ask(path, { method: 'DELETE' });
+        // Nothing goes on while reads are recorded, so that they are all of one moment.
+        await vi.waitFor(async () => expect((await gateway.ask(path)).status).toBe(404), { interval: 5 });
+      } else if ((await gateway.ask(path)).status === 404)
+        await gateway.ask(NETWORKS, { method: 'POST', body: network(path.split('/').at(-1) ?? '') });
+      else await gateway.ask(path, { method: 'PATCH', body: { spec: { mtu: 1300 + step } }, headers });
+      const list = await gateway.ask(NETWORKS);
+      const { resourceVersion } = list.json['metadata'] as { resourceVersion: string };
+      reads.push({ path: NETWORKS, status: 200, text: list.text, moment: resourceVersion });
+      await record(path, resourceVersion);
+      // The same moment by its time, with nothing that happens within the same millisecond.
+      const at = Date.now();
+      await vi.waitFor(() => expect(Date.now()).toBeGreaterThan(at), { interval: 1 });
+      await record(path, new Date(at).toISOString());
+    }
+    expect(reads.length).toBe(180);
+    for (const { path, status, text, moment } of reads) {
+      const again = await random.pick([first, second]).ask(`/asof/${moment}${path}`);
+      expect([again.status, status === 200 ? again.text : ''], `${path} at ${moment}`).toEqual([status, text]);
+    }
   });
 
   it('say that they can’t know the newest state while PostgreSQL is away, and show what they last saw', async () => {

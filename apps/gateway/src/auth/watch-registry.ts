@@ -1,5 +1,5 @@
 import type { User } from '../http/api-request.js';
-import type { WatchSession } from '../watch/watch-session.js';
+import type { Watching } from '../watch/watch-session.js';
 import { forbidden, type AccessAttributes } from './access.js';
 import type { Authorizer } from './authorizer.js';
 
@@ -13,14 +13,14 @@ interface WatchOwner {
  * The watches that are open. Whenever rights change, each is asked again whether it may be: one that may not any more ends with a 403, before it is
  * sent anything of what happened after the change.
  */
-export class WatchRegistry implements Iterable<WatchSession> {
-  private readonly owners = new Map<WatchSession, WatchOwner>();
+export class WatchRegistry implements Iterable<Watching> {
+  private readonly owners = new Map<Watching, WatchOwner>();
 
   constructor(private readonly access: Pick<Authorizer, 'allows' | 'onChange'>) {
     access.onChange(() => this.askAgain());
   }
 
-  [Symbol.iterator](): Iterator<WatchSession> {
+  [Symbol.iterator](): Iterator<Watching> {
     return this.owners.keys();
   }
 
@@ -28,13 +28,13 @@ export class WatchRegistry implements Iterable<WatchSession> {
     return this.owners.size;
   }
 
-  add(session: WatchSession, owner: WatchOwner): void {
+  add(session: Watching, owner: WatchOwner): void {
     this.owners.set(session, owner);
     // Rights may have changed while it was waited for the newest state.
     this.ask(session, owner);
   }
 
-  delete(session: WatchSession): void {
+  delete(session: Watching): void {
     this.owners.delete(session);
   }
 
@@ -47,7 +47,7 @@ export class WatchRegistry implements Iterable<WatchSession> {
     for (const [session, owner] of this.owners) this.ask(session, owner);
   }
 
-  private ask(session: WatchSession, { user, attributes }: WatchOwner): void {
+  private ask(session: Watching, { user, attributes }: WatchOwner): void {
     if (!this.access.allows(user, attributes)) session.revoke(forbidden(user, attributes));
   }
 }

@@ -13,8 +13,10 @@ interface DocumentVersion {
   readonly document: JsonObject | null;
 }
 
-interface DocumentChange extends DocumentVersion {
+export interface DocumentChange extends DocumentVersion {
   readonly streamId: Uuid;
+  /** When it was recorded, in milliseconds since the epoch. */
+  readonly recordedAt: number;
   readonly previous?: DocumentVersion;
 }
 
@@ -31,7 +33,7 @@ export type ReadDocumentChanges = (query: {
  */
 export const RESUMABLE_POSITIONS = 100_000;
 /** Positions that one statement walks: some tens of milliseconds, and at most as many documents in memory. */
-const WINDOW_POSITIONS = 2_000;
+export const WINDOW_POSITIONS = 2_000;
 
 /** Changes above the position that was asked for, all of them up to `upTo`. */
 export interface HistoryPage {
@@ -77,25 +79,30 @@ export class LogHistory {
   private asChanges(kind: ServedKind, stored: readonly DocumentChange[]): readonly Change[] {
     const indexer = this.indexers.get(kind) ?? indexerOf(selectablePaths(kind));
     this.indexers.set(kind, indexer);
-    const seen = new Map<Uuid, CachedObject>();
-    const objectOf = (uid: Uuid, { document, position, version }: DocumentVersion): CachedObject | undefined =>
-      document === null ? undefined : cachedObject({ uid, position, version, document, indexer });
-    const changes: Change[] = [];
-    for (const change of stored) {
-      const { streamId: uid, position, version, previous: before } = change;
-      // The text is shared with the neighbour's where that is in the stretch too.
-      const previous = seen.get(uid) ?? (before === undefined ? undefined : objectOf(uid, before));
-      const object = objectOf(uid, change);
-      if (object !== undefined) {
-        seen.set(uid, object);
-        const type = previous === undefined ? 'ADDED' : 'MODIFIED';
-        changes.push({ position, type, object, previous, frames: new Map() });
-      } else if (previous !== undefined) {
-        seen.delete(uid);
-        const last = { ...atPosition(previous, position), version };
-        changes.push({ position, type: 'DELETED', object: last, previous, frames: new Map() });
-      }
-    }
-    return changes;
+    return changesOf(indexer, stored);
   }
 }
+
+/** What a watch shows of what writes left, in the order of the log. */
+export const changesOf = (indexer: Indexer, stored: readonly DocumentChange[]): readonly Change[] => {
+  const seen = new Map<Uuid, CachedObject>();
+  const objectOf = (uid: Uuid, { document, position, version }: DocumentVersion): CachedObject | undefined =>
+    document === null ? undefined : cachedObject({ uid, position, version, document, indexer });
+  const changes: Change[] = [];
+  for (const change of stored) {
+    const { streamId: uid, position, version, previous: before } = change;
+    // The text is shared with the neighbour's where that is in the stretch too.
+    const previous = seen.get(uid) ?? (before === undefined ? undefined : objectOf(uid, before));
+    const object = objectOf(uid, change);
+    if (object !== undefined) {
+      seen.set(uid, object);
+      const type = previous === undefined ? 'ADDED' : 'MODIFIED';
+      changes.push({ position, type, object, previous, frames: new Map() });
+    } else if (previous !== undefined) {
+      seen.delete(uid);
+      const last = { ...atPosition(previous, position), version };
+      changes.push({ position, type: 'DELETED', object: last, previous, frames: new Map() });
+    }
+  }
+  return changes;
+};

@@ -1,11 +1,12 @@
 import { z } from 'zod';
 import { keyOf } from '../cache/cached-object.js';
 import type { DocumentCache } from '../cache/document-cache.js';
+import type { ListPage } from '../cache/kind-store.js';
 import type { ApiAnswer, ApiRequest } from '../http/api-request.js';
 import type { ResourcePath } from '../http/api-path.js';
 import { flag, parseResourceVersion, wholeNumber } from '../http/query.js';
 import { badRequest, expired, notFoundObject, timedOut, tooLargeResourceVersion, unavailable } from '../http/status.js';
-import { listText, objectText, readView } from './representation.js';
+import { listText, objectText, readView, type View } from './representation.js';
 import { readSelection } from './select.js';
 
 /** How long a read waits for this gateway to have seen what it must show. */
@@ -54,7 +55,7 @@ const continueToken = z.strictObject({ at: z.number().int().nonnegative(), after
 const writeContinue = (token: z.infer<typeof continueToken>): string =>
   Buffer.from(JSON.stringify(token)).toString('base64url');
 
-const readContinue = (text: string): z.infer<typeof continueToken> => {
+export const readContinue = (text: string): z.infer<typeof continueToken> => {
   try {
     return continueToken.parse(JSON.parse(Buffer.from(text, 'base64url').toString()));
   } catch {
@@ -119,10 +120,14 @@ export const listObjects = async (
         ? `The resource version for the provided list is too old: ${start.position}; list without it`
         : 'The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.',
     );
-  const more =
-    page.lastKey === undefined ? {} : { continue: writeContinue({ at: start.position, after: page.lastKey }) };
+  return listAnswer(view, page, start.position);
+};
+
+/** A page of a list as of a position, with the way to the next one. */
+export const listAnswer = (view: View, page: ListPage, position: number): ApiAnswer => {
+  const more = page.lastKey === undefined ? {} : { continue: writeContinue({ at: position, after: page.lastKey }) };
   const metadata = {
-    resourceVersion: String(start.position),
+    resourceVersion: String(position),
     ...more,
     ...(page.remaining === undefined ? {} : { remainingItemCount: page.remaining }),
   };

@@ -29,6 +29,8 @@ export interface View {
   readonly kind: ServedKind;
   readonly representation: Representation;
   readonly includeObject: IncludeObject;
+  /** When ages are told as of, in milliseconds since the epoch; absent: now. */
+  readonly now?: number;
   /** Equal for views that give the same bytes. */
   readonly id: string;
 }
@@ -52,7 +54,7 @@ export const readView = (kind: ServedKind, accept: string | undefined, query: UR
 const tableOptions = (view: View, listMetadata: JsonObject) => ({
   version: view.representation.version,
   includeObject: view.includeObject,
-  now: Date.now(),
+  now: view.now ?? Date.now(),
   listMetadata,
 });
 

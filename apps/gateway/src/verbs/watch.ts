@@ -15,7 +15,7 @@ import { readSelection } from './select.js';
 /** Without a stated timeout a watch ends after half an hour to an hour, spread so that not all clients come back at once; as Kubernetes does. */
 const DEFAULT_WATCH_MS = 30 * 60_000;
 /** `setTimeout` takes no more than this. */
-const MAX_WATCH_SECONDS = 2_000_000;
+export const MAX_WATCH_SECONDS = 2_000_000;
 
 export interface WatchPorts {
   readonly cache: DocumentCache;
@@ -36,7 +36,12 @@ const tooMany = (): StatusError =>
     details: { retryAfterSeconds: 10 },
   });
 
-const wantsInitial = (query: URLSearchParams, bookmarks: boolean): { objects: boolean; markEnd: boolean } => {
+/** Throws a StatusError (429) when there is none. */
+export const roomForWatch = (sessions: Pick<WatchRegistry, 'size'>): void => {
+  if (sessions.size >= MAX_WATCHES) throw tooMany();
+};
+
+export const wantsInitial = (query: URLSearchParams, bookmarks: boolean): { objects: boolean; markEnd: boolean } => {
   const sendInitial = flag(query, 'sendInitialEvents');
   const match = query.get('resourceVersionMatch') ?? '';
   const asked = query.get('resourceVersion') ?? '';
@@ -57,7 +62,7 @@ const watchMs = (seconds: number | undefined): number =>
     : Math.min(seconds, MAX_WATCH_SECONDS) * 1000;
 
 /** For how long the sender's proof of identity holds: a watch ends with it. */
-const provenMs = ({ user }: ApiRequest): number =>
+export const provenMs = ({ user }: ApiRequest): number =>
   user.expiresAt === undefined ? MAX_WATCH_SECONDS * 1000 : Math.max(1, user.expiresAt - Date.now());
 
 export const watchObjects = async (
@@ -68,7 +73,7 @@ export const watchObjects = async (
 ): Promise<ApiAnswer> => {
   const { cache, hub, history, sessions } = ports;
   const { query } = request;
-  if (sessions.size >= MAX_WATCHES) throw tooMany();
+  roomForWatch(sessions);
   const view = readView(target.kind, request.headers.accept, query);
   const selection = readSelection(target.kind, target.namespace, query);
   const bookmarks = flag(query, 'allowWatchBookmarks') ?? false;

@@ -60,7 +60,7 @@ const world = async () => {
   let reads = 0;
   const readChanges: ReadDocumentChanges = (query) => {
     reads += 1;
-    return documentChangesOf(connection)(query);
+    return documentChangesOf(connection.past)(query);
   };
   const history = new LogHistory(cache, readChanges);
   const versions = new Map<string, number>();

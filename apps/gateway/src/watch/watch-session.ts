@@ -46,8 +46,18 @@ export type EndReason = 'closed' | 'timeout' | 'expired' | 'slow' | 'stopped' | 
 export const tooOld = (position: number): StatusError =>
   expired(`too old resource version: ${position}; list again and watch from the resourceVersion of the list`);
 
+/** A watch that is under way. */
+export interface Watching {
+  /** Bytes that its client has not taken yet. */
+  readonly pendingBytes: number;
+  /** The server is going away: the client comes again, to this one or another. */
+  stop(): void;
+  /** The client has lost the right to see this. */
+  revoke(status: StatusError): void;
+}
+
 /** One watch: first what was there, then what happened meanwhile, then each batch as it comes. */
-export class WatchSession {
+export class WatchSession implements Watching {
   private position: number;
   private ended = false;
   private live = false;
