@@ -5,6 +5,7 @@ import type { z } from 'zod';
 import { gatewayMetrics } from './app/gateway-metrics.js';
 import { openGateway } from './app/gateway.js';
 import { describeEvent } from './describe-event.js';
+import { proofOptions } from './auth/auth-settings.js';
 import { tokenEntries } from './auth/static-tokens.js';
 import { gatewayConfig } from './settings.js';
 
@@ -35,6 +36,7 @@ const start = async (context: Context): Promise<void> => {
     feed,
     bus,
     name: `gateway-${config.INSTANCE}`,
+    proofs: await proofOptions(config, (fields, message) => log.warn(fields, message)),
     tokens: tokenEntries.parse(JSON.parse(await readFile(config.TOKENS_FILE, 'utf8'))),
     describeEvent,
     https: {

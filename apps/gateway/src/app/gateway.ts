@@ -2,7 +2,8 @@ import { KeyLock } from '@xenolith/engine';
 import type { EventLog, LogFeed, LogPast, MessageBus } from '@xenolith/kernel';
 import type { LoggerService } from '@nestjs/common';
 import { admission } from '../auth/admission.js';
-import { bearerTokens, firstReader } from '../auth/authenticate.js';
+import type { ProofOptions } from '../auth/auth-settings.js';
+import { bearerTokens, firstOf, firstReader } from '../auth/authenticate.js';
 import { Authorizer } from '../auth/authorizer.js';
 import { staticTokens, type TokenEntries } from '../auth/static-tokens.js';
 import { WatchRegistry } from '../auth/watch-registry.js';
@@ -29,8 +30,10 @@ export interface GatewayOptions {
   readonly bus: MessageBus;
   readonly name: string;
   readonly tokens: TokenEntries;
+  /** Ways to prove who one is, beside the tokens above. */
+  readonly proofs?: ProofOptions;
   readonly describeEvent: DescribeEvent;
-  readonly https: Omit<HttpsOptions, 'logger'>;
+  readonly https: Omit<HttpsOptions, 'logger' | 'clientAuthorities'>;
   readonly logger: LoggerService | false;
   readonly requests: GatewayLog;
   readonly observer?: RequestObserver;
@@ -44,6 +47,8 @@ export interface RunningGateway {
   readonly watches: () => Pick<WatchRegistry, 'size' | typeof Symbol.iterator>;
   close(): Promise<void>;
 }
+
+const NO_PROOFS: ProofOptions = { tokens: [], others: [], clientAuthorities: [] };
 
 /** Loads the documents and the last hour's events, follows the log, and serves the API. */
 export const openGateway = async (options: GatewayOptions): Promise<RunningGateway> => {
@@ -61,7 +66,8 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
   const telemetry = new Telemetry(Date.now);
   await telemetry.start(bus);
   const sessions = new WatchRegistry(access);
-  const readToken = firstReader([staticTokens(options.tokens)]);
+  const { tokens: otherTokens, others, clientAuthorities } = options.proofs ?? NO_PROOFS;
+  const readToken = firstReader([staticTokens(options.tokens), ...otherTokens]);
   const ports: ApiPorts = {
     cache,
     bus,
@@ -77,7 +83,7 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
     admit: admission(access),
     access,
     readToken,
-    authenticate: bearerTokens(readToken),
+    authenticate: firstOf([...others, bearerTokens(readToken)]),
     authorize: (user, attributes) => access.allows(user, attributes),
   };
   const server: HttpsServer = await openHttpsServer(
@@ -88,7 +94,7 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
       health: options.health,
       ...(options.observer === undefined ? {} : { observer: options.observer }),
     },
-    { ...options.https, logger: options.logger },
+    { ...options.https, logger: options.logger, clientAuthorities },
   );
   return {
     port: server.port,

@@ -31,7 +31,13 @@ export interface HttpsOptions {
   readonly tls: { readonly cert: string | Buffer; readonly key: string | Buffer };
   readonly logger: LoggerService | false;
   readonly patience?: Patience;
+  /** Authorities of certificates that clients may prove who they are with; none: clients are asked for none. */
+  readonly clientAuthorities: readonly string[];
 }
+
+/** A certificate that is missing or wrong breaks no connection: there are other ways to prove who one is. */
+const clientCertificateOptions = (authorities: readonly string[]) =>
+  authorities.length === 0 ? {} : { requestCert: true, rejectUnauthorized: false, ca: [...authorities] };
 
 export interface HttpsServer {
   readonly port: number;
@@ -114,6 +120,7 @@ export const openHttpsServer = async (gateway: Gateway, options: HttpsOptions): 
   const adapter = new FastifyAdapter({
     https: {
       ...options.tls,
+      ...clientCertificateOptions(options.clientAuthorities),
       minVersion: 'TLSv1.2',
       maxHeaderSize: MAX_HEADER_BYTES,
       headersTimeout: patience.headersMs,
