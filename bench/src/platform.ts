@@ -70,7 +70,8 @@ export class Platform {
     const { databasePassword, ports } = settings.parse(
       JSON.parse(await readFile(join(this.data, 'settings.json'), 'utf8')),
     );
-    return `postgresql://xenolith:${databasePassword}@127.0.0.1:${ports.postgres}/postgres`;
+    const trust = `sslmode=verify-full&sslrootcert=${encodeURIComponent(join(this.data, 'tls', 'ca.crt'))}`;
+    return `postgresql://xenolith:${databasePassword}@127.0.0.1:${ports.postgres}/postgres?${trust}`;
   }
 
   async remove(): Promise<void> {

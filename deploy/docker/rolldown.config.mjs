@@ -8,8 +8,13 @@ const PROGRAMS = {
   scheduler: 'apps/scheduler/dist/main.js',
 };
 
+/** Programs beside the main one of an image: /app/migrate.js brings the database up to the release. */
+const BESIDE = {
+  gateway: { migrate: 'apps/gateway/dist/migrate.js' },
+};
+
 export default Object.entries(PROGRAMS).map(([name, entry]) => ({
-  input: { main: entry },
+  input: { main: entry, ...BESIDE[name] },
   platform: 'node',
   output: {
     dir: `deploy/docker/dist/${name}`,

@@ -5,6 +5,9 @@ export { readBacklog, type LogBacklog } from './backlog.js';
 export { PastBehind } from './log-past.js';
 export { openEventStore, type EventStore, type EventStoreOptions } from './event-store.js';
 export { migrateEventStore } from './migrations.js';
+export { ensureServiceRoles, type ServiceRole } from './roles.js';
+export { readSchemaState, requireSchema, SchemaMismatch, type SchemaState } from './schema-check.js';
+export { SCHEMA_REVISION } from './schema-hash.js';
 export { runSequencer, type Sequencer, type SequencerOptions, type SequencerState } from './sequencer.js';
 export { checkpointIn, LeaseLost } from './checkpoints.js';
 export {

@@ -2,12 +2,7 @@ import type pg from 'pg';
 import { WRITE_LIMIT_MS } from './connection.js';
 import type { Report } from './reporting.js';
 
-const OLD_WRITERS = `select a.pid, a.datname, a.application_name, a.state, left(a.query, 200) as query,
-    round(extract(epoch from clock_timestamp() - a.xact_start) * 1000)::int as age_ms,
-    pg_terminate_backend(a.pid) as ended
-  from pg_stat_activity a
-  where a.backend_xid is not null and a.backend_type = 'client backend' and not a.pid = any ($1)
-    and a.xact_start < clock_timestamp() - make_interval(secs => $2)`;
+const OLD_WRITERS = 'select * from es.end_offenders($1, $2)';
 
 const OLD_PREPARED = `select gid, database, owner from pg_prepared_xacts where prepared < clock_timestamp() - make_interval(secs => $1)`;
 

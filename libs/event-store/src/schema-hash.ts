@@ -2,9 +2,21 @@ import { createHash } from 'node:crypto';
 import { createAppend } from './sql/append.sql.js';
 import { createChronicle, createChronicleStep } from './sql/chronicle.sql.js';
 import { createTables, forbidChanges } from './sql/schema.sql.js';
-import { createBeginEpoch, createSequence, createSettled } from './sql/sequence.sql.js';
+import { createBeginEpoch, createEndOffenders, createSequence, createSettled } from './sql/sequence.sql.js';
 
-export const FUNCTIONS = [createAppend, createBeginEpoch, createSequence, createSettled, createChronicleStep];
+export const FUNCTIONS = [
+  createAppend,
+  createBeginEpoch,
+  createSequence,
+  createSettled,
+  createEndOffenders,
+  createChronicleStep,
+];
+
+/** Counts the versions of the schema: grows whenever a table or a function changes. */
+export const SCHEMA_REVISION = 1;
+/** The oldest revision whose code works with this schema, so that services of two releases can run side by side while one replaces the other. */
+export const OLDEST_REVISION = 0;
 
 /** Tells one schema from another: recorded when a migration is complete, so that a start with nothing to migrate is one question. */
 export const schemaHash = (): string =>

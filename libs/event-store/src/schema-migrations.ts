@@ -1,7 +1,8 @@
 import pg from 'pg';
 import { DataSource, type MigrationInterface, type QueryRunner } from 'typeorm';
 import { lockKey, READ_LIMIT_MS, WRITE_LIMIT_MS } from './connection.js';
-import { FUNCTIONS, schemaHash } from './schema-hash.js';
+import { readSchemaState, refuseNewer } from './schema-check.js';
+import { FUNCTIONS, OLDEST_REVISION, SCHEMA_REVISION, schemaHash } from './schema-hash.js';
 import { createChronicle } from './sql/chronicle.sql.js';
 import { createTables, forbidChanges } from './sql/schema.sql.js';
 
@@ -36,12 +37,12 @@ class CreateChronicle1764000000003 implements MigrationInterface {
 const applyFunctions = async (runner: QueryRunner): Promise<void> => {
   const hash = schemaHash();
   await runner.query('create table if not exists es.applied (name text primary key, hash text not null)');
-  const known = (await runner.query(`select hash from es.applied where name = 'functions'`)) as { hash: string }[];
-  if (known[0]?.hash === hash) return;
   for (const statement of FUNCTIONS) await runner.query(statement);
+  // The revision last: a migration that was cut short counts as not done.
   await runner.query(
-    `insert into es.applied values ('functions', $1) on conflict (name) do update set hash = excluded.hash`,
-    [hash],
+    `insert into es.applied values ('functions', $1), ('oldest_revision', $2), ('revision', $3)
+     on conflict (name) do update set hash = excluded.hash`,
+    [hash, String(OLDEST_REVISION), String(SCHEMA_REVISION)],
   );
 };
 
@@ -76,8 +77,13 @@ export const migrate = async (databaseUrl: string): Promise<void> => {
   try {
     await guard.query(`set statement_timeout = ${WAIT_LIMIT_MS}`);
     await guard.query('select pg_advisory_lock($1)', [MIGRATION_LOCK]);
-    await source.runMigrations({ transaction: 'each' });
-    await applyFunctions(guard);
+    const state = await readSchemaState(databaseUrl);
+    refuseNewer(state);
+    // A newer schema that older code can live with stays as it is.
+    if (state.revision <= SCHEMA_REVISION) {
+      await source.runMigrations({ transaction: 'each' });
+      await applyFunctions(guard);
+    }
     await guard.query('select pg_advisory_unlock($1)', [MIGRATION_LOCK]);
   } finally {
     await guard.release();

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import type { Result } from '@xenolith/kernel';
 import { ok, reject } from '@xenolith/kernel';
@@ -54,8 +55,19 @@ export const serviceConfig = processConfig.extend({
   DATABASE_URL: z
     .url({ protocol: /^postgres(ql)?$/ })
     .describe('the PostgreSQL database of the log, such as postgresql://user@127.0.0.1:5432/xenolith'),
+  DATABASE_PASSWORD_FILE: secretFile('file of the password, where DATABASE_URL holds none'),
 });
 export type ServiceConfig = z.infer<typeof serviceConfig>;
+
+/** The URL with the password in it: for memory alone, never for a log or an argument. */
+export const databaseUrlOf = async (
+  config: Pick<ServiceConfig, 'DATABASE_URL' | 'DATABASE_PASSWORD_FILE'>,
+): Promise<string> => {
+  if (config.DATABASE_PASSWORD_FILE === undefined) return config.DATABASE_URL;
+  const url = new URL(config.DATABASE_URL);
+  url.password = encodeURIComponent((await readFile(config.DATABASE_PASSWORD_FILE, 'utf8')).trim());
+  return url.toString();
+};
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

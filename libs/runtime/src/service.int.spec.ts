@@ -1,3 +1,4 @@
+import { migrateEventStore } from '@xenolith/event-store';
 import { EventEmitter } from 'node:events';
 import type { ServiceDefinition } from '@xenolith/engine';
 import {
@@ -145,6 +146,7 @@ const ready = async (port: number): Promise<void> => {
 describe('a service', () => {
   it('waits for its database, serves its commands from the log, and hands over to another process', async () => {
     const databaseUrl = await postgres.createDatabase();
+    await migrateEventStore(databaseUrl);
     await postgres.kill();
     const seen: number[] = [];
     const port = await freePort();

@@ -1,12 +1,13 @@
 import { commandSubject, type ServiceName } from '@xenolith/contracts';
 import { ServiceEngine, type ServiceDefinition } from '@xenolith/engine';
 import {
-  migrateEventStore,
   openEventStore,
   openLogFeed,
   readBacklog,
+  requireSchema,
   runSequencer,
   runTimers,
+  SchemaMismatch,
   type EventStore,
   type Report,
   type StoreLogFeed,
@@ -17,7 +18,7 @@ import { Module, type DynamicModule, type Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
 import type { z } from 'zod';
-import type { ServiceConfig } from './config.js';
+import { databaseUrlOf, type ServiceConfig } from './config.js';
 import type { ProcessHandle } from './lifecycle.js';
 import { NestLog, type Log } from './log.js';
 import { runProcess, type ProcessContext } from './process.js';
@@ -61,7 +62,7 @@ export interface ServiceProgram<Schema extends z.ZodObject> {
 class ServiceModule {}
 
 /**
- * Runs a service: everything that `runProcess` does, then the log (migrated, followed, a candidate for its sequencer and its timers), then the engine with
+ * Runs a service: everything that `runProcess` does, then the log (whose schema must have been migrated; followed, a candidate for its sequencer and its timers), then the engine with
  * the definition's indexes, processes and reactions, and its commands behind Nest's transport. It ends in the reverse order: commands are drained first.
  */
 export const runService = <Schema extends z.ZodObject>(
@@ -96,10 +97,15 @@ const openLog = async <Config extends ServiceConfig>(
 ): Promise<LogContext<Config>> => {
   const { bus, config, lifecycle, log, metrics, readiness } = context;
   const { connection: nats } = bus;
-  const databaseUrl = config.DATABASE_URL;
+  const databaseUrl = await databaseUrlOf(config);
   readiness.set('postgres', () => 'not connected yet');
   const open = async (): Promise<EventStore> => {
-    await migrateEventStore(databaseUrl);
+    await requireSchema(databaseUrl).catch((error: unknown) => {
+      // What an older release must not touch does not become older by waiting.
+      if (error instanceof SchemaMismatch && error.kind === 'ahead')
+        lifecycle.fail(error, 'this release is too old for the database');
+      throw error;
+    });
     return openEventStore({ databaseUrl, name: context.name, nats });
   };
   const store = await waitFor('PostgreSQL', open, { log, signal: lifecycle.stopping });

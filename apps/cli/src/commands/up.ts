@@ -130,8 +130,6 @@ const startSupervisor = (
     bootTimeSeconds: options.bootTimeSeconds,
     seed: options.seed,
     otlpUrl: options.otlp,
-    databaseUrl: process.env['DATABASE_URL'] || undefined,
-    natsUrl: process.env['NATS_URL'] || undefined,
     ownerPid: ownerPid(),
   };
   const log = openSync(path.join(folder.logs, 'supervisor.log'), 'a', 0o644);

@@ -3,11 +3,15 @@ import { identityOf, isAlive } from '../process-identity.js';
 import { countProfiled, createDataFolder } from '../settings.js';
 import { messageOf, UserError } from '../terminal.js';
 import { lockDataFolder } from './data-folder-lock.js';
-import { supervisorOrder, toSupervisor, type FromSupervisor } from './messages.js';
+import { supervisorOrder, toSupervisor, type FromSupervisor, type StartOrder } from './messages.js';
 import { prepare, startPlatform, type Preparation } from './platform.js';
 import { Supervisor } from './supervisor.js';
 
-const order = supervisorOrder.parse(JSON.parse(process.argv[2] ?? '{}'));
+const order: StartOrder = {
+  ...supervisorOrder.parse(JSON.parse(process.argv[2] ?? '{}')),
+  databaseUrl: process.env['DATABASE_URL'] || undefined,
+  natsUrl: process.env['NATS_URL'] || undefined,
+};
 const folder = dataFolder(order.data);
 let supervisor: Supervisor | null = null;
 let preparing: Promise<Preparation> | null = null;

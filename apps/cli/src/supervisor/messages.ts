@@ -21,7 +21,7 @@ export const toSupervisor = z.discriminatedUnion('type', [
 ]);
 export type ToSupervisor = z.infer<typeof toSupervisor>;
 
-/** The supervisor's start-up order, in one JSON argument. */
+/** The supervisor's start-up order, in one JSON argument, which everybody on the machine can read: it holds no secret. */
 export const supervisorOrder = z.strictObject({
   data: z.string(),
   hosts: z.int().optional(),
@@ -31,9 +31,13 @@ export const supervisorOrder = z.strictObject({
   bootTimeSeconds: z.number().optional(),
   seed: z.int().optional(),
   otlpUrl: z.string().optional(),
-  databaseUrl: z.string().optional(),
-  natsUrl: z.string().optional(),
   /** The platform ends when this process does. */
   ownerPid: z.int().optional(),
 });
 export type SupervisorOrder = z.infer<typeof supervisorOrder>;
+
+/** The order with what the environment adds. */
+export interface StartOrder extends SupervisorOrder {
+  readonly databaseUrl?: string | undefined;
+  readonly natsUrl?: string | undefined;
+}

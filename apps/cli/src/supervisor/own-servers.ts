@@ -41,28 +41,36 @@ const databaseTrouble = (address: string, cause: unknown): UserError => {
   ]);
 };
 
+export interface OwnDatabase {
+  readonly url: string;
+  /** Whether its user may give each service a role of its own. */
+  readonly mayMakeRoles: boolean;
+}
+
 /** Looks whether the database of DATABASE_URL can be used, before anything is started on it. Throws a UserError that says what to do. */
-export const checkDatabase = async (url: string): Promise<void> => {
+export const checkDatabase = async (url: string): Promise<OwnDatabase> => {
   const address = parsedUrl('DATABASE_URL', url, 'postgres://user:password@host:5432/database');
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: CONNECT_LIMIT_MS });
   // A connection that breaks later is the query's affair.
   client.on('error', () => undefined);
-  let version: number;
+  let found: { version: number; mayMakeRoles: boolean };
   try {
     await client.connect();
-    const { rows } = await client.query<{ version: number }>(
-      `select current_setting('server_version_num')::int as version`,
+    const { rows } = await client.query<typeof found>(
+      `select current_setting('server_version_num')::int as version, rolsuper or rolcreaterole as "mayMakeRoles"
+        from pg_roles where rolname = current_user`,
     );
-    version = rows[0]?.version ?? 0;
+    found = rows[0] ?? { version: 0, mayMakeRoles: false };
   } catch (cause) {
     throw databaseTrouble(address, cause);
   } finally {
     await client.end().catch(() => undefined);
   }
-  if (version < OLDEST_POSTGRES * VERSION_UNIT)
-    throw new UserError(`the database ${address} is PostgreSQL ${Math.floor(version / VERSION_UNIT)}.`, [
+  if (found.version < OLDEST_POSTGRES * VERSION_UNIT)
+    throw new UserError(`the database ${address} is PostgreSQL ${Math.floor(found.version / VERSION_UNIT)}.`, [
       `Name a server of version ${OLDEST_POSTGRES} or newer in DATABASE_URL.`,
     ]);
+  return { url, mayMakeRoles: found.mayMakeRoles };
 };
 
 type Variables = Readonly<Record<string, string>>;

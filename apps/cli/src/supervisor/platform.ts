@@ -13,11 +13,12 @@ import {
   type Settings,
 } from '../settings.js';
 import { UserError } from '../terminal.js';
-import type { FromSupervisor, SupervisorOrder } from './messages.js';
+import { migrateDatabase, platformDatabase } from './database.js';
+import type { FromSupervisor, StartOrder } from './messages.js';
 import { natsUrl, prepareNats } from './nats.js';
-import { checkDatabase, checkNats, requireSameDatabase } from './own-servers.js';
+import { checkDatabase, checkNats, requireSameDatabase, type OwnDatabase } from './own-servers.js';
 import { assignPorts, isPortFree } from './ports.js';
-import { databaseUrl, preparePostgres } from './postgres.js';
+import { preparePostgres } from './postgres.js';
 import type { ProcessPlan } from './process-plan.js';
 import { NODE_PROCESSES, servicePlan } from './services.js';
 import type { Supervisor } from './supervisor.js';
@@ -38,6 +39,8 @@ export interface Preparation {
   readonly settings: Settings;
   readonly access: Access;
   readonly servers: readonly ProcessPlan[];
+  /** Brings the database up to this release; between servers and services. */
+  readonly migrate: () => Promise<void>;
   readonly services: readonly ProcessPlan[];
 }
 
@@ -65,11 +68,12 @@ const endOldProcesses = async (folder: DataFolder, tell: Tell): Promise<void> =>
 };
 
 /** Servers that people bring are looked at first: what is wrong with them is said at once, not by each service in turn. */
-const checkOwnServers = async (order: SupervisorOrder, variables: Record<string, string>): Promise<void> => {
-  await Promise.all([
+const checkOwnServers = async (order: StartOrder, variables: Record<string, string>): Promise<OwnDatabase | null> => {
+  const [database] = await Promise.all([
     order.databaseUrl === undefined ? null : checkDatabase(order.databaseUrl),
     order.natsUrl === undefined ? null : checkNats(order.natsUrl, variables),
   ]);
+  return database;
 };
 
 const variablesFrom = (environment: NodeJS.ProcessEnv): Record<string, string> =>
@@ -78,14 +82,19 @@ const variablesFrom = (environment: NodeJS.ProcessEnv): Record<string, string> =
   );
 
 /** Folder, settings, ports, certificates and database files: everything before the first process. */
-export const prepare = async (folder: DataFolder, order: SupervisorOrder, tell: Tell): Promise<Preparation> => {
+export const prepare = async (folder: DataFolder, order: StartOrder, tell: Tell): Promise<Preparation> => {
   await createDataFolder(folder);
   await endOldProcesses(folder, tell);
   const stored = await readSettings(folder);
   const database = order.databaseUrl === undefined ? 'embedded' : 'own';
   requireSameDatabase(folder.root, stored?.database, database);
   const inherited = variablesFrom(process.env);
-  await checkOwnServers(order, inherited);
+  const ownDatabase = await checkOwnServers(order, inherited);
+  if (ownDatabase?.mayMakeRoles === false)
+    tell({
+      type: 'warning',
+      text: 'the user of DATABASE_URL may not make roles (CREATEROLE): all services log in as that user, and may do what it may',
+    });
   const { hosts, kvmHosts, hostProfiles, port, bootTimeSeconds, seed } = order;
   const merged = mergeSettings(stored, { hosts, kvmHosts, hostProfiles, port, bootTimeSeconds, seed });
   await requireFreePort(merged.port);
@@ -111,17 +120,19 @@ export const prepare = async (folder: DataFolder, order: SupervisorOrder, tell: 
         await ensureBusUsers(folder, settings),
       ),
     );
+  const platform = await platformDatabase(folder, settings, ownDatabase);
   const context = {
     folder,
     settings,
-    databaseUrl: order.databaseUrl ?? databaseUrl(portOf('postgres'), settings.databasePassword),
+    database: platform,
     natsUrl: order.natsUrl ?? natsUrl(portOf('nats')),
     ownNats: order.natsUrl === undefined,
     ...(order.otlpUrl === undefined ? {} : { otlpUrl: order.otlpUrl }),
     ports: settings.ports,
     inherited,
   };
-  return { settings, access, servers, services: NODE_PROCESSES.map((name) => servicePlan(name, context)) };
+  const migrate = (): Promise<void> => migrateDatabase(folder, platform, inherited);
+  return { settings, access, servers, migrate, services: NODE_PROCESSES.map((name) => servicePlan(name, context)) };
 };
 
 /** Says now and then what a slow start waits for. */
@@ -175,6 +186,7 @@ export const startPlatform = async (
     const names = servers.map(({ name }) => name).join(' and ');
     await timed(tell, `starting ${names}`, () => bringUp(supervisor, servers, SERVERS_TIMEOUT_MS, tell));
   }
+  await timed(tell, 'migrating the database', preparation.migrate);
   const names = services.map(({ name }) => name).join(', ');
   await timed(tell, `starting ${names}`, () => bringUp(supervisor, services, SERVICES_TIMEOUT_MS, tell));
   await loadStarterInventory(folder, preparation, tell);

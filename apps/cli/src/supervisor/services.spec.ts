@@ -7,7 +7,7 @@ test('the first stop after a build took 15 s, as the processes wrote one compile
   const context = {
     folder: dataFolder('/somewhere'),
     settings: mergeSettings(null, {}),
-    databaseUrl: '',
+    database: { service: () => ({}) },
     natsUrl: '',
     ownNats: true,
     ports: {},

@@ -3,6 +3,7 @@ import { AGENT_USER, seedFile } from '../platform/bus-users.js';
 import { authorityFile } from '../platform/certificates.js';
 import { repositoryRoot, type DataFolder } from '../folders.js';
 import type { Settings } from '../settings.js';
+import type { PlatformDatabase } from './database.js';
 import type { ProcessPlan } from './process-plan.js';
 
 /** In the order in which `status` shows them. */
@@ -20,7 +21,7 @@ const DEFAULT_BOOT_TIME_SECONDS = 5;
 export interface ServiceContext {
   readonly folder: DataFolder;
   readonly settings: Settings;
-  readonly databaseUrl: string;
+  readonly database: Pick<PlatformDatabase, 'service'>;
   readonly natsUrl: string;
   /** Whether it is the platform's own server, which knows each process. */
   readonly ownNats: boolean;
@@ -71,6 +72,9 @@ const busVariables = (name: NodeProcess, { folder, ownNats }: ServiceContext): R
       }
     : {};
 
+/** An agent has nothing to do with the log. */
+const NO_DATABASE = { DATABASE_URL: '', DATABASE_PASSWORD_FILE: '' };
+
 /** What a process says of itself at /readyz: 200 when it can do its work, else the checks that fail. Never throws. */
 export const probe = async (url: string): Promise<string | null> => {
   try {
@@ -110,7 +114,7 @@ export const servicePlan = (name: NodeProcess, context: ServiceContext): Process
       ...context.inherited,
       NODE_ENV: 'production',
       NODE_COMPILE_CACHE: path.join(COMPILE_CACHE, name),
-      DATABASE_URL: context.databaseUrl,
+      ...(name === 'agent' ? NO_DATABASE : context.database.service(name)),
       NATS_URL: context.natsUrl,
       ...busVariables(name, context),
       HTTP_HOST: '127.0.0.1',

@@ -1,3 +1,4 @@
+import { migrateEventStore } from '@xenolith/event-store';
 import { EventEmitter } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -60,6 +61,7 @@ beforeAll(async () => {
   await writeFile(join(folder, 'key.pem'), tls.key);
   await writeFile(tokens, JSON.stringify([{ token: ADMIN_TOKEN, user: 'ada', groups: ['system:masters'] }]));
   const databaseUrl = await postgres.createDatabase();
+  await migrateEventStore(databaseUrl);
   begin(
     { name: 'network', config: serviceConfig, define: () => networkService() },
     await environment('network-0', databaseUrl),

@@ -26,6 +26,8 @@ create or replace function es.append(
   p_timers json, p_cancel_request int[], p_cancel_id uuid[],
   out bases bigint[], out refusals json
 ) language plpgsql
+-- Nobody but the owner may write events: services call this.
+security definer set search_path = pg_catalog, pg_temp
 -- Tables grow faster than statistics do; a plan made while they were small must not scan them later.
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$

@@ -61,6 +61,7 @@ const CONTENT = `sha256(convert_to(concat_ws(e'\\x1f', l.position, e.stream_id, 
  */
 export const createChronicleStep = `
 create or replace function es.chronicle_step(p_limit int, out reached bigint, out head bigint) language plpgsql
+security definer set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare

@@ -1,11 +1,13 @@
 /**
  * Takes over the head of the log: a new epoch, from which on calls of earlier holders are refused. In another cluster than the one the head was
  * written in (after a restore), or after a promotion, transaction ids tell nothing about order any more: a new era begins. Then every event without a
- * position is numbered by `seq` while nobody can append, and windows start again at the present. \`log_id\` changes with the era, so that feeds
+ * position is numbered by `seq` while nobody can append, and windows start again at the present. `log_id` changes with the era, so that feeds
  * filled before it are thrown away.
  */
 export const createBeginEpoch = `
-create or replace function es.begin_epoch(out epoch bigint, out new_era boolean) language plpgsql as $$
+create or replace function es.begin_epoch(out epoch bigint, out new_era boolean) language plpgsql
+security definer set search_path = pg_catalog, pg_temp
+as $$
 declare
   v_head es.seq_head;
   v_cluster text;
@@ -32,19 +34,20 @@ end $$`;
 
 /**
  * Gives positions to the committed events of one closed window: those with next_txid <= txid < horizon, below which no transaction is open.
- * Within it \`seq\` is the order, as a transaction with a lower id may have appended later to the same stream.
+ * Within it `seq` is the order, as a transaction with a lower id may have appended later to the same stream.
  *
  * An event stays back while an earlier event of its stream lies beyond the horizon. That happens: T10 begins, X11 begins, T12 appends version 4
  * and commits, T10 appends version 5 and commits while X11 is open. The horizon is 11, version 5 is below it and version 4 is not. The next window
  * then starts at the lowest transaction that stayed back, and what has a position already is passed over.
  *
- * A backlog is taken in parts of about \`p_limit\` events by lowering the horizon, as a window may end at any transaction id below the
- * first open one. \`state\` is 'fenced' when a later epoch has begun, 'more' when the horizon was lowered, 'open' when what is left waits for an open
+ * A backlog is taken in parts of about `p_limit` events by lowering the horizon, as a window may end at any transaction id below the
+ * first open one. `state` is 'fenced' when a later epoch has begun, 'more' when the horizon was lowered, 'open' when what is left waits for an open
  * transaction, else 'done'.
  */
 export const createSequence = `
 create or replace function es.sequence(p_epoch bigint, p_limit int, out state text, out head bigint, out numbered bigint)
 language plpgsql
+security definer set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
@@ -95,7 +98,7 @@ begin
   end if;
 end $$`;
 
-/** True when every event that committed below \`p_txid\` has a position. Reads only, so that it takes no transaction id. */
+/** True when every event that committed below `p_txid` has a position. Reads only, so that it takes no transaction id. */
 export const createSettled = `
 create or replace function es.settled(p_txid xid8) returns boolean language plpgsql stable
 -- Not in SQL: that language plans its body at every call, which takes ten times as long as the look.
@@ -107,3 +110,20 @@ begin
       and not exists (select from es.event_log l where l.seq = e.seq))
   from es.seq_head h where h.id = 1);
 end $$`;
+
+/**
+ * Ends the connections of write transactions that are older than `p_seconds`, in any database of the cluster, but for `p_spared`. Runs as the owner, whom
+ * services' sessions obey.
+ */
+export const createEndOffenders = `
+create or replace function es.end_offenders(p_spared int[], p_seconds double precision,
+  out pid int, out datname text, out application_name text, out state text, out query text, out age_ms int, out ended boolean
+) returns setof record language sql
+security definer set search_path = pg_catalog, pg_temp
+as $$
+  select a.pid, a.datname::text, a.application_name, a.state, left(a.query, 200),
+      round(extract(epoch from clock_timestamp() - a.xact_start) * 1000)::int, pg_terminate_backend(a.pid)
+    from pg_stat_activity a
+    where a.backend_xid is not null and a.backend_type = 'client backend' and not a.pid = any (p_spared)
+      and a.xact_start < clock_timestamp() - make_interval(secs => p_seconds)
+$$`;

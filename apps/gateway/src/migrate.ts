@@ -1,0 +1,3 @@
+import { runMigration } from './migration/run-migration.js';
+
+await runMigration();
