@@ -52,6 +52,8 @@ export interface SequencerState {
   readonly head: number;
   /** The newest position in the feed, as far as this process knows. */
   readonly relayed: number;
+  /** False while the feed can not be filled. */
+  readonly relaying: boolean;
 }
 
 export interface Sequencer {
@@ -85,6 +87,8 @@ class Candidate {
   #role: SequencerState['role'] = 'candidate';
   #epoch = 0;
   #head = 0;
+  #relayed = 0;
+  #relaying = true;
 
   constructor(options: SequencerOptions) {
     this.#options = options;
@@ -100,7 +104,8 @@ class Candidate {
   }
 
   state(): SequencerState {
-    return { role: this.#role, epoch: this.#epoch, head: this.#head, relayed: this.#relay?.position ?? 0 };
+    const [head, relayed] = [this.#head, this.#relayed];
+    return { role: this.#role, epoch: this.#epoch, head, relayed, relaying: this.#relaying };
   }
 
   async run(): Promise<void> {
@@ -270,19 +275,22 @@ class Candidate {
   /** Runs beside the sequencing: while NATS is away, positions are given all the same. */
   async #relayLoop(term: Term): Promise<void> {
     if (!this.#relay) return;
-    let broken = false;
+    this.#relaying = true;
     let woken = false;
     while (!this.#isOver(term)) {
       try {
         // What a wake was for may have gone with the run before it.
-        if (broken || !woken || this.#relay.position < this.#head) await this.#relay.run();
-        if (broken) this.#report('info', 'the feed is filled again');
-        broken = false;
+        if (!this.#relaying || !woken || this.#relay.position < this.#head) await this.#relay.run();
+        // None is known after another relay was at work: it is found out with the next run.
+        if (this.#relay.position > 0) this.#relayed = this.#relay.position;
+        if (!this.#relaying) this.#report('info', 'the feed is filled again');
+        this.#relaying = true;
       } catch (fault) {
-        if (!broken) this.#report('warn', 'the feed can not be filled; followers poll Postgres meanwhile', { fault });
-        broken = true;
+        if (this.#relaying)
+          this.#report('warn', 'the feed can not be filled; followers poll Postgres meanwhile', { fault });
+        this.#relaying = false;
       }
-      woken = await this.#relayWork.wait(broken ? CANDIDATE_MS : RELAY_LOOK_MS);
+      woken = await this.#relayWork.wait(this.#relaying ? RELAY_LOOK_MS : CANDIDATE_MS);
     }
   }
 }

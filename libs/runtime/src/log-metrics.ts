@@ -129,9 +129,15 @@ const showSequencer = (registry: Registry, state: () => SequencerState, backlog:
     registers,
     collect: (): void => held.set(state().role === 'holder' ? 1 : 0),
   });
+  const broken: Gauge = new Gauge({
+    name: 'xenolith_relay_broken',
+    help: '1 where the sequencer is held and the feed in NATS can not be filled: followers poll the database meanwhile.',
+    registers,
+    collect: (): void => broken.set(state().role === 'holder' && !state().relaying ? 1 : 0),
+  });
   const relayed: Gauge = new Gauge({
     name: 'xenolith_relay_lag_events',
-    help: 'Events with a position that are not in the feed yet, where the sequencer is held; all of them while NATS can not be asked what it has.',
+    help: 'Events with a position that are not in the feed yet, where the sequencer is held.',
     registers,
     collect: async () => {
       const newest = await backlog.get();

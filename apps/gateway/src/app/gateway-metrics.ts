@@ -1,6 +1,6 @@
 import { SECONDS_BUCKETS } from '@xenolith/runtime';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import type { Watching } from '../watch/watch-session.js';
+import { END_REASONS, type Watching } from '../watch/watch-session.js';
 import type { RequestObserver } from './gateway-log.js';
 
 export interface GatewayMetrics extends RequestObserver {
@@ -41,10 +41,12 @@ export const gatewayMetrics = (registry: Registry): GatewayMetrics => {
   });
   const ended = new Counter({
     name: 'xenolith_api_watches_ended_total',
-    help: 'Watches that ended, by reason: the client left, its time was over, it was too slow, its version too old, or we stopped or failed.',
+    help: 'Watches that ended, by reason: the client left, its time was over, it was too slow, its version too old, its right was revoked, or we stopped or failed.',
     labelNames: ['reason'],
     registers,
   });
+  // Those that never happened are to show, too: an increase begins at 0.
+  for (const reason of END_REASONS) ended.inc({ reason }, 0);
   return {
     answered: ({ verb, resource, code, seconds }) => requests.observe({ verb, resource, code: String(code) }, seconds),
     watchEnded: (reason) => ended.inc({ reason }),

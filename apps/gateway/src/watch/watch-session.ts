@@ -41,7 +41,8 @@ export interface WatchTools {
   readonly onEnd: (reason: EndReason) => void;
 }
 
-export type EndReason = 'closed' | 'timeout' | 'expired' | 'slow' | 'stopped' | 'failed' | 'revoked';
+export const END_REASONS = ['closed', 'timeout', 'expired', 'slow', 'stopped', 'failed', 'revoked'] as const;
+export type EndReason = (typeof END_REASONS)[number];
 
 export const tooOld = (position: number): StatusError =>
   expired(`too old resource version: ${position}; list again and watch from the resourceVersion of the list`);
