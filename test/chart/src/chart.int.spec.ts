@@ -38,6 +38,8 @@ const MATRIX: readonly (readonly string[])[] = [
     'gateway.autoscaling.enabled=true',
     'metrics.serviceMonitor.enabled=true',
     'metrics.serviceMonitor.labels={"release":"p"}',
+    'metrics.prometheusRule.enabled=true',
+    'metrics.prometheusRule.labels={"release":"p"}',
   ],
   ['nats.replicas=1', 'agent.enabled=false', 'networkPolicies.enabled=false'],
   [

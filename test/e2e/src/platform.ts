@@ -62,7 +62,7 @@ export const finish = (
     child.stdin?.end(options.input ?? '');
   });
 
-const freePort = (): Promise<number> =>
+export const freePort = (): Promise<number> =>
   new Promise((done, fail) => {
     const server = createServer();
     server.once('error', fail);

@@ -193,3 +193,21 @@ volumes:
   - name: tokens
     secret: { secretName: {{ include "xenolith.tokensSecret" .root }} }
 {{- end -}}
+
+{{/* The rules file for this release: figures of its namespace only, and nothing missed that it does not have. */}}
+{{- define "xenolith.alerts" -}}
+{{- $root := . -}}
+{{- $alerts := .Files.Get "files/alerts.yaml" | fromYaml -}}
+{{- $ours := printf "${1}{namespace=%q," .Release.Namespace -}}
+{{- range $alerts.groups }}
+{{- range .rules }}
+{{- $expr := .expr }}
+{{- if not $root.Values.agent.enabled }}{{ $expr = replace " or absent(xenolith_build_info{service=\"agent\"})" "" $expr }}{{ end }}
+{{- $expr = regexReplaceAll "\\b(xenolith_\\w+)([^\\w{])" $expr "${1}{}${2}" }}
+{{- $expr = regexReplaceAll "\\b(xenolith_\\w+|process_start_time_seconds){" $expr $ours | replace ",}" "}" }}
+{{- $_ := set . "expr" $expr }}
+{{- $_ := set .annotations "runbook_url" (replace "docs/operations/" $root.Values.metrics.prometheusRule.runbookBaseUrl .annotations.runbook_url) }}
+{{- end }}
+{{- end }}
+{{- toYaml $alerts }}
+{{- end -}}
