@@ -8,18 +8,23 @@ interface FleetView {
   readonly monitor: HeartbeatMonitor;
 }
 
-const READINESS = ['ready', 'not_ready'] as const;
+const CONDITIONS = ['ready', 'not_ready', 'parked'] as const;
+
+/** A host that is powered off, or on its way there or back, is not missed. */
+const conditionOf = (host: { readonly ready: boolean; readonly powered: string }): (typeof CONDITIONS)[number] => {
+  if (host.powered !== 'On') return 'parked';
+  return host.ready ? 'ready' : 'not_ready';
+};
 
 const countHosts = (registry: Registry, { indexes }: FleetView): void => {
   const hosts: Gauge = new Gauge({
     name: 'xenolith_hosts',
-    help: 'Hosts, by whether they are ready.',
+    help: 'Hosts, by whether they are ready, not ready, or parked: powered off, or on their way there or back.',
     labelNames: ['condition'],
     registers: [registry],
     collect: (): void => {
-      const ready = indexes.hosts.all().filter((host) => host.ready).length;
-      const counts = { ready, not_ready: indexes.hosts.all().length - ready };
-      for (const condition of READINESS) hosts.set({ condition }, counts[condition]);
+      for (const condition of CONDITIONS) hosts.set({ condition }, 0);
+      for (const host of indexes.hosts.all()) hosts.inc({ condition: conditionOf(host) });
     },
   });
 };
