@@ -21,6 +21,36 @@ const created = event('ClusterCreated', {
   spec: {},
 });
 
+describe('what a cluster wants of its hosts', () => {
+  const wished = (spec: object) =>
+    clusterAggregate.decide(
+      command('ChangeCluster', {
+        intent: 'create',
+        metadata: {
+          name: 'default',
+          labels: {},
+          annotations: {},
+          finalizers: [],
+          ownerReferences: [],
+          managedFields: [],
+        },
+        spec,
+      }),
+      { phase: 'absent' },
+    );
+  const power = { mode: 'Automatic', hostsKept: 1, sparePercent: 20, idleSeconds: 600 };
+
+  it('can not be both to spread machines over them and to leave some of them empty', () => {
+    const balance = { rebalancing: { mode: 'balance' }, powerManagement: power };
+    expect(wished(balance)).toMatchObject({
+      ok: false,
+      rejection: { causes: [{ field: 'spec.rebalancing.mode' }] },
+    });
+    expect(wished({ ...balance, powerManagement: { ...power, mode: 'Off' } }).ok).toBe(true);
+    expect(wished({ ...balance, rebalancing: { mode: 'consolidate' } }).ok).toBe(true);
+  });
+});
+
 describe('what a cluster says of the loss of hosts', () => {
   it('is what the scheduler told it, beside its counts of hosts', () => {
     const counted = event('ClusterHostsCounted', { hosts: 4, readyHosts: 3 });

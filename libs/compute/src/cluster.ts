@@ -4,6 +4,7 @@ import {
   decideObject,
   eventOf,
   evolveObject,
+  invalid,
   notFound,
   objectConsequences,
   objectResource,
@@ -20,6 +21,7 @@ import {
   type Aggregate,
   type Command,
   type EventPlace,
+  type FieldCause,
   type NewEvent,
   type Result,
 } from '@xenolith/kernel';
@@ -34,9 +36,23 @@ export interface ClusterOwn {
 
 export type ClusterState = ObjectState<ClusterSpec, ClusterOwn>;
 
+/** Machines that are spread over all hosts leave none that could be parked. */
+const contradictions = ({ powerManagement, rebalancing }: ClusterSpec): readonly FieldCause[] => {
+  const mode = powerManagement?.mode ?? 'Off';
+  if (mode === 'Off' || rebalancing?.mode !== 'balance') return [];
+  const message = `can't be balance where power management is ${mode}: one would spread machines over the hosts that the other empties`;
+  return [{ field: 'spec.rebalancing.mode', reason: 'FieldValueInvalid', message }];
+};
+
 const clusterRules: ObjectRules<ClusterSpec, ClusterOwn> = {
   kind: clusterKind,
   initialOwn: () => ({ hosts: 0, readyHosts: 0 }),
+  checkCreate: contradictions,
+  onSpecChange: (cluster, wished) => {
+    const causes = contradictions(wished);
+    if (causes.length > 0) return invalid(clusterKind, cluster.meta, causes);
+    return ok([eventOf('ClusterSpecChanged', { spec: wished })]);
+  },
   onDeletion: (cluster) =>
     cluster.own.hosts === 0
       ? ok([])

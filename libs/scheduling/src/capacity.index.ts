@@ -20,7 +20,7 @@ import { factsOf, hostOf, type KnownHost } from './host-document.js';
 import { HostShare } from './host-share.js';
 import { withoutHostname } from './host-traits.js';
 import { machineWish } from './machine-affinity.js';
-import { fittingProposal } from './fitting-proposal.js';
+import { fittingProposal, type Retry } from './fitting-proposal.js';
 import { PLACEMENT_CATEGORY } from './placement.js';
 import { isGuarded, knownPlacement, type KnownPlacement, type PlacementDocument } from './placement-document.js';
 import type { Proposal } from './placement.decide.js';
@@ -38,6 +38,9 @@ const PENDING_LOOKED_AT = 10_000;
 /** Pending placements with rules about other machines looked at for one change: each may look at every host. */
 const BY_RULE_LOOKED_AT = 64;
 
+/** Pending placements that hosts are woken for at once: those behind them wait for the next look. */
+const WAITING_LOOKED_AT = 256;
+
 /** A command that lost so many hosts to others waits instead; below the engine's own bound on attempts. */
 const ATTEMPTS_MAX = 10;
 
@@ -45,12 +48,6 @@ const ATTEMPTS_MAX = 10;
 const UNTIL_SAID = 0;
 
 const WAITED = { considered: 1, refused: [], chosenBy: 'waited: the first host with room', decidedBy: 'filters' };
-
-/** A pending placement that should find room, and where. */
-export interface Retry {
-  readonly placement: Uuid;
-  readonly proposal: Proposal & { readonly fits: true };
-}
 
 type Refused = Proposal & { readonly fits: false };
 
@@ -247,6 +244,12 @@ export class CapacityIndex implements Index {
     const policyOf = (cluster: string | undefined): SchedulingPolicy => this.clusters.policy(cluster);
     const { placements, clusters, restarts } = this;
     return { table, lifetimes, mix, placements, threadsOf, policyOf, guarantees: clusters.guarantees(), restarts };
+  }
+
+  /** Requests that wait for room, oldest first; of many the oldest only. */
+  waiting(): readonly PlacementRequest[] {
+    const oldest = [...this.pending.values()].slice(0, WAITING_LOOKED_AT);
+    return oldest.map((request) => this.volumes.located(this.amongAlike(request)));
   }
 
   /** Whether any cluster promises to survive the loss of hosts, so that room anywhere in it may let a machine in anywhere else. */

@@ -21,6 +21,8 @@ const guaranteeOf = ({ highAvailability }: ClusterSpec): Guarantee | null => {
   return hostFailures === 0 ? null : { hostFailures, eviction };
 };
 
+const isPowered = ({ powerManagement }: ClusterSpec): boolean => (powerManagement?.mode ?? 'Off') !== 'Off';
+
 interface ClusterDocument {
   readonly metadata: { readonly name: string };
   readonly spec: ClusterSpec;
@@ -49,7 +51,8 @@ export class Clusters {
     const cluster = {
       name: metadata.name,
       cpuOvercommit: spec.cpuOvercommit,
-      policy: spec.placementPolicy,
+      // Where hosts are to become empty, new machines leave them so.
+      policy: spec.placementPolicy ?? (isPowered(spec) ? 'density' : undefined),
       guarantee: guaranteeOf(spec),
       told: status?.highAvailability,
     };

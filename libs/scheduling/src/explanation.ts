@@ -8,6 +8,7 @@ import { FILTERS, type Filter, type Fleet, type Wish } from './filters.js';
 import type { HostTable } from './host-table.js';
 import type { GuestLimits } from './host-traits.js';
 import { hasRepellent, lacksCompany } from './machine-affinity.js';
+import { parkingOf } from './parking.js';
 import { unreachedNetworks, unreachedStorage } from './request-class.js';
 import type { SchedulingPolicy } from './scores.js';
 import { requirementText, selectorText, untolerated } from './selectors.js';
@@ -45,6 +46,11 @@ export const breachText = (table: HostTable, slot: number, { lost, verdict, shor
 const guardClause = ({ table }: Fleet, { availability }: Wish, slot: number): string => {
   const refused = availability?.refusal(slot);
   return refused ? `(${breachText(table, slot, refused)})` : '';
+};
+
+const parkedClause = (table: HostTable, slot: number): string => {
+  const says = { none: '', parked: '', starting: ' starts', failing: ' does not start' }[parkingOf(table, slot)];
+  return `(${table.names[slot] ?? ''}${says})`;
 };
 
 interface Group {
@@ -105,7 +111,7 @@ const clauseOf = (fleet: Fleet, wish: Wish, { filter, hosts, slot }: Group): str
     case 'taints':
       return clause(hosts, 'has a taint', 'have a taint', taintClause(fleet, wish, slot));
     case 'parked':
-      return clause(hosts, 'is parked', 'are parked');
+      return clause(hosts, 'is parked', 'are parked', parkedClause(table, slot));
     case 'ready':
       return clause(hosts, 'is not ready', 'are not ready');
     case 'maintenance':

@@ -1,8 +1,15 @@
 import type { PlacementExplanation } from '@xenolith/contracts';
+import type { Uuid } from '@xenolith/kernel';
 import { chooseDevices } from './device-choice.js';
 import { NO_CELL, type Fleet, type Wish } from './filters.js';
 import type { Proposal } from './placement.decide.js';
 import { affinityKeys } from './placement-keys.js';
+
+/** A pending placement that should find room, and where. */
+export interface Retry {
+  readonly placement: Uuid;
+  readonly proposal: Proposal & { readonly fits: true };
+}
 
 /** The host that was found, with what its ledger and the claims check. */
 export const fittingProposal = (

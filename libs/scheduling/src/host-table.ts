@@ -1,7 +1,7 @@
 import { deviceUse, type HostDevice, type Taint } from '@xenolith/contracts';
 import type { Uuid } from '@xenolith/kernel';
 import { freeBucket, LOAD_BUCKETS, loadBucket } from './capacity-buckets.js';
-import { PARKINGS, type Parking } from './parking.js';
+import { PARKINGS, type OpenState, type Parking } from './parking.js';
 import { TraitBook, withoutHostname, type GuestLimits, type HostTraits } from './host-traits.js';
 import type { Labels } from './selectors.js';
 import { SlotJournal } from './slot-journal.js';
@@ -284,16 +284,14 @@ export class HostTable {
     this.changed(slot);
   }
 
-  /** The host takes machines from now on, as if it were up. */
-  open(slot: number): void {
-    this.ready[slot] = 1;
-    this.parking[slot] = 0;
+  /** The host is up and in use from now on, or is what `to` says; answers what it was. */
+  turn(slot: number, to: OpenState = { ready: 1, parking: 0 }): OpenState {
+    const before = { ready: this.ready[slot] ?? 0, parking: this.parking[slot] ?? 0 };
+    this.ready[slot] = to.ready;
+    this.parking[slot] = to.parking;
     this.membership += 1;
     this.changed(slot);
-  }
-
-  parkingOf(slot: number): Parking {
-    return PARKINGS[this.parking[slot] ?? 0] ?? 'none';
+    return before;
   }
 
   /** A table of its own with the same hosts in the same slots, and what is placed on them; offers stay behind. */

@@ -66,7 +66,9 @@ const NOTHING: Decision = ok([]);
 
 const event = (type: RebalancePlanEvent['type'], data: object): NewEvent => eventOf(type, data as JsonObject);
 
-const checkCreate = ({ mode, hosts }: RebalancePlanSpec): readonly FieldCause[] => {
+const checkCreate = ({ mode, hosts, park }: RebalancePlanSpec): readonly FieldCause[] => {
+  if (park === true && mode !== 'consolidate')
+    return [{ field: 'spec.park', reason: 'FieldValueForbidden', message: `is of mode consolidate, not of ${mode}` }];
   if (mode === 'evacuate' && hosts === undefined)
     return [{ field: 'spec.hosts', reason: 'FieldValueRequired', message: 'names the hosts that are to be emptied' }];
   if (mode !== 'evacuate' && hosts !== undefined)
@@ -234,7 +236,7 @@ const claimsOf = (plan: PresentPlan, cause: PlanCause): Readonly<Record<'made' |
   const claim = (scope: string, value: string): ClaimChange => ({ op: 'claim', scope, value, holder: plan.meta.uid });
   const { cluster, mode } = plan.spec;
   const made =
-    cause.by === 'Schedule'
+    cause.by === 'Schedule' || cause.by === 'PowerManagement'
       ? claim(SCHEDULED_SCOPE, cluster)
       : cause.by === 'Maintenance'
         ? claim(MAINTENANCE_SCOPE, cause.maintenance)

@@ -30,6 +30,8 @@ export interface RebalancePlanOwn {
   readonly moves: readonly PlanMove[];
   readonly blocked: RebalanceProposal['blocked'];
   readonly emptied: readonly string[];
+  /** Hosts that are powered off at its end; absent: none. */
+  readonly parks?: RebalanceProposal['parks'];
   readonly before: RebalanceProposal['before'];
   readonly after: RebalanceProposal['after'];
   readonly approvedBy: string | null;
@@ -163,24 +165,28 @@ export const counted = (count: number, one: string, many: string): string => `${
 export const cantMove = (blocked: readonly unknown[]): string =>
   blocked.length === 0 ? '' : `; ${counted(blocked.length, 'machine', 'machines')} can't move`;
 
+/** A clause on hosts that are powered off. */
+const parked = (parks: RebalanceProposal['parks'] = []): string =>
+  parks.length === 0 ? '' : `; parks ${parks.map(({ host }) => host).join(', ')}`;
+
 /** What the plan comes to, in a sentence. */
-export const outcomeOf = ({ moves, blocked }: Pick<RebalancePlanOwn, 'moves' | 'blocked'>): string => {
-  if (moves.length === 0) return `there was nothing to move${cantMove(blocked)}`;
+export const outcomeOf = ({ moves, blocked, parks }: Pick<RebalancePlanOwn, 'moves' | 'blocked' | 'parks'>): string => {
+  if (moves.length === 0) return `there was nothing to move${cantMove(blocked)}${parked(parks)}`;
   const count = (phase: PlanMove['phase']): number => moves.filter((move) => move.phase === phase).length;
   const others = (['Failed', 'Skipped', 'Cancelled'] as const)
     .filter((phase) => count(phase) > 0)
     .map((phase) => `${count(phase)} ${phase.toLowerCase()}`);
   const succeeded = `${count('Succeeded')} of ${counted(moves.length, 'move', 'moves')} succeeded`;
-  return `${[succeeded, ...others].join(', ')}${cantMove(blocked)}`;
+  return `${[succeeded, ...others].join(', ')}${cantMove(blocked)}${parked(parks)}`;
 };
 
 const messageOf = (own: RebalancePlanOwn): string => {
   if (own.message !== '') return own.message;
-  if (own.moves.length === 0) return `nothing to move${cantMove(own.blocked)}`;
+  if (own.moves.length === 0) return `nothing to move${cantMove(own.blocked)}${parked(own.parks)}`;
   const [before, after] = [own.before, own.after];
   const imbalance = `imbalance ${before.imbalance} to ${after.imbalance}`;
   const empty = `empty hosts ${before.emptyHosts} to ${after.emptyHosts}`;
-  return `${counted(own.moves.length, 'move', 'moves')}: ${imbalance}, ${empty}${cantMove(own.blocked)}`;
+  return `${counted(own.moves.length, 'move', 'moves')}: ${imbalance}, ${empty}${cantMove(own.blocked)}${parked(own.parks)}`;
 };
 
 const CONDITION: Readonly<Record<RebalancePhase, Condition['status']>> = {
@@ -212,6 +218,7 @@ const statusOf = (plan: PresentPlan): JsonObject => {
     })),
     ...(own.blocked.length === 0 ? {} : { blocked: own.blocked }),
     ...(own.emptied.length === 0 ? {} : { emptied: [...own.emptied] }),
+    ...(own.parks === undefined || own.parks.length === 0 ? {} : { parks: own.parks }),
     before: own.before,
     after: own.after,
     conditions: [

@@ -6,6 +6,8 @@ import {
   type BlockedMachine,
   type MachineReference,
   type PlacementRequest,
+  type PowerManagementPolicy,
+  NO_POWER_MANAGEMENT,
   type RebalancePhase,
   type RebalancingPolicy,
 } from '@xenolith/contracts';
@@ -40,6 +42,8 @@ export interface KnownPlan {
   readonly attempt: number;
   readonly pausing: boolean;
   readonly scheduled: boolean;
+  readonly name: string;
+  readonly parks: readonly { readonly host: string; readonly reason: string }[];
   readonly blocked: readonly (BlockedMachine & { readonly host: string })[];
   readonly moves: readonly {
     readonly virtualMachine: MachineReference;
@@ -51,6 +55,12 @@ export interface KnownPlan {
 
 /** A cluster whose policy moves running machines. */
 export interface RebalancedCluster extends RebalancingPolicy {
+  readonly uid: Uuid;
+  readonly name: string;
+}
+
+/** A cluster whose policy looks after the power of its hosts. */
+export interface PoweredCluster extends PowerManagementPolicy {
   readonly uid: Uuid;
   readonly name: string;
 }
@@ -73,6 +83,7 @@ interface PlacementDocument {
 }
 
 interface PlanDocument {
+  readonly metadata: { readonly name: string };
   readonly spec: { readonly cluster: string; readonly mode: string };
   readonly status: {
     readonly phase: RebalancePhase;
@@ -82,10 +93,11 @@ interface PlanDocument {
     readonly pausing?: boolean;
     readonly blocked?: KnownPlan['blocked'];
     readonly moves: KnownPlan['moves'];
+    readonly parks?: KnownPlan['parks'];
   };
 }
 
-const planOf = (uid: Uuid, { spec, status }: PlanDocument): KnownPlan => ({
+const planOf = (uid: Uuid, { metadata, spec, status }: PlanDocument): KnownPlan => ({
   uid,
   cluster: spec.cluster,
   mode: spec.mode,
@@ -93,7 +105,9 @@ const planOf = (uid: Uuid, { spec, status }: PlanDocument): KnownPlan => ({
   maintenance: status.maintenance ?? null,
   attempt: status.attempt ?? 0,
   pausing: status.pausing === true,
-  scheduled: status.cause === 'Schedule',
+  scheduled: status.cause === 'Schedule' || status.cause === 'PowerManagement',
+  name: metadata.name,
+  parks: status.parks ?? [],
   blocked: status.blocked ?? [],
   moves: status.moves,
 });
@@ -116,6 +130,7 @@ export class RebalanceIndex implements Index {
   ];
   private readonly maintained = new Map<Uuid, HostUnderMaintenance>();
   private readonly clusters = new Map<Uuid, RebalancedCluster>();
+  private readonly powers = new Map<Uuid, PoweredCluster>();
   private readonly placements = new Map<Uuid, { readonly hostUid: Uuid; readonly request: PlacementRequest }>();
   private readonly byHost = new Map<Uuid, Map<Uuid, PlacementRequest>>();
   /** Why machines can't move; null: they can. */
@@ -131,6 +146,16 @@ export class RebalanceIndex implements Index {
 
   rebalancedClusters(): readonly RebalancedCluster[] {
     return [...this.clusters.values()];
+  }
+
+  /** Those whose policy parks hosts, by name. */
+  poweredClusters(): readonly PoweredCluster[] {
+    const powered = [...this.powers.values()].filter(({ mode }) => mode !== 'Off');
+    return powered.sort((left, right) => (left.name < right.name ? -1 : 1));
+  }
+
+  powerOf(cluster: string): PowerManagementPolicy {
+    return [...this.powers.values()].find(({ name }) => name === cluster) ?? NO_POWER_MANAGEMENT;
   }
 
   /** What is placed on a host, by placement. */
@@ -154,8 +179,8 @@ export class RebalanceIndex implements Index {
   }
 
   load(documents: readonly StoredDocument[]): void {
-    const { maintained, clusters, placements, byHost, machines, plans, moves } = this;
-    for (const known of [maintained, clusters, placements, byHost, machines, plans, moves]) known.clear();
+    const { maintained, clusters, powers, placements, byHost, machines, plans, moves } = this;
+    for (const known of [maintained, clusters, powers, placements, byHost, machines, plans, moves]) known.clear();
     for (const { category, streamId, document } of documents) this.put(category, streamId, document);
   }
 
@@ -192,8 +217,11 @@ export class RebalanceIndex implements Index {
   private putCluster(uid: Uuid, raw: JsonObject | null): void {
     const document = raw as unknown as {
       readonly metadata: { readonly name: string };
-      readonly spec: { readonly rebalancing?: RebalancingPolicy };
+      readonly spec: { readonly rebalancing?: RebalancingPolicy; readonly powerManagement?: PowerManagementPolicy };
     } | null;
+    const power = document?.spec.powerManagement;
+    if (document && power) this.powers.set(uid, { ...power, uid, name: document.metadata.name });
+    else this.powers.delete(uid);
     const policy = document?.spec.rebalancing;
     if (document && policy && policy.mode !== 'off')
       this.clusters.set(uid, { ...policy, uid, name: document.metadata.name });

@@ -1,12 +1,15 @@
 import { invalid, rebalancePlanKind, type RebalancePlanSpec, type RebalanceProposal } from '@xenolith/contracts';
 import { ok, type FieldCause, type Result } from '@xenolith/kernel';
 import type { CapacityIndex } from './capacity.index.js';
+import type { IdleBook } from './idle-book.js';
 import type { LoadBook } from './load-book.js';
 import { planBalance } from './planning/balance.js';
 import { planConsolidation } from './planning/consolidate.js';
 import { planEvacuation } from './planning/evacuate.js';
 import type { FleetFigures, MovePlan } from './planning/movement.js';
 import type { Spread } from './planning/figures.js';
+import { parkable, planParking, type HostToPark } from './planning/park.js';
+import { planWaking, type HostToWake, type WakingAsked } from './planning/wake.js';
 import { WhatIf } from './planning/what-if.js';
 import type { RebalanceIndex } from './rebalance.index.js';
 
@@ -40,17 +43,24 @@ const proposalOf = (plan: MovePlan, emptied: readonly string[]): RebalancePropos
   after: figuresOf(plan.after),
 });
 
+/** `idleOnly`: hosts that have been empty for as long as the policy wants are parked only. */
+export interface AskedAt {
+  readonly atMs: number;
+  readonly idleOnly?: boolean;
+}
+
 /** Makes plans from what the indexes and the heartbeats say at this moment. */
 export class Proposals {
   constructor(
     private readonly capacity: CapacityIndex,
     private readonly rebalancing: RebalanceIndex,
     private readonly loads: LoadBook,
+    private readonly idle: IdleBook,
   ) {}
 
   /** What is wrong with what is asked for, or the plan, which may be empty. */
-  asked(name: string, spec: RebalancePlanSpec, atMs: number): Result<RebalanceProposal> {
-    const whatIf = this.whatIf(atMs);
+  asked(name: string, spec: RebalancePlanSpec, when: AskedAt): Result<RebalanceProposal> {
+    const whatIf = this.whatIf(when.atMs);
     const there = new Set(whatIf.slots(spec.cluster).map((slot) => whatIf.nameOf(slot)));
     const field = (at: string, message: string): FieldCause => ({
       field: at,
@@ -64,7 +74,31 @@ export class Proposals {
             there.has(host) ? [] : [field(`spec.hosts[${index}]`, `cluster "${spec.cluster}" has no host "${host}"`)],
           );
     if (causes.length > 0) return invalid(rebalancePlanKind, { name }, causes);
-    return ok(this.plan(whatIf, spec));
+    return ok(spec.park === true ? this.parking(spec, when) : this.plan(whatIf, spec));
+  }
+
+  /** Those of a plan’s hosts that nobody needs now. */
+  stillParkable(cluster: string, hosts: readonly string[], atMs: number): readonly HostToPark[] {
+    const asked = { ...this.needs(cluster), maxMoves: 1, isIdle: () => true };
+    return parkable(() => this.whatIf(atMs), asked, { moves: [], hosts });
+  }
+
+  /** The parked host of a cluster that is needed now; null: none is. */
+  waking(cluster: string, atMs: number): HostToWake | null {
+    return planWaking(this.whatIf(atMs), this.needs(cluster));
+  }
+
+  private needs(cluster: string): WakingAsked {
+    return { cluster, policy: this.rebalancing.powerOf(cluster), waiting: this.capacity.waiting() };
+  }
+
+  private parking({ cluster, maxMoves }: RebalancePlanSpec, { atMs, idleOnly }: AskedAt): RebalanceProposal {
+    const { table } = this.capacity.standing();
+    const idleMs = this.rebalancing.powerOf(cluster).idleSeconds * 1_000;
+    const isIdle = (host: string): boolean =>
+      idleOnly !== true || this.idle.isIdle(table.uids[table.slotNamed(host) ?? -1] ?? '', idleMs, atMs);
+    const plan = planParking(() => this.whatIf(atMs), { ...this.needs(cluster), maxMoves, isIdle });
+    return { ...proposalOf(plan, plan.parked), parks: [...plan.parks] };
   }
 
   private plan(whatIf: WhatIf, { mode, cluster, maxMoves, hosts = [] }: RebalancePlanSpec): RebalanceProposal {

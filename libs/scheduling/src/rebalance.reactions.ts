@@ -170,7 +170,7 @@ class Evacuations {
       const blocked = [...spelled(open.blocked), ...(open.pausing ? putOff(open, host.name) : [])];
       return this.tell(event, host, { remaining, blocked });
     }
-    const found = this.proposals.asked(host.name, evacuationOf(host), event.metadata.at);
+    const found = this.proposals.asked(host.name, evacuationOf(host), { atMs: event.metadata.at });
     // A host that the capacity index does not know has not registered.
     if (!found.ok) return [];
     const { moves, blocked } = found.value;
@@ -219,11 +219,32 @@ const evacuateHosts = (evacuations: Evacuations): Reaction => ({
   react: (event) => evacuations.react(event),
 });
 
-export const rebalanceReactions = (parts: {
+/** Hosts that a plan has left empty are parked, unless somebody needs them by now. */
+const parkHosts = ({ index, capacity, proposals }: Parts): Reaction => ({
+  name: 'park-hosts-of-plans',
+  on: ['RebalancePlanCompleted'],
+  react: (event) => {
+    const plan = index.allPlans().find(({ uid }) => uid === event.streamId);
+    if (plan === undefined || plan.parks.length === 0) return [];
+    const { table } = capacity.standing();
+    const reasons = new Map(plan.parks.map(({ host, reason }) => [host, reason]));
+    return proposals.stillParkable(plan.cluster, [...reasons.keys()], event.metadata.at).flatMap(({ host }) => {
+      const streamId = table.uids[table.slotNamed(host) ?? -1];
+      if (streamId === undefined) return [];
+      const to = { service: 'compute', type: 'ParkHost', streamId } as const;
+      return [toService(event, to, { reason: `plan ${plan.name}: ${reasons.get(host) ?? ''}` })];
+    });
+  },
+});
+
+interface Parts {
   readonly index: RebalanceIndex;
   readonly capacity: CapacityIndex;
   readonly proposals: Proposals;
-}): readonly Reaction[] => [
+}
+
+export const rebalanceReactions = (parts: Parts): readonly Reaction[] => [
+  parkHosts(parts),
   recordMoveEnds(parts.index),
   evacuateHosts(new Evacuations(parts.index, parts.capacity, parts.proposals)),
 ];

@@ -4,11 +4,13 @@ import {
   rebalancePlanCommands,
   rebalancePlanSpec,
   type ChangeData,
+  type PlanCause,
   type RebalancePlanSpec,
 } from '@xenolith/contracts';
 import { takenName, type CommandRoute, type Reaction } from '@xenolith/engine';
 import { ok, reject, type CommandMessage, type JsonObject, type Reply, type Result, type Uuid } from '@xenolith/kernel';
 import type { CapacityIndex } from './capacity.index.js';
+import { IdleBook } from './idle-book.js';
 import { LoadBook } from './load-book.js';
 import { REBALANCE_PLAN_CATEGORY } from './rebalance-plan.js';
 import { EXECUTING_SCOPE, MAINTENANCE_SCOPE, SCHEDULED_SCOPE } from './rebalance-plan.decide.js';
@@ -20,6 +22,7 @@ import { rebalanceReactions } from './rebalance.reactions.js';
 export interface Rebalancing {
   readonly index: RebalanceIndex;
   readonly loads: LoadBook;
+  readonly idle: IdleBook;
   readonly proposals: Proposals;
   readonly capacity: CapacityIndex;
 }
@@ -32,14 +35,20 @@ const prepareChange =
   (message: CommandMessage): Result<JsonObject> => {
     const { intent, metadata, spec } = message.data as unknown as ChangeData;
     if (intent !== 'create') return ok(message.data);
-    return withProposal(message, proposals.asked(metadata.name, rebalancePlanSpec.parse(spec), message.at));
+    const asked = rebalancePlanSpec.parse(spec);
+    return withProposal(message, proposals.asked(metadata.name, asked, { atMs: message.at }));
   };
 
 const prepareProposal =
   (proposals: Proposals) =>
   (message: CommandMessage): Result<JsonObject> => {
-    const { name, spec } = message.data as unknown as { name: string; spec: RebalancePlanSpec };
-    return withProposal(message, proposals.asked(name, spec, message.at));
+    const { name, spec, cause } = message.data as unknown as {
+      name: string;
+      spec: RebalancePlanSpec;
+      cause: PlanCause;
+    };
+    const idleOnly = cause.by === 'PowerManagement';
+    return withProposal(message, proposals.asked(name, spec, { atMs: message.at, idleOnly }));
   };
 
 const HELD: Readonly<Record<string, string>> = {
@@ -75,7 +84,8 @@ export const rebalancing = (
 ): Rebalancing & { readonly routes: readonly CommandRoute[]; readonly reactions: readonly Reaction[] } => {
   const index = new RebalanceIndex();
   const loads = new LoadBook();
-  const proposals = new Proposals(capacity, index, loads);
+  const idle = new IdleBook();
+  const proposals = new Proposals(capacity, index, loads, idle);
   const reactions = rebalanceReactions({ index, capacity, proposals });
-  return { index, loads, proposals, capacity, routes: routes(proposals), reactions };
+  return { index, loads, idle, proposals, capacity, routes: routes(proposals), reactions };
 };

@@ -55,12 +55,18 @@ export const machineUid = (name: string): Uuid => uuidFrom('vm', name);
 
 const MOVABLE = { powerState: 'Running', allowedOperations: ['pool_migrate'], currentOperations: {} };
 
+const BOOT_MS = 20_000;
+
 /** Schedulers at work, and a stand-in for compute that migrates as it is told: at the test's word, or at once. */
 export class RebalancedFleet {
   readonly scheduler: TestScheduler;
   readonly migrations: Migration[] = [];
   /** What compute answers to a migration that it does not begin. */
   refusal: string | null = null;
+  /** Hosts that were parked and woken, in order, with the reasons. */
+  readonly power: { readonly type: string; readonly host: string; readonly reason: string }[] = [];
+  /** A host that is woken comes up. */
+  comesUp = true;
   /** Migrations end as soon as they have begun. */
   atOnce = true;
   private readonly machines = new Map<string, Machine>();
@@ -82,6 +88,7 @@ export class RebalancedFleet {
       });
     await serve('StartOperation', (message) => this.begin(message));
     await serve('RecordHostEvacuation', (message) => this.recordEvacuation(message));
+    for (const type of ['ParkHost', 'WakeHost']) await serve(type, (message) => this.setPower(message));
     await this.scheduler.start();
     for (const host of hosts) this.putHost(host);
     await this.scheduler.clock.advance(1_000);
@@ -158,6 +165,13 @@ export class RebalancedFleet {
     return this.scheduler.send('ChangeRebalancePlan', name, { intent, metadata, spec: whole });
   }
 
+  /** Somebody approves a plan that the platform has made. */
+  approve(plan: PlanView, spec: JsonObject): Promise<Reply> {
+    const metadata = { name: plan.name, labels: {}, annotations: {}, finalizers: [] };
+    const data = { intent: 'update', metadata, spec: { cluster: 'default', ...spec } };
+    return this.scheduler.sendTo(plan.uid, 'ChangeRebalancePlan', data);
+  }
+
   plans(): readonly PlanView[] {
     return this.scheduler.log.documents(['rebalanceplan']).documents.map(({ streamId, document }) => {
       const { metadata, status } = document as unknown as Omit<PlanView, 'name'> & { metadata: { name: string } };
@@ -225,6 +239,23 @@ export class RebalancedFleet {
     const { maintenance: uid, ...found } = data;
     this.maintenance.set(name, { uid, ...found });
     this.writeHost(name, 'HostEvacuationProgressed');
+    return ok({});
+  }
+
+  /** As compute does, with hosts that are empty already. */
+  private setPower({ type, streamId, data }: CommandMessage): Reply {
+    const [name, host] = [...this.hosts].find(([known]) => hostUid(known) === streamId) ?? [];
+    if (name === undefined || !host || (host.parked === true) === (type === 'ParkHost')) return ok({});
+    this.power.push({ type, host: name, reason: data['reason'] as string });
+    if (type === 'ParkHost') {
+      this.putHost({ ...host, ready: false, parked: true, power: { state: 'Off' } });
+      return ok({});
+    }
+    this.putHost({ ...host, ready: false, parked: false, power: { state: 'Starting' } });
+    this.scheduler.clock.after(BOOT_MS, () => {
+      const power = this.comesUp ? { state: 'On' as const } : { state: 'Off' as const, failures: 1 };
+      this.putHost({ ...host, parked: false, ready: this.comesUp, power });
+    });
     return ok({});
   }
 

@@ -15,6 +15,7 @@ import {
   type MessageBus,
   type Subscription,
 } from '@xenolith/kernel';
+import { PowerWatch } from './power.watch.js';
 import type { RebalancedCluster } from './rebalance.index.js';
 import type { Rebalancing } from './rebalance.service.js';
 
@@ -30,11 +31,14 @@ export class Rebalancer {
   private subscription: Subscription | null = null;
   private cancelLook: (() => void) | null = null;
   private lookedAt = 0;
+  private readonly power: PowerWatch;
 
   constructor(
     private readonly parts: Rebalancing,
     private readonly ports: { readonly bus: MessageBus; readonly clock: Clock },
-  ) {}
+  ) {
+    this.power = new PowerWatch(parts, ports, (cluster) => this.isBusy(cluster));
+  }
 
   async start(): Promise<void> {
     const { bus, clock } = this.ports;
@@ -70,6 +74,7 @@ export class Rebalancer {
       const turn = (at: number): number => Math.floor(at / (cluster.intervalSeconds * 1_000));
       if (turn(now) > turn(before) && !this.isBusy(cluster.name)) this.consider(cluster, turn(now));
     }
+    this.power.look();
   }
 
   /** Whether their promises hold, where machines that were expected did not come: no event says so. */
@@ -109,7 +114,7 @@ export class Rebalancer {
     if (mode === 'off') return;
     const at = this.ports.clock.now();
     const spec: RebalancePlanSpec = { cluster, mode, maxMoves, approved: execution === 'automatic' };
-    const found = this.parts.proposals.asked(cluster, spec, at);
+    const found = this.parts.proposals.asked(cluster, spec, { atMs: at });
     if (!found.ok || found.value.moves.length === 0) return;
     const commandId = uuidFrom('rebalance', uid, mode, turn);
     const streamId = uuidFrom(commandId, 'plan');

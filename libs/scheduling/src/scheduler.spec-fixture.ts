@@ -1,4 +1,4 @@
-import type { HostDevice, PlacementRequest } from '@xenolith/contracts';
+import type { HostDevice, HostPowerState, PlacementRequest } from '@xenolith/contracts';
 import { ServiceEngine } from '@xenolith/engine';
 import {
   uuidFrom,
@@ -26,6 +26,7 @@ export interface TestHost {
   readonly unschedulable?: boolean;
   readonly maintenance?: boolean;
   readonly parked?: boolean;
+  readonly power?: { readonly state: HostPowerState; readonly failures?: number };
   readonly cluster?: string;
   readonly hypervisor?: 'xen' | 'kvm';
   readonly labels?: Readonly<Record<string, string>>;
@@ -66,6 +67,7 @@ export const hostDocument = (host: TestHost): JsonObject => ({
       ...(host.controlPlaneLost === true ? [{ type: 'ControlPlane', status: 'False' }] : []),
     ],
     hypervisor: host.hypervisor ?? 'xen',
+    ...(host.power ? { power: host.power } : {}),
     cpus: host.threads,
     allocatableMemory: String(host.memoryBytes),
     hardware: {
@@ -169,13 +171,18 @@ export class TestScheduler {
   }
 
   /** Sends a command about a placement, or a plan, to one of the schedulers in turn; the reply comes as virtual time moves. */
-  async send(type: string, name: string, data: JsonObject, commandId?: Uuid): Promise<Reply> {
+  send(type: string, name: string, data: JsonObject, commandId?: Uuid): Promise<Reply> {
+    const streamId = type.includes('RebalancePlan') ? uuidFrom('plan', name) : uuidFrom('placement', name);
+    return this.sendTo(streamId, type, data, commandId);
+  }
+
+  async sendTo(streamId: Uuid, type: string, data: JsonObject, commandId?: Uuid): Promise<Reply> {
     this.commands += 1;
     const id = commandId ?? uuidFrom('command', this.commands);
     const message: CommandMessage = {
       commandId: id,
       type,
-      streamId: type.includes('RebalancePlan') ? uuidFrom('plan', name) : uuidFrom('placement', name),
+      streamId,
       data,
       actor: 'user:test',
       correlationId: id,

@@ -125,7 +125,9 @@ describe('the scheduler', () => {
     const hosts = [...out, host(4, { ready: false, parked: true })];
     const scheduler = await started({}, hosts);
     expect(await scheduler.place('a')).toMatchObject({
-      rejection: { message: '0/4 hosts: 1 is parked, 1 is not ready, 1 is under maintenance, 1 is unschedulable' },
+      rejection: {
+        message: '0/4 hosts: 1 is parked (host-0004), 1 is not ready, 1 is under maintenance, 1 is unschedulable',
+      },
     });
     scheduler.putHost(host(2));
     await scheduler.quiet();

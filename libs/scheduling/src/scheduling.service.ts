@@ -25,7 +25,8 @@ import {
   type Result,
   type Uuid,
 } from '@xenolith/kernel';
-import { CapacityIndex, type Retry } from './capacity.index.js';
+import { CapacityIndex } from './capacity.index.js';
+import type { Retry } from './fitting-proposal.js';
 import { hostLedgerAggregate } from './host-ledger.js';
 import type { HostShare } from './host-share.js';
 import { PLACEMENT_CATEGORY, type PlacementState } from './placement.js';

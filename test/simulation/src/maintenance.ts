@@ -66,7 +66,8 @@ const movesLeft = (evidence: Evidence, host: { readonly name: string; readonly c
       maxMoves: 64,
       approved: false,
     };
-    const found = live.rebalancing.proposals.asked(host.name, spec, evidence.log.log.at(-1)?.metadata.at ?? 0);
+    const atMs = evidence.log.log.at(-1)?.metadata.at ?? 0;
+    const found = live.rebalancing.proposals.asked(host.name, spec, { atMs });
     const moves = found.ok ? found.value.moves : [];
     return moves.map(({ virtualMachine, to }) => `${virtualMachine.name} could leave ${host.name} for ${to}`);
   });

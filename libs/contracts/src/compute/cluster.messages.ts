@@ -25,6 +25,36 @@ const rebalancing = z.strictObject({
 });
 export type RebalancingPolicy = z.infer<typeof rebalancing>;
 
+/** Short enough to try it, long enough that a host is not woken for what could have waited for a boot. */
+const IDLE_SECONDS = { least: 30, usual: 600, most: 86_400 } as const;
+
+const powerManagement = z.strictObject({
+  mode: z
+    .enum(['Off', 'Manual', 'Automatic'])
+    .default('Off')
+    .describe(
+      'Manual proposes plans that say which hosts would be parked; Automatic carries them out, and wakes parked hosts that are needed.',
+    ),
+  hostsKept: z.number().int().min(1).default(1).describe('Hosts that stay on at least.'),
+  sparePercent: z
+    .number()
+    .int()
+    .min(0)
+    .max(90)
+    .default(20)
+    .describe('Percent of the memory and virtual CPUs of the hosts that are on which is to be free.'),
+  idleSeconds: z
+    .number()
+    .int()
+    .min(IDLE_SECONDS.least)
+    .max(IDLE_SECONDS.most)
+    .default(IDLE_SECONDS.usual)
+    .describe('How long a host must have been empty before it is parked, and how often hosts to empty are looked for.'),
+});
+export type PowerManagementPolicy = z.infer<typeof powerManagement>;
+/** Of a cluster that says nothing. */
+export const NO_POWER_MANAGEMENT: PowerManagementPolicy = powerManagement.parse({});
+
 const highAvailability = z.strictObject({
   hostFailures: z
     .union([z.literal(0), z.literal(1), z.literal(2)])
@@ -72,6 +102,9 @@ export const clusterSpec = z.strictObject({
       'Whether new machines go where most is free, or where they leave other hosts empty. Default: the scheduler’s.',
     ),
   rebalancing: rebalancing.optional().describe('Whether running machines are moved, and when. Default: never.'),
+  powerManagement: powerManagement
+    .optional()
+    .describe('Whether hosts that nobody needs are powered off, and woken when they are needed. Default: never.'),
   highAvailability: highAvailability.optional().describe('What is promised of the loss of hosts. Default: nothing.'),
 });
 export type ClusterSpec = z.infer<typeof clusterSpec>;

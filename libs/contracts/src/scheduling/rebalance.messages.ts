@@ -26,6 +26,10 @@ export const rebalancePlanSpec = z.strictObject({
     .max(REBALANCE_MOVES_MAX)
     .default(64)
     .describe('Migrations that are planned at most.'),
+  park: z
+    .boolean()
+    .optional()
+    .describe('True powers off hosts that the plan leaves empty and that nobody needs; of mode consolidate only.'),
   approved: z
     .boolean()
     .default(false)
@@ -58,6 +62,11 @@ const spread = z.strictObject({
   highest: z.number().describe('Of the host that has most.'),
 });
 
+const hostToPark = z.strictObject({
+  host: z.string().describe('The host.'),
+  reason: z.string().describe('Why nobody needs it.'),
+});
+
 const fleetFigures = z.strictObject({
   hosts: z.number().int().describe('Hosts that were looked at.'),
   emptyHosts: z.number().int().describe('Those of them without machines.'),
@@ -80,7 +89,7 @@ const moveStatus = z.looseObject({
 export const REBALANCE_PHASES = ['Proposed', 'Executing', 'Completed', 'Failed', 'Cancelled'] as const;
 export type RebalancePhase = (typeof REBALANCE_PHASES)[number];
 
-const CAUSES = ['User', 'Schedule', 'Maintenance'] as const;
+const CAUSES = ['User', 'Schedule', 'PowerManagement', 'Maintenance'] as const;
 
 export const rebalancePlanKind = defineKind({
   group: 'scheduling.xenolith.dev',
@@ -96,7 +105,9 @@ export const rebalancePlanKind = defineKind({
   spec: rebalancePlanSpec,
   status: z.looseObject({
     phase: z.enum(REBALANCE_PHASES).describe('How far it is, or how it ended.'),
-    cause: z.enum(CAUSES).describe('Who made it: a user, the cluster’s policy, or the maintenance of a host.'),
+    cause: z
+      .enum(CAUSES)
+      .describe('Who made it: a user, the cluster’s policy of rebalancing or of power, or the maintenance of a host.'),
     message: z.string().describe('What it is about, or why it ended as it did.'),
     progress: z.string().describe('Moves that are over, of all.'),
     approvedBy: z.string().optional().describe('Who approved it.'),
@@ -115,6 +126,7 @@ export const rebalancePlanKind = defineKind({
     moves: z.array(moveStatus).describe('The migrations, wave by wave.'),
     blocked: z.array(blockedOnHost).optional().describe('Machines that should move and can’t, and why.'),
     emptied: z.array(z.string()).optional().describe('Hosts that become empty.'),
+    parks: z.array(hostToPark).optional().describe('Hosts that are powered off once all moves are over.'),
     before: fleetFigures.describe('The hosts when it was made.'),
     after: fleetFigures.describe('The hosts once all moves have succeeded, if nothing else changes.'),
     conditions,
@@ -136,6 +148,7 @@ export const rebalancePlanKind = defineKind({
 const planCause = z.discriminatedUnion('by', [
   z.strictObject({ by: z.literal('User') }),
   z.strictObject({ by: z.literal('Schedule') }),
+  z.strictObject({ by: z.literal('PowerManagement') }),
   z.strictObject({
     by: z.literal('Maintenance'),
     maintenance: z.string(),
@@ -149,6 +162,7 @@ const proposedPlan = {
   moves: z.array(z.strictObject(plannedMove)).max(REBALANCE_MOVES_MAX),
   blocked: z.array(blockedOnHost),
   emptied: z.array(z.string()),
+  parks: z.array(hostToPark).optional(),
   before: fleetFigures,
   after: fleetFigures,
 };

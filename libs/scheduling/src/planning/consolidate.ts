@@ -14,6 +14,8 @@ export interface ConsolidationAsked {
   readonly maxMoves?: number | undefined;
   /** Share of CPU and of memory, 0 to 1. */
   readonly ceiling?: number | undefined;
+  /** Names of hosts that are not to be emptied. */
+  readonly spared?: ReadonlySet<string> | undefined;
 }
 
 const memoryOn = (whatIf: WhatIf, slot: number): number =>
@@ -29,7 +31,12 @@ class Consolidation {
 
   constructor(
     private readonly whatIf: WhatIf,
-    private readonly asked: { readonly slots: readonly number[]; readonly ceiling: number; readonly maxMoves: number },
+    private readonly asked: {
+      readonly slots: readonly number[];
+      readonly ceiling: number;
+      readonly maxMoves: number;
+      readonly spared: ReadonlySet<string>;
+    },
   ) {
     this.trial = new Trial(whatIf);
     for (const slot of asked.slots) if (whatIf.on(slot).length === 0) this.parked.add(slot);
@@ -40,8 +47,13 @@ class Consolidation {
     const { slots } = this.asked;
     const memory = new Map(slots.map((slot) => [slot, memoryOn(this.whatIf, slot)]));
     const order = [...slots].sort((left, right) => (memory.get(left) ?? 0) - (memory.get(right) ?? 0) || left - right);
-    for (const slot of order) if (!this.parked.has(slot) && !this.received.has(slot)) this.empty(slot);
+    for (const slot of order)
+      if (!this.parked.has(slot) && !this.received.has(slot) && this.mayEmpty(slot)) this.empty(slot);
     return slots.filter((slot) => this.parked.has(slot));
+  }
+
+  private mayEmpty(slot: number): boolean {
+    return !this.asked.spared.has(this.whatIf.nameOf(slot));
   }
 
   private empty(slot: number): void {
@@ -94,10 +106,10 @@ class Consolidation {
 /** Empties as many hosts of a cluster as the others can take in under the ceiling; `parked` names those that are empty then. */
 export const planConsolidation = (
   whatIf: WhatIf,
-  { cluster, maxMoves = MOVES_MAX, ceiling = CEILING }: ConsolidationAsked,
+  { cluster, maxMoves = MOVES_MAX, ceiling = CEILING, spared = new Set() }: ConsolidationAsked,
 ): MovePlan & { readonly parked: readonly string[] } => {
   const slots = whatIf.slots(cluster).filter((slot) => isOpen(whatIf.outlook.table, slot));
-  const consolidation = new Consolidation(whatIf, { slots, ceiling, maxMoves });
+  const consolidation = new Consolidation(whatIf, { slots, ceiling, maxMoves, spared });
   const parked = consolidation.run().map((slot) => whatIf.nameOf(slot));
   const steps = [...consolidation.trial.steps];
   consolidation.trial.backTo(0);

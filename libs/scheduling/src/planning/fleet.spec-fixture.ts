@@ -57,6 +57,17 @@ export class IndexedFleet {
     return found.host;
   }
 
+  /** The host is as this says from now on. */
+  setHost(host: TestHost): void {
+    this.tell(hostUid(host.name), hostDocument(host), { category: 'host' });
+  }
+
+  /** It waits for room. */
+  wait(name: string, request: PlacementRequest): void {
+    const document = { metadata: { creationTimestamp: timestamp(0) }, spec: { request }, status: {} };
+    this.tell(uuidFrom('placement', name), document);
+  }
+
   put(name: string, request: PlacementRequest, at: { host: string; cell?: number | undefined }): void {
     this.tell(uuidFrom('placement', name), placed(request, hostUid(at.host), at.cell));
   }
@@ -65,12 +76,16 @@ export class IndexedFleet {
   lived(name: string, request: PlacementRequest, ms: number): void {
     const [host] = this.index.hostsOfCluster('cluster');
     this.tell(uuidFrom('placement', name), placed(request, host ?? ''));
-    this.tell(uuidFrom('placement', name), null, ms);
+    this.tell(uuidFrom('placement', name), null, { at: ms });
   }
 
-  private tell(streamId: Uuid, document: JsonObject | null, at = 0): void {
+  private tell(
+    streamId: Uuid,
+    document: JsonObject | null,
+    { at = 0, category = 'placement' }: { readonly at?: number; readonly category?: string } = {},
+  ): void {
     const metadata = { at };
-    this.index.apply({ streamId, category: 'placement', version: 1, document, metadata } as unknown as IndexedEvent);
+    this.index.apply({ streamId, category, version: 1, document, metadata } as unknown as IndexedEvent);
   }
 }
 

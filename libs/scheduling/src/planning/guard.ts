@@ -1,11 +1,13 @@
-import type { PlacementRequest } from '@xenolith/contracts';
+import type { ClusterAvailability, PlacementRequest } from '@xenolith/contracts';
 import type { Uuid } from '@xenolith/kernel';
+import { assess } from '../availability/assessment.js';
 import {
   AvailabilityBook,
   type AvailabilityCheck,
   type AvailabilityGround,
   type Occupied,
 } from '../availability/availability-book.js';
+import type { HostTable } from '../host-table.js';
 import type { Guarantee } from '../availability/failover-planner.js';
 import type { RestartRules } from '../availability/restart-rules.js';
 
@@ -42,13 +44,43 @@ export class Guard {
     if (this.book) this.moved.add(machine);
   }
 
+  /** A host takes machines that did not, or the other way round. */
+  hostChanged(slot: number): void {
+    this.book?.hostChanged(slot);
+  }
+
+  /** A host is taken for on, in the table and in the plans; the answer takes that back. */
+  opened(table: HostTable, slot: number): () => void {
+    const before = table.turn(slot);
+    this.hostChanged(slot);
+    return () => {
+      table.turn(slot, before);
+      this.hostChanged(slot);
+    };
+  }
+
+  promises(cluster: string): boolean {
+    return this.promised.guarantees.has(cluster);
+  }
+
   /** Undefined: nothing that is promised can be broken. */
   checkOf(request: PlacementRequest): AvailabilityCheck | undefined {
-    if (this.promised.guarantees.size === 0) return undefined;
+    return this.promised.guarantees.size === 0 ? undefined : this.current().checkOf(request);
+  }
+
+  /** Whether what a cluster promises holds; null: it promises nothing. */
+  assessment(cluster: string): ClusterAvailability | null {
+    if (!this.promises(cluster)) return null;
+    const book = this.current();
+    book.complete();
+    return assess(this.ground.table, book.plannerOf(cluster), undefined);
+  }
+
+  private current(): AvailabilityBook {
     this.book ??= this.open();
     for (const machine of this.moved) this.catchUp(this.book, machine);
     this.moved.clear();
-    return this.book.checkOf(request);
+    return this.book;
   }
 
   private open(): AvailabilityBook {

@@ -69,7 +69,7 @@ export class WhatIf {
   /** Of the filters and scores; lifetimes and the mix of flavours are the index's own and only read. */
   readonly outlook: Outlook;
   private readonly search: HostSearch;
-  private readonly guard: Guard;
+  readonly guard: Guard;
   private readonly classes = new ClassBook();
   private readonly all: Machine[] = [];
   private readonly known = new Map<Uuid, Machine>();
@@ -153,6 +153,7 @@ export class WhatIf {
   /** No machine goes to the host from now on. */
   close(slot: number): void {
     this.outlook.table.close(slot);
+    this.guard.hostChanged(slot);
   }
 
   /**
@@ -375,21 +376,25 @@ export class WhatIf {
 
   private wish(own: Machine): Wish {
     if (own.wish?.epoch === this.epoch) return own.wish.wish;
-    const { table, affinity } = this.outlook;
+    const { table } = this.outlook;
     // What was let in against a promise once is not moved against it.
     const { host: _named, allowOvercommit: _then, ...asked } = own.request;
     const { hypervisor, cluster } = table.traits.get(table.group[own.home] ?? 0) ?? asked;
     const { exceptHost: _left, ...anywhere } = asked;
     const among = { ...anywhere, hypervisor, cluster };
     const request = own.slot < 0 ? among : { ...among, exceptHost: this.nameOf(own.slot) };
+    own.wish = { epoch: this.epoch, wish: this.wishOf(request) };
+    return own.wish.wish;
+  }
+
+  /** A request as the filters want it, without what clusters promise. */
+  wishOf(request: PlacementRequest): Wish {
     const word = wordOf(request);
-    const wish: Wish = {
+    return {
       request,
       class: this.classes.of(request),
       antiAffine: word === undefined ? undefined : { has: (slot) => this.words.get(word)?.has(slot) === true },
-      machines: machineWish(affinity, request),
+      machines: machineWish(this.outlook.affinity, request),
     };
-    own.wish = { epoch: this.epoch, wish };
-    return wish;
   }
 }
