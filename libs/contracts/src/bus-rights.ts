@@ -49,7 +49,14 @@ const COMMANDS: Readonly<Partial<Record<ServiceName, Readonly<Partial<Record<Ser
     scheduler: ['ChangePlacementDevices', 'PlaceVirtualMachine', 'ReleasePlacement'],
   },
   scheduler: {
-    compute: ['CancelOperation', 'RecordClusterAvailability', 'RecordHostEvacuation', 'StartOperation'],
+    compute: [
+      'CancelOperation',
+      'ParkHost',
+      'RecordClusterAvailability',
+      'RecordHostEvacuation',
+      'StartOperation',
+      'WakeHost',
+    ],
   },
 };
 

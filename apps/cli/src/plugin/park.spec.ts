@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { progressOf } from './park.js';
+import { progressOf, SEPARATOR } from './park.js';
 
-const line = (...parts: readonly string[]): string => parts.join('\t');
+const line = (...parts: readonly string[]): string => parts.join(SEPARATOR);
 
 describe('progress of parking', () => {
   it.each([

@@ -5,14 +5,17 @@ import { readKubectl, watchKubectl } from './kubectl.js';
 
 const HOST = `${hostKind.singular}.${hostKind.group}`;
 
-/** What a host says of its power on one line, its parts apart by tabs. */
+/** Between the parts of a line; kubectl makes spaces of tabs when it watches. */
+export const SEPARATOR = '¦';
+
+/** What a host says of its power on one line. */
 const PROGRESS = [
   '{.spec.parked}',
   '{.status.power.state}',
   '{.status.power.message}',
   '{.status.conditions[?(@.type=="Evacuated")].message}',
   '{range .status.maintenance.blocked[*]}{.virtualMachine.namespace}/{.virtualMachine.name}: {.message}; {end}',
-].join('{"\\t"}');
+].join(SEPARATOR);
 
 interface Progress {
   readonly text: string;
@@ -28,7 +31,7 @@ const STATES: Readonly<Record<string, string>> = {
 
 /** What a line of progress says to people. */
 export const progressOf = (line: string, wish: 'park' | 'wake'): Progress => {
-  const [parked, state = '', message = '', evacuation = '', blocked = ''] = line.split('\t');
+  const [parked, state = '', message = '', evacuation = '', blocked = ''] = line.split(SEPARATOR);
   const isParked = parked === 'true';
   if (isParked !== (wish === 'park'))
     return { text: isParked ? 'it was parked again' : 'the parking was called off', ended: 'called off' };
