@@ -39,6 +39,7 @@ const MATRIX: readonly (readonly string[])[] = [
     'metrics.serviceMonitor.enabled=true',
     'metrics.serviceMonitor.labels={"release":"p"}',
     'metrics.prometheusRule.enabled=true',
+    'metrics.dashboards.enabled=true',
     'metrics.prometheusRule.labels={"release":"p"}',
   ],
   ['nats.replicas=1', 'agent.enabled=false', 'networkPolicies.enabled=false'],
@@ -212,6 +213,31 @@ describe('a switch of the chart', () => {
     expect(egress.egress.map(({ ports }) => ports)).toContainEqual([{ port: 4333, protocol: 'TCP' }]);
   });
 
+  it('each service logs in to the database as itself, and a job that is the owner makes it so', async () => {
+    const objects = await render();
+    const roles = named(objects, 'Secret', '-database-roles')['stringData'] as Record<string, string>;
+    expect(Object.keys(roles).sort()).toEqual(['compute', 'gateway', 'network', 'scheduler', 'storage']);
+    expect(new Set(Object.values(roles)).size).toBe(5);
+    const storage = workload(objects, 'Deployment', '-storage');
+    expect(variables(storage)).toMatchObject({
+      DATABASE_URL: 'postgresql://xenolith_storage@x-xenolith-postgres:5432/xenolith',
+      DATABASE_PASSWORD_FILE: '/etc/xenolith/database/password',
+    });
+    expect(storage.template.spec.volumes).toContainEqual({
+      name: 'database',
+      secret: { secretName: 'x-xenolith-database-roles', items: [{ key: 'storage', path: 'password' }] },
+    });
+    const jobNames = (all: readonly Rendered[]): readonly string[] =>
+      all.flatMap(({ kind, metadata }) =>
+        kind === 'Job' && metadata.name.includes('-migrate-') ? [metadata.name] : [],
+      );
+    const [first, again, next] = await Promise.all([render(), render('agent.hosts=9'), render('image.tag=9.9.9')]);
+    expect(jobNames(objects)).toHaveLength(1);
+    // A job can't be changed: the same work has the same name, another release another one.
+    expect(jobNames(again)).toEqual(jobNames(first));
+    expect(jobNames(next)).not.toEqual(jobNames(first));
+  });
+
   it('several agents name their hosts after themselves', async () => {
     const [one, two] = await Promise.all([render(), render('agent.replicas=2')]);
     expect(variables(workload(one, 'StatefulSet', '-agent'))['AGENT_HOST_PREFIX']).toBe('host-');
@@ -263,7 +289,7 @@ describe('a switch of the chart', () => {
     expect(carried(on)).toEqual(texts.flatMap((text) => parseAllDocuments(text).map((each) => each.toJS() as unknown)));
     expect(named(on, 'Job', '-starter').kind).toBe('Job');
     expect(carried(off)).toEqual([]);
-    expect(off.filter(({ kind }) => kind === 'Job')).toEqual([]);
+    expect(off.filter(({ metadata }) => metadata.name.endsWith('-starter'))).toEqual([]);
   });
 
   it('passes what users set on to the processes', async () => {

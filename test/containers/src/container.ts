@@ -133,6 +133,31 @@ export class RunningMember {
   }
 }
 
+/** Runs a container to its end, and takes it away; throws with its last lines when it did not end well. */
+export const runToEnd = async (
+  job: Pick<Member, 'name' | 'image' | 'environment'> & { readonly entrypoint: readonly string[] },
+  network: PrivateNetwork,
+): Promise<void> => {
+  const { container } = await engine();
+  const made = await container.dockerode.createContainer({
+    Image: job.image,
+    Entrypoint: [...job.entrypoint],
+    Env: Object.entries(job.environment ?? {}).map(([name, value]) => `${name}=${value}`),
+    Labels: { ...testRunLabel(), 'dev.xenolith.member': job.name },
+    HostConfig: {
+      NetworkMode: network.name,
+      ReadonlyRootfs: true,
+      CapDrop: ['ALL'],
+      SecurityOpt: ['no-new-privileges'],
+    },
+  });
+  await made.start();
+  const { StatusCode } = (await made.wait()) as { StatusCode: number };
+  const told = await logEnd(made.id);
+  await made.remove({ force: true, v: true });
+  if (StatusCode !== 0) throw new Error(`${job.name} ended with ${StatusCode}\n${told}`);
+};
+
 /** Whether a process says on its side port that it can do its work. */
 export const isReady = async (port: number): Promise<boolean> => {
   try {

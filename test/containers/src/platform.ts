@@ -5,11 +5,12 @@ import { NATS_IMAGE, POSTGRES_IMAGE } from '@xenolith/testing/containers';
 import pg from 'pg';
 import { makeAccess, type Access } from './access.js';
 import { makeCollector, type Collector } from './collector.js';
-import { isReady, makeNetwork, RunningMember, type Member, type PrivateNetwork } from './container.js';
+import { isReady, makeNetwork, runToEnd, RunningMember, type Member, type PrivateNetwork } from './container.js';
 import { engine, imageOf, PROCESSES, type ProcessName } from './engine.js';
 
 const ROOT = resolve(import.meta.dirname, '../../..');
 const PASSWORD = 'xenolith';
+const DATABASE_INSIDE = `postgresql://postgres:${PASSWORD}@postgres:5432/postgres`;
 const HOSTS = 4;
 const SIDE_PORT = 9090;
 const GATEWAY_PORT = 8443;
@@ -110,6 +111,7 @@ export class ContainerPlatform {
     const platform = new ContainerPlatform({ network, access, gatewayPort, databaseUrl, collector });
     try {
       await Promise.all([database.member, queue, collector.member].map((member) => platform.add(member)));
+      await platform.migrate();
       await Promise.all(PROCESSES.map((name) => platform.startProcess(name)));
       await platform.kubectl('apply', '-f', join(ROOT, 'deploy', 'starter'));
       await platform.kubectl('wait', 'hosts', '--all', '--for=condition=Ready', '--timeout=60s');
@@ -121,6 +123,19 @@ export class ContainerPlatform {
     }
   }
 
+  /** Brings the database up to the release, as its owner; services wait for that. */
+  private migrate(): Promise<void> {
+    return runToEnd(
+      {
+        name: 'migrate',
+        image: imageOf('gateway'),
+        entrypoint: ['/bin/node', '/app/migrate.js'],
+        environment: { DATABASE_URL: DATABASE_INSIDE },
+      },
+      this.surroundings.network,
+    );
+  }
+
   /** Starts one more container of a process; settles when it is ready. */
   async startProcess(process: ProcessName, options: ProcessOptions = {}): Promise<RunningMember> {
     const sidePort = await freePort();
@@ -130,7 +145,7 @@ export class ContainerPlatform {
       image: options.image ?? imageOf(process),
       environment: {
         INSTANCE: `${name}-0`,
-        DATABASE_URL: `postgresql://postgres:${PASSWORD}@postgres:5432/postgres`,
+        DATABASE_URL: DATABASE_INSIDE,
         NATS_URL: 'nats://nats:4222',
         OTEL_EXPORTER_OTLP_ENDPOINT: this.collector.endpoint,
         ...ownEnvironment[process],

@@ -211,3 +211,40 @@ volumes:
 {{- end }}
 {{- toYaml $alerts }}
 {{- end -}}
+
+{{- define "xenolith.migratePod" -}}
+restartPolicy: Never
+serviceAccountName: {{ include "xenolith.fullname" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  {{- include "xenolith.podSecurity" (dict "user" 65532) | nindent 2 }}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+containers:
+  - name: migrate
+    image: {{ include "xenolith.image" (dict "root" . "component" "gateway") }}
+    imagePullPolicy: {{ .Values.image.pullPolicy }}
+    command: [/bin/node, /app/migrate.js]
+    securityContext:
+      {{- include "xenolith.containerSecurity" . | nindent 6 }}
+    env:
+      - { name: LOG_LEVEL, value: {{ .Values.logLevel | quote }} }
+      - name: DATABASE_URL
+        valueFrom: { secretKeyRef: { name: {{ include "xenolith.databaseSecret" . }}, key: url } }
+      {{- if .Values.postgres.enabled }}
+      - { name: DATABASE_ROLES_DIR, value: /etc/xenolith/roles }
+      {{- end }}
+    resources:
+      requests: { cpu: 50m, memory: 96Mi }
+      limits: { memory: 256Mi }
+    {{- if .Values.postgres.enabled }}
+    volumeMounts:
+      - { name: roles, mountPath: /etc/xenolith/roles, readOnly: true }
+volumes:
+  - name: roles
+    secret: { secretName: {{ include "xenolith.fullname" . }}-database-roles }
+    {{- end }}
+{{- end -}}
