@@ -130,6 +130,29 @@ const addRunning = (program: Command): void => {
     .action(ending(logs));
 };
 
+const addKeeping = (program: Command): void => {
+  program
+    .command('backup')
+    .argument('<file>', 'file to write, which must not be there')
+    .description('write the log and the state of the hosts into one file, while the platform runs or not')
+    .addOption(dataOption())
+    .action(
+      ending(async (file: string, options: { data?: string }) =>
+        (await import('./commands/backup.js')).backup(file, options),
+      ),
+    );
+  program
+    .command('restore')
+    .argument('<file>', 'what backup has written')
+    .description('make a platform of a backup, in an empty folder')
+    .addOption(dataOption())
+    .action(
+      ending(async (file: string, options: { data?: string }) =>
+        (await import('./commands/restore.js')).restore(file, options),
+      ),
+    );
+};
+
 const addTools = (program: Command): void => {
   program
     .command('test')
@@ -172,6 +195,7 @@ const buildProgram = (): Command => {
     .showSuggestionAfterError()
     .enablePositionalOptions();
   addRunning(program);
+  addKeeping(program);
   addTools(program);
   registerReplay(program);
   for (const command of program.commands) command.copyInheritedSettings(program);

@@ -1,4 +1,6 @@
 export { EventStoreFault } from './append-batcher.js';
+export { exportLog, type LogChunk, type LogState } from './backup/export-log.js';
+export { importLog } from './backup/import-log.js';
 export type { DocumentShapes } from './append-batch.js';
 export type { DocumentChange, DocumentChangesQuery, DocumentVersion } from './document-history.js';
 export { readBacklog, type LogBacklog } from './backlog.js';

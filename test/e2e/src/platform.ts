@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 const ROOT = resolve(import.meta.dirname, '../../..');
+/** The program, as users call it. */
+export const XENOLITH = join(ROOT, 'xenolith');
 /** A first start unpacks and builds; later ones take seconds. */
 const UP_LIMIT_MS = 540_000;
 const COMMAND_LIMIT_MS = 300_000;
@@ -86,7 +88,7 @@ export const startPlatform = async (
 ): Promise<Platform> => {
   const data = await mkdtemp(join(tmpdir(), 'xenolith-e2e-'));
   const port = await freePort();
-  const xenolith = join(ROOT, 'xenolith');
+  const xenolith = XENOLITH;
   const env = { ...options.env };
   const up = await finish(
     xenolith,
