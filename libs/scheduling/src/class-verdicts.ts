@@ -39,9 +39,9 @@ export class ClassVerdicts {
     private readonly asked: RequestClass,
   ) {}
 
-  /** Hosts that fit as far as the class goes. */
-  get fitting(): number {
-    return this.fit;
+  /** Whether no host fits, as far as the class goes. */
+  isFull(): boolean {
+    return this.fit === 0;
   }
 
   of(slot: number): number {
@@ -145,9 +145,9 @@ export class VerdictBook {
   /** Whether it is known that no host fits. A class that found room is not kept up to date: it is likely to find some again. */
   fitsNowhere(asked: RequestClass): boolean {
     const known = this.kept.get(asked);
-    if (known?.fitting !== 0) return false;
+    if (known?.isFull() !== true) return false;
     known.update();
-    return known.fitting === 0;
+    return known.isFull();
   }
 
   /** Up to date. O(hosts) when the class is new. */
