@@ -30,3 +30,4 @@ export * from './storage/storage.messages.js';
 export * from './subjects.js';
 export * from './tenancy/namespace.messages.js';
 export * from './tenancy/rbac.messages.js';
+export * from './tenancy/quota.messages.js';

@@ -10,6 +10,7 @@ import { placementKind } from './scheduling/placement.messages.js';
 import { rebalancePlanKind } from './scheduling/rebalance.messages.js';
 import { imageKind, storageDomainKind, volumeKind } from './storage/storage.messages.js';
 import { namespaceKind } from './tenancy/namespace.messages.js';
+import { resourceQuotaKind } from './tenancy/quota.messages.js';
 import { RBAC_KINDS } from './tenancy/rbac.messages.js';
 
 /** Every kind of the API, in the order of discovery. */
@@ -28,5 +29,6 @@ export const KINDS: readonly KindDefinition[] = [
   placementKind,
   rebalancePlanKind,
   faultRuleKind,
+  resourceQuotaKind,
   ...RBAC_KINDS,
 ];

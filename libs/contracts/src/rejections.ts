@@ -11,6 +11,8 @@ export const REJECTION_CODES = [
   'precondition_failed',
   'namespace_not_active',
   'namespace_protected',
+  'quota_exceeded',
+  'quota_not_counted',
   'claim_taken',
   'object_in_use',
   'verb_not_supported',

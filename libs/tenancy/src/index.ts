@@ -7,3 +7,7 @@ export * from './access/default-roles.js';
 export * from './access/roles.js';
 export * from './access/rule-set.js';
 export * from './default-objects.js';
+export * from './quota/quota.index.js';
+export * from './quota/quota.reaction.js';
+export * from './quota/resource-quota.js';
+export * from './quota/usage.js';

@@ -1,28 +1,42 @@
-import { changeData, deleteData, namespaceEvents, namespaceKind, RBAC_KINDS, rbacEvents } from '@xenolith/contracts';
+import {
+  changeData,
+  deleteData,
+  namespaceEvents,
+  namespaceKind,
+  RBAC_KINDS,
+  rbacEvents,
+  resourceQuotaEvents,
+  resourceQuotaKind,
+} from '@xenolith/contracts';
 import type { ServiceDefinition } from '@xenolith/engine';
 import type { NewEvent } from '@xenolith/kernel';
 import { rbacAggregates, rbacRoutes } from './access/roles.js';
+import { QuotaIndex } from './quota/quota.index.js';
+import { QuotaKeeper } from './quota/quota.reaction.js';
+import { resourceQuotaAggregate, resourceQuotaRoutes } from './quota/resource-quota.js';
 import { Collector } from './collector.js';
 import { CollectorIndex } from './collector.index.js';
 import { NAMESPACE_CATEGORY, namespaceAggregate } from './namespace.js';
 
-/** Namespaces, roles and bindings, and the collection of what they and other owners leave behind. It runs inside the gateway. */
+/** Namespaces, roles and bindings, quotas, and the collection of what they and other owners leave behind. It runs inside the gateway. */
 export const tenancyService = (): ServiceDefinition => {
   const index = new CollectorIndex();
+  const quotas = new QuotaIndex();
   const category = NAMESPACE_CATEGORY;
   return {
     name: 'gateway',
-    kinds: [namespaceKind, ...RBAC_KINDS],
-    aggregates: [namespaceAggregate, ...rbacAggregates],
+    kinds: [namespaceKind, ...RBAC_KINDS, resourceQuotaKind],
+    aggregates: [namespaceAggregate, ...rbacAggregates, resourceQuotaAggregate],
     routes: [
       { type: 'ChangeNamespace', category, schema: changeData },
       { type: 'DeleteNamespace', category, schema: deleteData },
       ...rbacRoutes,
+      ...resourceQuotaRoutes,
     ],
-    indexes: [index],
+    indexes: [index, quotas],
     processes: [],
-    reactions: [new Collector(index).reaction()],
-    eventSchemas: { ...namespaceEvents, ...rbacEvents },
+    reactions: [new Collector(index).reaction(), new QuotaKeeper(quotas).reaction()],
+    eventSchemas: { ...namespaceEvents, ...rbacEvents, ...resourceQuotaEvents },
   };
 };
 

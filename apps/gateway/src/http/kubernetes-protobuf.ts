@@ -12,7 +12,7 @@ type FieldShape =
   | { readonly name: string; readonly as: 'message'; readonly of: MessageShape }
   | { readonly name: string; readonly as: 'texts' }
   | { readonly name: string; readonly as: 'messages'; readonly of: MessageShape }
-  | { readonly name: string; readonly as: 'map' };
+  | { readonly name: string; readonly as: 'map' | 'quantities' };
 type MessageShape = Readonly<Record<number, FieldShape>>;
 
 const text = (name: string): FieldShape => ({ name, as: 'text' });
@@ -90,6 +90,14 @@ const MESSAGES: Readonly<Record<string, MessageShape>> = {
     1: metadata,
     2: { name: 'spec', as: 'message', of: { 1: { name: 'finalizers', as: 'texts' } } },
   },
+  ResourceQuota: {
+    1: metadata,
+    2: {
+      name: 'spec',
+      as: 'message',
+      of: { 1: { name: 'hard', as: 'quantities' }, 2: { name: 'scopes', as: 'texts' } },
+    },
+  },
   DeleteOptions: {
     1: { name: 'gracePeriodSeconds', as: 'number' },
     2: { name: 'preconditions', as: 'message', of: { 1: text('uid'), 2: text('resourceVersion') } },
@@ -163,11 +171,17 @@ function* wireFields(bytes: Buffer): Generator<WireField> {
   }
 }
 
-const mapEntry = (bytes: Buffer): readonly [string, string] => {
+/** A quantity is a message whose first field is its text. */
+const quantityText = (bytes: Buffer): string => {
+  for (const field of wireFields(bytes)) if (field.number === 1) return field.bytes.toString();
+  return '';
+};
+
+const mapEntry = (bytes: Buffer, textOf: (value: Buffer) => string): readonly [string, string] => {
   let [key, value] = ['', ''];
   for (const field of wireFields(bytes)) {
     if (field.number === 1) key = field.bytes.toString();
-    if (field.number === 2) value = field.bytes.toString();
+    if (field.number === 2) value = textOf(field.bytes);
   }
   return [key, value];
 };
@@ -196,9 +210,11 @@ const readField = (shape: FieldShape, field: WireField, before: JsonValue | unde
       return readMessage(shape.of, field.bytes);
     case 'messages':
       return [...list, readMessage(shape.of, field.bytes)];
-    case 'map': {
+    case 'map':
+    case 'quantities': {
+      const textOf = shape.as === 'map' ? (bytes: Buffer) => bytes.toString() : quantityText;
       const entries = typeof before === 'object' && before !== null ? Object.entries(before as JsonObject) : [];
-      return Object.fromEntries([...entries, mapEntry(field.bytes)]);
+      return Object.fromEntries([...entries, mapEntry(field.bytes, textOf)]);
     }
   }
 };

@@ -31,6 +31,8 @@ export const HTTP_OF_REJECTION: Readonly<Record<RejectionCode | GatewayRejection
   precondition_failed: CONFLICT,
   namespace_not_active: FORBIDDEN,
   namespace_protected: FORBIDDEN,
+  quota_exceeded: FORBIDDEN,
+  quota_not_counted: FORBIDDEN,
   claim_taken: CONFLICT,
   object_in_use: CONFLICT,
   verb_not_supported: { code: 405, reason: 'MethodNotAllowed' },

@@ -1,5 +1,6 @@
 import { isKubernetesKind } from '@xenolith/contracts';
 import type { CommandAnswer, JsonObject, Result } from '@xenolith/kernel';
+import { takeRoom } from '../auth/quota.js';
 import { keyOf, parsed, type CachedObject } from '../cache/cached-object.js';
 import type { ApiAnswer, ApiRequest } from '../http/api-request.js';
 import type { ResourcePath } from '../http/api-path.js';
@@ -102,12 +103,15 @@ const attempt = async (
         manager: updateManager(request),
         at: request.receivedAt,
       });
+  const uid = live?.uid ?? commandId;
+  const growth = { kind, namespace, name, uid, commandId, before, after, dryRun: dryRun(request.query) };
+  const giveBack = await takeRoom(ports, growth, request);
   const result = await sendCommand(
     ports,
     {
       kind: definition,
       type: `Change${definition.kind}`,
-      streamId: live?.uid ?? commandId,
+      streamId: uid,
       commandId,
       data: {
         intent: live === undefined ? 'create' : 'update',
@@ -121,6 +125,7 @@ const attempt = async (
     request,
     deadlineOf(request),
   );
+  if (!result.ok) await giveBack();
   return { result, object, created: live === undefined };
 };
 

@@ -7,6 +7,7 @@ import {
   type Rejection,
   type Result,
 } from '@xenolith/kernel';
+import { takeRoom } from '../auth/quota.js';
 import { keyOf, type CachedObject } from '../cache/cached-object.js';
 import { findServedKind, OPERATION_REFERENCE, type ServedKind } from '../discovery/index.js';
 import type { ApiAnswer, ApiRequest } from '../http/api-request.js';
@@ -144,6 +145,9 @@ const tryCreate = async (
   });
   // A request that may come again must be the same then: its managed fields carry no time.
   const lasting = repeatable ? managedFields.map(withoutTime) : managedFields;
+  const { name } = object.metadata;
+  const growth = { kind, namespace, name, uid: commandId, commandId, before: null, after, dryRun: creation.dryRun };
+  const giveBack = await takeRoom(ports, growth, request);
   const result = await sendCommand(
     ports,
     {
@@ -161,6 +165,7 @@ const tryCreate = async (
     request,
     deadlineOf(request),
   );
+  if (!result.ok) await giveBack();
   return { result, object };
 };
 
