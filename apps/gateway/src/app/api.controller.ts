@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { All, Controller, Inject, Req, Res } from '@nestjs/common';
 import { trace } from '@opentelemetry/api';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { EndTurn, FairShare } from '../auth/fair-share.js';
 import { versionPage } from '../discovery/index.js';
 import { jsonAnswer, type ApiAnswer, type ApiRequest, type User } from '../http/api-request.js';
 import { withoutMoment } from '../past/as-of.js';
@@ -17,6 +18,7 @@ export const GATEWAY = Symbol('gateway');
 export interface Gateway {
   readonly ports: ApiPorts;
   readonly log: GatewayLog;
+  readonly turns: FairShare;
   readonly observer?: RequestObserver;
   readonly version: string;
   /** `/healthz` and its kin, as Kubernetes prints them. */
@@ -41,17 +43,23 @@ export class ApiController {
     const started = performance.now();
     let user: User | undefined;
     let answer: ApiAnswer;
+    let endTurn: EndTurn = () => undefined;
     try {
       const { path, query } = targetOf(message.url ?? '/');
       const open = await this.openPage(message.method ?? '', path, query);
       if (open === null) {
         user = await authenticated(this.gateway.ports, message);
+        endTurn = await this.gateway.turns.turn(user);
         answer = await answerRequest(this.gateway.ports, asRequest(message, { path, query, user, receivedAt }));
       } else answer = open;
     } catch (error) {
       answer = this.failure(error, message, response);
     }
-    await writeAnswer(message, response, answer);
+    try {
+      await writeAnswer(message, response, answer);
+    } finally {
+      endTurn();
+    }
     this.record(message, answer.status, { user, seconds: (performance.now() - started) / 1000 });
   }
 

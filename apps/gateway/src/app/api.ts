@@ -194,6 +194,7 @@ const nonResource = (ports: ApiPorts, request: ApiRequest): ApiAnswer | null => 
 const authorized = (ports: ApiPorts, wanted: Asked, request: ApiRequest): Authorized => {
   const attributes = attributesOf(wanted, request.query);
   if (!ports.authorize(request.user, attributes)) throw forbidden(request.user, attributes);
+  if (wanted.verb === 'watch') ports.sessions.checkRoom(request.user);
   return { ...wanted, attributes };
 };
 

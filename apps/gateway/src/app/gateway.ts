@@ -5,6 +5,7 @@ import { admission } from '../auth/admission.js';
 import type { ProofOptions } from '../auth/auth-settings.js';
 import { bearerTokens, firstOf, firstReader } from '../auth/authenticate.js';
 import { Authorizer } from '../auth/authorizer.js';
+import { FairShare, type Shares } from '../auth/fair-share.js';
 import { staticTokens, type TokenEntries } from '../auth/static-tokens.js';
 import { WatchRegistry } from '../auth/watch-registry.js';
 import { DocumentCache, type ScanDocuments } from '../cache/document-cache.js';
@@ -32,6 +33,8 @@ export interface GatewayOptions {
   readonly tokens: TokenEntries;
   /** Ways to prove who one is, beside the tokens above. */
   readonly proofs?: ProofOptions;
+  /** How many requests are worked on at once; absent: as many as a gateway can. */
+  readonly shares?: Shares;
   readonly describeEvent: DescribeEvent;
   readonly https: Omit<HttpsOptions, 'logger' | 'clientAuthorities'>;
   readonly logger: LoggerService | false;
@@ -89,6 +92,7 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
   const server: HttpsServer = await openHttpsServer(
     {
       ports,
+      turns: new FairShare(options.shares),
       log: options.requests,
       version: options.version,
       health: options.health,

@@ -1,7 +1,12 @@
+import { ADMIN_GROUP } from '@xenolith/tenancy';
 import type { User } from '../http/api-request.js';
 import type { Watching } from '../watch/watch-session.js';
+import { StatusError } from '../http/status.js';
 import { forbidden, type AccessAttributes } from './access.js';
 import type { Authorizer } from './authorizer.js';
+
+/** Watches of one user: several windows of a console that watches every kind, and no leak of a client goes on for long. */
+const MAX_WATCHES_PER_USER = 1_000;
 
 /** Who watches, and by which right. */
 interface WatchOwner {
@@ -15,6 +20,7 @@ interface WatchOwner {
  */
 export class WatchRegistry implements Iterable<Watching> {
   private readonly owners = new Map<Watching, WatchOwner>();
+  private readonly byUser = new Map<string, number>();
 
   constructor(private readonly access: Pick<Authorizer, 'allows' | 'onChange'>) {
     access.onChange(() => this.askAgain());
@@ -28,14 +34,31 @@ export class WatchRegistry implements Iterable<Watching> {
     return this.owners.size;
   }
 
+  /** Throws a StatusError (429) when the user has too many. */
+  checkRoom({ name, groups }: User): void {
+    if ((this.byUser.get(name) ?? 0) < MAX_WATCHES_PER_USER || groups.includes(ADMIN_GROUP)) return;
+    throw new StatusError({
+      code: 429,
+      reason: 'TooManyRequests',
+      message: `user "${name}" has ${MAX_WATCHES_PER_USER} watches open already; end some`,
+      details: { retryAfterSeconds: 10 },
+    });
+  }
+
   add(session: Watching, owner: WatchOwner): void {
     this.owners.set(session, owner);
+    this.byUser.set(owner.user.name, (this.byUser.get(owner.user.name) ?? 0) + 1);
     // Rights may have changed while it was waited for the newest state.
     this.ask(session, owner);
   }
 
   delete(session: Watching): void {
+    const owner = this.owners.get(session);
+    if (owner === undefined) return;
     this.owners.delete(session);
+    const left = (this.byUser.get(owner.user.name) ?? 1) - 1;
+    if (left === 0) this.byUser.delete(owner.user.name);
+    else this.byUser.set(owner.user.name, left);
   }
 
   /** The server is going away. */
