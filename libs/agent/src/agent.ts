@@ -101,7 +101,7 @@ export class Agent {
       observer: this.observer,
       keep: (entry) => this.keep(entry),
       prepare: (slot) => this.deviceFaults.prepare(slot),
-      onFired: (rule) => this.announcer.reportFired(rule),
+      onFired: (rule, crashing) => this.announcer.reportFired(rule, crashing),
       // As after a break of the line: what was done and not told shows in the inventory.
       onHidden: (host) => {
         if (this.live && this.served.has(host)) this.announcer.register(this.fleet.slot(host));

@@ -50,6 +50,8 @@ export interface AnnouncerParts {
 export class Announcer {
   private readonly reports = new Map<Uuid, Report>();
   /** How many of them each host has. */
+  /** Commands that tell of the firings of rules that made hosts crash, by host. */
+  private readonly struckDownBy = new Map<string, Uuid>();
   private readonly unreported = new Map<string, number>();
   /** Found answered in the journal before the host had come to the moment that they are about. */
   private readonly reported = new Set<Uuid>();
@@ -133,7 +135,14 @@ export class Announcer {
     });
   }
 
-  reportFired(rule: Uuid): void {
+  private firingId(rule: Uuid, count: number): Uuid {
+    return uuidFrom('RecordFaultFired', rule, this.bornAt, count);
+  }
+
+  /** A host that the rule makes crash registers next because of that; known until then, or until this process ends. */
+  reportFired(rule: Uuid, crashing?: string): void {
+    if (crashing !== undefined)
+      this.struckDownBy.set(crashing, this.firingId(rule, this.parts.faults.fired(rule).count));
     const said = { count: 0 };
     this.parts.outbox.post({
       key: `fired/${rule}`,
@@ -144,7 +153,7 @@ export class Announcer {
         return messageFrom(
           { name: fired.host },
           {
-            id: uuidFrom('RecordFaultFired', rule, this.bornAt, fired.count),
+            id: this.firingId(rule, fired.count),
             type: 'RecordFaultFired',
             streamId: rule,
             data: { host: fired.host, command: fired.command, fired: fired.count },
@@ -174,11 +183,13 @@ export class Announcer {
           streamId: slot.uid,
           data: data,
           at: this.parts.fleet.now(),
+          cause: this.struckDownBy.get(slot.name),
         });
       },
       answered: (reply) => {
         if (!reply.ok) return REFUSED_PAUSE_MS;
         this.registeredBoots.set(slot.name, said.bootId);
+        this.struckDownBy.delete(slot.name);
         this.parts.observer.registered?.(slot.name);
         return null;
       },

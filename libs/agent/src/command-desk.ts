@@ -32,7 +32,8 @@ export interface DeskParts {
   /** A command is about to be taken: the host is told of what else it must know. */
   readonly prepare: (slot: HostSlot) => void;
   /** Is told of each firing of a fault rule. */
-  readonly onFired: (rule: Uuid) => void;
+  /** `crashing` is the host that the rule makes crash. */
+  readonly onFired: (rule: Uuid, crashing?: string) => void;
   /** Is told of a host that did what its asker is not told of. */
   readonly onHidden: (host: string) => void;
 }
@@ -146,9 +147,9 @@ export class CommandDesk {
     const durable = keep({ k: 'accepted', ...command, ...(undoes === undefined ? {} : { undoes }) });
     const record: CommandRecord = { ...command, stage: 'held', doneAt: 0, reply: null, durable, waiting: [] };
     this.book.add(record);
-    for (const { rule } of strikes) {
+    for (const { rule, then } of strikes) {
       observer.struck?.(record, rule);
-      this.parts.onFired(rule);
+      this.parts.onFired(rule, then === 'crash' ? slot.name : undefined);
     }
     if (inPhase(record, 'before').length === 0) this.perform(record, at);
     else this.hold(record);

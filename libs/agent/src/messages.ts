@@ -278,6 +278,8 @@ export const messageFrom = (
     readonly data: JsonObject;
     readonly at: number;
     readonly id?: Uuid;
+    /** The command that led here; absent: none. */
+    readonly cause?: Uuid | undefined;
   },
 ): CommandMessage => {
   const commandId = said.id ?? uuidFrom(said.type, slot.name, said.streamId, said.at);
@@ -287,8 +289,8 @@ export const messageFrom = (
     streamId: said.streamId,
     data: said.data,
     actor: `host:${slot.name}`,
-    correlationId: commandId,
-    causationId: commandId,
+    correlationId: said.cause ?? commandId,
+    causationId: said.cause ?? commandId,
     at: said.at,
   };
 };

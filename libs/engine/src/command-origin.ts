@@ -7,8 +7,10 @@ export const requestHash = (message: CommandMessage): string =>
 /** What the events of a command say of their origin. */
 export const metadataOf = (message: CommandMessage): EventMetadata => ({
   commandId: message.commandId,
+  command: message.type,
   correlationId: message.correlationId,
   causationId: message.causationId,
+  ...(message.causePosition === undefined ? {} : { causePosition: message.causePosition }),
   actor: message.actor,
   at: message.at,
   ...(message.sourceAddress === undefined ? {} : { sourceAddress: message.sourceAddress }),

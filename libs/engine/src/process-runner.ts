@@ -45,6 +45,8 @@ interface Instance {
   /** The trace that the instance belongs to. */
   traceparent: string | undefined;
   correlationId: Uuid;
+  /** The command that last moved the instance: what it sends next, it sends because of that. */
+  causationId: Uuid;
   pumping: boolean;
   again: boolean;
 }
@@ -105,8 +107,9 @@ export class ProcessRunner {
       if (!this.definition.isActive(stored.document)) continue;
       // Another runner may have gone on with it since this process last saw it.
       this.tools.handler.streams.forget(stored.streamId);
-      const [first] = await this.tools.log.readStream(stored.streamId);
-      this.instance(stored.streamId, first?.metadata);
+      const events = await this.tools.log.readStream(stored.streamId);
+      const instance = this.instance(stored.streamId, events[0]?.metadata);
+      instance.causationId = events.at(-1)?.metadata.commandId ?? instance.causationId;
       this.look(stored.streamId);
     }
   }
@@ -115,15 +118,21 @@ export class ProcessRunner {
     for (const event of events) {
       if (event.category === this.definition.category) {
         this.tools.handler.follow(event);
-        this.instance(event.streamId, event.metadata);
+        this.instance(event.streamId, event.metadata).causationId = event.metadata.commandId;
         this.look(event.streamId);
       }
       for (const woken of this.definition.wakes?.(event) ?? [])
-        await this.execute(woken.streamId, uuidFrom(event.eventId, 'wakes', woken.streamId), woken);
+        await this.execute(woken.streamId, uuidFrom(event.eventId, 'wakes', woken.streamId), woken, {
+          causationId: event.eventId,
+          causePosition: event.position,
+        });
     }
   }
 
-  private instance(streamId: Uuid, metadata?: { traceparent?: string; correlationId: Uuid }): Instance {
+  private instance(
+    streamId: Uuid,
+    metadata?: { traceparent?: string; correlationId: Uuid; commandId: Uuid },
+  ): Instance {
     const known = this.instances.get(streamId);
     if (known) return known;
     const instance: Instance = {
@@ -131,6 +140,7 @@ export class ProcessRunner {
       cancelWake: null,
       traceparent: metadata?.traceparent,
       correlationId: metadata?.correlationId ?? streamId,
+      causationId: metadata?.commandId ?? streamId,
       pumping: false,
       again: false,
     };
@@ -200,13 +210,15 @@ export class ProcessRunner {
     if (!this.held) return;
     const record = this.definition.record(dispatch, outcome, this.tools.clock.now());
     try {
-      if (record)
-        await this.execute(
-          streamId,
-          uuidFrom(dispatch.commandId, record.type, outcome.kind === 'fault' ? this.tools.clock.now() : 0),
-          record,
-          instance,
+      if (record) {
+        const commandId = uuidFrom(
+          dispatch.commandId,
+          record.type,
+          outcome.kind === 'fault' ? this.tools.clock.now() : 0,
         );
+        await this.execute(streamId, commandId, record, { causationId: dispatch.commandId });
+        instance.causationId = commandId;
+      }
     } finally {
       instance.inFlight.delete(dispatch.key);
       if (record) this.look(streamId);
@@ -218,6 +230,7 @@ export class ProcessRunner {
     const message = messageOf(dispatch, {
       actor: `process:${this.definition.name}`,
       correlationId: instance.correlationId,
+      causationId: instance.causationId,
       at: this.tools.clock.now(),
     });
     const tracer = this.tools.tracer ?? NO_TRACER;
@@ -249,9 +262,9 @@ export class ProcessRunner {
     streamId: Uuid,
     commandId: Uuid,
     record: { type: string; data: Dispatch['data'] },
-    instance?: Instance,
+    cause: { readonly causationId: Uuid; readonly causePosition?: number },
   ): Promise<void> {
-    const known = instance ?? this.instances.get(streamId);
+    const known = this.instances.get(streamId);
     const tracer = this.tools.tracer ?? NO_TRACER;
     await tracer.span(`${this.definition.name} ${record.type}`, { parent: known?.traceparent }, () => {
       const traceparent = tracer.current();
@@ -262,7 +275,7 @@ export class ProcessRunner {
         data: record.data,
         actor: `process:${this.definition.name}`,
         correlationId: known?.correlationId ?? streamId,
-        causationId: commandId,
+        ...cause,
         at: this.tools.clock.now(),
         ...(traceparent === undefined ? {} : { traceparent }),
       });
@@ -287,7 +300,7 @@ export class ProcessRunner {
 /** A dispatch as a message: its id is its own, so that however often it is sent it happens once. */
 export const messageOf = (
   dispatch: Dispatch,
-  origin: { actor: string; correlationId: Uuid; at: number; causationId?: Uuid },
+  origin: { actor: string; correlationId: Uuid; at: number; causationId: Uuid; causePosition?: number },
 ): CommandMessage => ({
   commandId: dispatch.commandId,
   type: dispatch.type,
@@ -295,7 +308,8 @@ export const messageOf = (
   data: dispatch.data,
   actor: origin.actor,
   correlationId: origin.correlationId,
-  causationId: origin.causationId ?? dispatch.commandId,
+  causationId: origin.causationId,
+  ...(origin.causePosition === undefined ? {} : { causePosition: origin.causePosition }),
   at: origin.at,
   ...(dispatch.undoes === undefined ? {} : { undoes: dispatch.undoes }),
   ...(dispatch.expectedVersion === undefined ? {} : { expectedVersion: dispatch.expectedVersion }),

@@ -57,6 +57,7 @@ export class ReactionRunner {
       actor: `process:${this.reaction.name}`,
       correlationId: event.metadata.correlationId,
       causationId: event.eventId,
+      causePosition: event.position,
       at: event.metadata.at,
     });
     const tracer = this.tools.tracer ?? NO_TRACER;

@@ -4,10 +4,14 @@ import type { JsonObject } from './json.js';
 /** What is known of an event's origin; stored with it. */
 export interface EventMetadata {
   readonly commandId: Uuid;
+  /** What the command was, such as `ChangeVirtualMachine`. Absent in events of older releases. */
+  readonly command?: string;
   /** The first command of the chain that led here. */
   readonly correlationId: Uuid;
   /** The command or event that led directly here. */
   readonly causationId: Uuid;
+  /** The position of the event that led directly here, where it was one. Absent in events of older releases. */
+  readonly causePosition?: number;
   readonly actor: string;
   readonly sourceAddress?: string;
   /** W3C Trace Context. */

@@ -1,6 +1,7 @@
 export * from './assert.js';
 export * from './clock.js';
 export * from './decider.js';
+export * from './document-diff.js';
 export * from './event-log.js';
 export * from './glob.js';
 export * from './ids.js';

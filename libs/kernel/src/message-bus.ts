@@ -14,6 +14,8 @@ export interface CommandMessage {
   readonly sourceAddress?: string;
   readonly correlationId: Uuid;
   readonly causationId: Uuid;
+  /** The position of the event that led here, where it was one. */
+  readonly causePosition?: number;
   /** Milliseconds since the epoch. */
   readonly at: number;
   /** The version that the user stated: never retried on conflict. */

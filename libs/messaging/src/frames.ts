@@ -35,6 +35,7 @@ const commandMessage = z.looseObject({
   sourceAddress: z.string().optional(),
   correlationId: z.string().min(1),
   causationId: z.string().min(1),
+  causePosition: z.number().int().optional(),
   at: z.number(),
   expectedVersion: z.number().int().optional(),
   dryRun: z.boolean().optional(),
