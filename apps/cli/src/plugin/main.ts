@@ -1,11 +1,12 @@
 import { MIGRATION_POLICIES } from '@xenolith/contracts';
-import { Argument, Command, Option } from 'commander';
+import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import { ending, runCommandLine } from '../program.js';
 import { act, ACTIONS, type ActionOptions } from './action.js';
 import type { ClusterOptions } from './cluster.js';
 import { showConsole } from './console.js';
 import { drain, undrain, type DrainOptions } from './drain.js';
 import { setParked } from './park.js';
+import { at, diff, history, why, type PastOptions } from './past.js';
 import { SORT_KEYS, topHosts, topMachines, type TopOptions } from './top.js';
 
 const program = new Command('kubectl xen')
@@ -41,6 +42,11 @@ const program = new Command('kubectl xen')
       return act(action, name, options);
     }),
   );
+
+const positive = (text: string): number => {
+  if (!/^[1-9]\d{0,6}$/.test(text)) throw new InvalidArgumentError('It must be a whole number, 1 or more.');
+  return Number(text);
+};
 
 const NAMES_OF: Readonly<Record<string, typeof topHosts>> = {
   hosts: topHosts,
@@ -107,4 +113,71 @@ for (const wish of ['park', 'wake'] as const)
       ),
     );
 
-await runCommandLine(program);
+const output = (): Option =>
+  new Option('-o, --output <format>', 'how to print it').choices(['text', 'json']).default('text');
+const uid = (): Option => new Option('--uid <uid>', 'of several that had the name one after the other, this one');
+const OBJECT = 'vm web-1, host host-0001, operation/…; a name alone is a virtual machine';
+
+program
+  .command('why')
+  .description('what set a field of an object, and what led there, from the request or fault on')
+  .argument('<object...>', OBJECT)
+  .option(
+    '--field <path>',
+    'such as status.host or status.conditions[Ready].reason (default: its power state or phase)',
+  )
+  .addOption(uid())
+  .addOption(output())
+  .action(
+    ending((words: readonly string[], _own: object, command: Command) =>
+      why(words, command.optsWithGlobals<PastOptions & { field?: string }>()),
+    ),
+  );
+
+program
+  .command('history')
+  .description('all that happened to an object, deleted ones too')
+  .argument('<object...>', OBJECT)
+  .option('--limit <n>', 'the newest events, so many', positive, 100)
+  .option('--changes', 'show what each event changed')
+  .addOption(uid())
+  .addOption(output())
+  .action(
+    ending((words: readonly string[], _own: object, command: Command) =>
+      history(words, command.optsWithGlobals<PastOptions & { limit: number; changes?: boolean }>()),
+    ),
+  );
+
+program
+  .command('diff')
+  .description('what changed in an object from one moment to another')
+  .argument('<object...>', OBJECT)
+  .requiredOption('--from <when>', 'such as 10m-ago, 2026-01-31T12:00:00Z, or a position of the log')
+  .option('--to <when>', 'likewise', 'now')
+  .addOption(uid())
+  .addOption(output())
+  .action(
+    // The plugin's own --to is read first, wherever it stands.
+    ending((words: readonly string[], _own: object, command: Command) =>
+      diff(words, command.optsWithGlobals<PastOptions & { from: string; to: string }>()),
+    ),
+  );
+
+program
+  .command('at')
+  .description('kubectl as of a moment of the past, such as: at 10m-ago get vms')
+  .argument('<when> [args...]');
+
+// Everything behind the moment is kubectl's, which commander would take for ours.
+const [, , action, ...rest] = process.argv;
+if (action === 'at') {
+  const asIs = new Command('kubectl xen at');
+  await runCommandLine(
+    asIs
+      .argument('[args...]')
+      .allowUnknownOption()
+      .helpOption(false)
+      .passThroughOptions()
+      .action(ending(() => at(rest))),
+  );
+} else await runCommandLine(program);

@@ -5,6 +5,7 @@ import type { Authenticate } from '../auth/authenticate.js';
 import { impersonated } from '../auth/impersonation.js';
 import {
   discoveryAnswer,
+  isPastSubresource,
   metricsKindOf,
   REVIEW_KINDS,
   staticAnswer,
@@ -20,6 +21,7 @@ import { openApiAnswer, swaggerAnswer } from '../schema/index.js';
 import { readAsOf, type AsOf } from '../past/as-of.js';
 import { checkSubresourceKept, PastReads, refuseWrite, type PastPorts } from '../past/past.js';
 import { parseFieldSelector } from '../table/index.js';
+import { readPastSubresource } from '../past/subresources.js';
 import { isAnswered, listAnswered, readAnswered } from '../verbs/answered.js';
 import { patchObject, updateObject } from '../verbs/change.js';
 import type { WritePorts } from '../verbs/commands.js';
@@ -140,6 +142,7 @@ const act = async (
         : createObject(ports, target, request);
     case 'get':
       if (metrics !== undefined) return readMetrics(ports, metrics, mustBeNamed(target), request);
+      if (isPastSubresource(target.subresource)) return readPastSubresource(ports, mustBeNamed(target), request, null);
       if (isAnswered(target.kind)) return readAnswered(ports, mustBeNamed(target), request);
       if (isNamed(target) && tool !== undefined) return runHostTool(ports, target, tool, request);
       return isNamed(target) ? readObject(ports.cache, target, request) : listObjects(ports.cache, target, request);
@@ -229,6 +232,7 @@ const answerPast = async (ports: ApiPorts, request: ApiRequest, asOf: AsOf): Pro
   const wanted = authorized(ports, asked(request.method, target, request.query), request);
   if (isReview) return act(readOnly(ports), wanted, request);
   checkSubresourceKept(target.subresource);
+  if (isPastSubresource(target.subresource)) return readPastSubresource(ports, mustBeNamed(target), request, asOf);
   const { verb, attributes } = wanted;
   const reads = new PastReads(ports, asOf, verb === 'watch' ? named(target) : target, request);
   if (verb === 'watch') return reads.watch(attributes);

@@ -80,6 +80,7 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
     hub: new WatchHub(),
     history: new LogHistory(cache, options.documentChanges),
     past: options.past,
+    describeEvent: options.describeEvent,
     documentChanges: options.documentChanges,
     sessions,
     onWatchEnd: (reason) => options.observer?.watchEnded(reason),

@@ -26,6 +26,13 @@ const statusOf = ({ group, version, kind }: KindDefinition): Subresource => ({
 
 const subresourcesOf = (kind: KindDefinition): readonly Subresource[] => [
   ...(kind.content === 'top' ? [] : [statusOf(kind)]),
+  ...Object.entries(PAST_SUBRESOURCES).map(([name, answer]): Subresource => ({
+    name,
+    group: kind.group,
+    version: kind.version,
+    kind: answer,
+    verbs: ['get'],
+  })),
   ...(kind.actions ?? []).map((action): Subresource => ({
     name: action,
     ...OPERATION_REFERENCE,
@@ -48,6 +55,11 @@ const subresourcesOf = (kind: KindDefinition): readonly Subresource[] => [
     tool: tool as HostTool,
   })),
 ];
+
+/** What the log tells of every object, and the kinds that answer it. */
+const PAST_SUBRESOURCES: Readonly<Record<string, string>> = { history: 'History', why: 'Explanation' };
+
+export const isPastSubresource = (name: string | undefined): boolean => name !== undefined && name in PAST_SUBRESOURCES;
 
 const METADATA_FIELD_SELECTORS = ['metadata.name', 'metadata.namespace', 'metadata.uid'];
 

@@ -237,5 +237,91 @@ describe('a replay', () => {
   });
 });
 
+interface Told {
+  readonly position: number;
+  readonly type: string;
+  readonly actor: string;
+  readonly sourceAddress: string;
+  readonly message?: string;
+  readonly command: { readonly id: string; readonly type: string };
+  readonly cause: unknown;
+  readonly changes?: readonly JsonObject[];
+}
+
+const historyOf = async (name: string, query = ''): Promise<JsonObject> =>
+  (await api.ask(`${NETWORKS}/${name}/history${query}`)).json;
+// A change of the second makes an event of its own of who set which field when, in the same write.
+const changesIn = (told: readonly Told[]): readonly JsonObject[] => told.flatMap(({ changes }) => changes ?? []);
+const itemsOf = (page: JsonObject): readonly Told[] => page['items'] as unknown as readonly Told[];
+
+describe('the history of an object', () => {
+  it('tells each event: who asked from where for what, and what it changed', async () => {
+    await create('told');
+    await setMtu('told', 9000);
+    const told = itemsOf(await historyOf('told'));
+    const [made] = told as [Told];
+    expect(made).toMatchObject({
+      type: 'NetworkCreated',
+      actor: 'user:ada',
+      message: 'It was created',
+      command: { type: 'ChangeNetwork' },
+      cause: null,
+    });
+    expect(made.sourceAddress).toMatch(/127\.0\.0\.1$/);
+    expect(changesIn(told)).toContainEqual({ op: 'replace', path: '/spec/mtu', from: 1500, value: 9000 });
+  });
+
+  it('comes page by page, and as of a moment', async () => {
+    await create('paged');
+    const early = await head();
+    for (const mtu of [2000, 3000, 4000]) await setMtu('paged', mtu);
+    const first = await historyOf('paged', '?limit=2');
+    const token = metadataOf(first)['continue'] as string;
+    const second = await historyOf('paged', `?limit=2&continue=${token}`);
+    expect([itemsOf(first).length, itemsOf(second).length]).toEqual([2, 2]);
+    expect(changesIn([...itemsOf(first), ...itemsOf(second)])).toContainEqual({
+      op: 'replace',
+      path: '/spec/mtu',
+      from: 1500,
+      value: 2000,
+    });
+    const then = await past(early, `${NETWORKS}/paged/history`);
+    expect(itemsOf(then.json).length).toBe(1);
+    expect((await api.ask(`${NETWORKS}/paged/history?continue=x`)).json).toMatchObject({ code: 400 });
+  });
+
+  it('outlives the object, and tells those apart that had its name', async () => {
+    const first = await create('gone');
+    await remove('gone');
+    expect(itemsOf(await historyOf('gone')).at(-1)).toMatchObject({ type: 'NetworkDeleted' });
+    await create('gone');
+    expect(itemsOf(await historyOf('gone')).length).toBe(1);
+    expect(itemsOf(await historyOf('gone', `?uid=${uidOf(first)}`)).at(-1)).toMatchObject({ type: 'NetworkDeleted' });
+    expect((await api.ask(`${NETWORKS}/never/history`)).status).toBe(404);
+    expect((await api.ask(`${NETWORKS}/gone/history`, { method: 'POST', body: {} })).status).toBe(405);
+  });
+});
+
+describe('why a field is what it is', () => {
+  it('names the request that set it', async () => {
+    await create('asked');
+    await setMtu('asked', 9000);
+    await api.ask(`${NETWORKS}/asked`, {
+      method: 'PATCH',
+      body: { metadata: { labels: { later: 'yes' } } },
+      headers: { 'content-type': 'application/merge-patch+json' },
+    });
+    const answer = await api.ask(`${NETWORKS}/asked/why?field=spec.mtu`);
+    expect(answer.json).toMatchObject({
+      kind: 'Explanation',
+      value: 9000,
+      chain: [{ object: { kind: 'Network', name: 'asked' }, actor: 'user:ada', command: { type: 'ChangeNetwork' } }],
+    });
+    expect(answer.json['sentence']).toContain('network asked: Its spec was changed (by ada)');
+    const never = await api.ask(`${NETWORKS}/asked/why?field=spec.nothing`);
+    expect(never.json['message']).toContain('never had a field spec.nothing');
+  });
+});
+
 const recordedAt = async (position: number): Promise<number> =>
   (await platform.log.connect().past.momentOf(position)).recordedAt;

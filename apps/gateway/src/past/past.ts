@@ -1,7 +1,7 @@
 import type { LogPast, Uuid } from '@xenolith/kernel';
 import type { AccessAttributes } from '../auth/access.js';
 import type { ReadDocumentChanges } from '../cache/log-history.js';
-import { metricsKindOf, type ServedKind } from '../discovery/index.js';
+import { isPastSubresource, metricsKindOf, type ServedKind } from '../discovery/index.js';
 import type { ApiAnswer, ApiRequest } from '../http/api-request.js';
 import type { ResourcePath } from '../http/api-path.js';
 import { flag, parseResourceVersion, wholeNumber } from '../http/query.js';
@@ -12,6 +12,7 @@ import { objectText, readView, type View } from '../verbs/representation.js';
 import { readSelection } from '../verbs/select.js';
 import { MAX_WATCH_SECONDS, provenMs, roomForWatch, wantsInitial, type WatchPorts } from '../verbs/watch.js';
 import { readingPast, resolveMoment, timeText, type AsOf, type PastMoment } from './as-of.js';
+import type { Describe } from './object-past.js';
 import { PastObjects } from './past-objects.js';
 import { Replay } from './replay.js';
 
@@ -19,6 +20,8 @@ export interface PastPorts extends Pick<WatchPorts, 'sessions'> {
   readonly past: LogPast;
   /** What a replay shows; absent: nothing can be replayed. */
   readonly documentChanges?: ReadDocumentChanges | undefined;
+  /** What people are told of an event. */
+  readonly describeEvent: Describe;
 }
 
 type Named = ResourcePath & { readonly name: string };
@@ -49,7 +52,7 @@ const checkKept = (kind: ServedKind): void => {
 };
 
 export const checkSubresourceKept = (subresource: string | undefined): void => {
-  if (subresource === undefined || subresource === 'status') return;
+  if (subresource === undefined || subresource === 'status' || isPastSubresource(subresource)) return;
   throw nothingKept(`${subresource} tells or changes what is now; of the past there are get, list, watch and history`);
 };
 

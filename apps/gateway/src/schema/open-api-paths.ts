@@ -122,6 +122,16 @@ const item = ({ kind, object }: Target): JsonObject =>
 
 const PRINTED: JsonObject = { type: 'string', description: 'What the tool printed.' };
 
+const TOLD: Readonly<Record<string, JsonObject>> = {
+  history: {
+    type: 'object',
+    description: 'All that happened to the object, oldest first, with what each event changed.',
+  },
+  why: { type: 'object', description: 'What set a field, and the chain of causes that led there.' },
+};
+
+const answerOf = (subresource: string, otherwise: JsonObject): JsonObject => TOLD[subresource] ?? otherwise;
+
 const subresources = ({ kind, object, figures }: Target, path: string): readonly [string, JsonObject][] =>
   kind.subresources.map(({ name, action, tool }) => {
     // Figures are a kind of their own too, whose operations have this name already.
@@ -131,7 +141,10 @@ const subresources = ({ kind, object, figures }: Target, path: string): readonly
         ? {
             verb: 'get',
             action: 'get',
-            answer: tool === undefined ? ((name === 'metrics' ? figures : undefined) ?? object) : PRINTED,
+            answer: answerOf(
+              name,
+              tool === undefined ? ((name === 'metrics' ? figures : undefined) ?? object) : PRINTED,
+            ),
             suffix,
           }
         : {
