@@ -163,9 +163,9 @@ export class Agent {
     for (const name of this.options.hosts) this.announcer.register(this.fleet.slot(name));
   }
 
-  /** Hosts whose registration compute has answered since they booted or the bus came back. */
+  /** Hosts whose registration compute has answered since they booted or the bus came back, or that are powered off. */
   get registered(): number {
-    return this.announcer.registered;
+    return this.announcer.registeredOf(this.options.hosts);
   }
 
   get hosts(): number {

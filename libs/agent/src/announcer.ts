@@ -62,9 +62,10 @@ export class Announcer {
 
   constructor(private readonly parts: AnnouncerParts) {}
 
-  /** Hosts whose registration compute has answered since they booted or the bus came back. */
-  get registered(): number {
-    return this.registeredBoots.size;
+  /** Those of the hosts whose registration compute has answered since they booted or the bus came back, or that are off and have nothing to say. */
+  registeredOf(hosts: readonly string[]): number {
+    const { fleet } = this.parts;
+    return hosts.filter((host) => this.registeredBoots.has(host) || fleet.isOff(fleet.slot(host))).length;
   }
 
   /** Ends of guests on the host that compute has not been told of yet. */

@@ -5,6 +5,7 @@ import type { Fleet, HostSlot } from './fleet.js';
 /** A host as it is. */
 export interface HostInspection {
   readonly name: string;
+  readonly off: boolean;
   /** Memory that domains can have, overhead included. */
   readonly allocatableBytes: number;
   readonly domains: readonly {
@@ -24,6 +25,7 @@ export const inspectionOf = (fleet: Fleet, slot: HostSlot): HostInspection => {
   const bytes = new Map(fleet.domainFigures(slot).map((domain) => [domain.uid, domain.memoryBytes]));
   return {
     name: slot.name,
+    off: fleet.isOff(slot),
     allocatableBytes: hypervisorFacts(fleet.makeOf(slot.name)).allocatableBytes,
     domains: fleet.inventory(slot).map(({ uid, incarnation, domid, state, standsStill }) => ({
       virtualMachine: uid,

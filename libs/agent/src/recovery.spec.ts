@@ -3,7 +3,7 @@ import { uuidFrom, type CommandMessage, type JsonObject, type Reply } from '@xen
 import { MemoryBus, VirtualClock } from '@xenolith/testing';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { configOf } from './conformance-harness.js';
+import { configOf, Services } from './conformance-harness.js';
 import { DOMAIN_COMMANDS } from './messages.js';
 import { Agent, MemoryJournal, type AgentOptions } from './index.js';
 
@@ -312,6 +312,35 @@ const outcomeOf = async (
   await rig.stop();
   return outcome;
 };
+
+describe('an agent whose hosts are off', () => {
+  it('has nothing to register, and is ready all the same', async () => {
+    const clock = new VirtualClock();
+    const network = new MemoryBus(clock);
+    const bus = network.connect('compute');
+    await new Services().serve(bus);
+    const journal = new MemoryJournal();
+    const options = { ...OPTIONS, hosts: hostNames(2) };
+    const first = new Agent(options, { bus: network.connect(), clock, journal });
+    await first.start();
+    const commandId = uuidFrom('off');
+    const message = { commandId, type: 'PowerOffHost', streamId: uuidFrom('host'), data: {}, actor: 'test', at: 0 };
+    void bus.request(
+      agentSubject('host-0001', 'PowerOffHost'),
+      { ...message, correlationId: commandId, causationId: commandId },
+      { timeoutMs: 1_000 },
+    );
+    expect(await clock.advanceUntil(() => first.registered === 2, 10_000)).toBe(true);
+    await clock.advance(5_000);
+    await first.stop();
+    const second = new Agent(options, { bus: network.connect(), clock, journal });
+    await second.start();
+    expect(second.registered).toBe(1);
+    expect(await clock.advanceUntil(() => second.registered === 2, 10_000)).toBe(true);
+    expect(second.inspect().map(({ off }) => off)).toEqual([true, false]);
+    await second.stop();
+  });
+});
 
 describe('an agent that is killed and started again', () => {
   it('answers every command, and runs every domain, as one that was never killed', async () => {
