@@ -63,8 +63,8 @@ export class FaultRulePusher {
       this.taken.delete(uid);
       return;
     }
-    // A host that does not answer is told once it is back.
-    if (!host.ready || this.taken.get(uid) === this.wanted(host.bootId)) return;
+    // A host that does not answer is told once it is back; of one that is off, whoever switches its power is told.
+    if ((!host.ready && host.powered === 'On') || this.taken.get(uid) === this.wanted(host.bootId)) return;
     if (!this.taken.has(uid) && hashOf(this.rules()) === NO_RULES) return;
     this.dirty.add(uid);
     this.pump();

@@ -34,6 +34,8 @@ interface Watched {
   sharing: Heartbeat['sharing'];
   /** Of the last heartbeat of this boot that carried them. */
   domainFigures: readonly DomainFiguresReport[];
+  /** As the last look found it. */
+  ready: boolean;
   /** When a command about the host was last sent. */
   toldAt: number;
 }
@@ -115,6 +117,7 @@ export class HeartbeatMonitor {
       migrations,
       sharing,
       domainFigures: virtualMachines ?? earlier,
+      ready: known?.ready ?? false,
       toldAt: known?.toldAt ?? 0,
     });
     this.lookAtReturn(parsed.data);
@@ -132,6 +135,9 @@ export class HeartbeatMonitor {
     const now = this.ports.clock.now();
     for (const host of this.hosts.all()) {
       const watched = this.watch(host.uid, now);
+      // One that has just registered has not had time for a heartbeat: the last was before it went down.
+      if (host.ready && !watched.ready) watched.lastHeartbeatAt = now;
+      watched.ready = host.ready;
       if (!host.ready || now - watched.lastHeartbeatAt <= HEARTBEAT_TIMEOUT_MS) continue;
       this.tell(host.uid, 'RecordHostUnreachable', { lastHeartbeatAt: watched.lastHeartbeatAt });
     }
@@ -152,6 +158,7 @@ export class HeartbeatMonitor {
       migrations: undefined,
       sharing: undefined,
       domainFigures: [],
+      ready: false,
       toldAt: 0,
     };
     this.watched.set(host, fresh);

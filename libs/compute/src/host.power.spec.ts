@@ -1,4 +1,4 @@
-import { HEARTBEAT_TIMEOUT_MS, WAKE_LIMIT_MS } from '@xenolith/contracts';
+import { faultRuleSpec, HEARTBEAT_TIMEOUT_MS, WAKE_LIMIT_MS } from '@xenolith/contracts';
 import { reject } from '@xenolith/kernel';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { describeComputeEvent } from './compute.descriptions.js';
@@ -81,6 +81,19 @@ describe('a host that is parked', () => {
     expect(asked()).toEqual(['PowerOffHost', 'PowerOnHost']);
   });
 
+  it('has its full time for a first heartbeat when it is up again', async () => {
+    await platform.beatFor(10_000, 'host-1');
+    await park();
+    await platform.clock.advance(10 * HEARTBEAT_TIMEOUT_MS);
+    await change({ parked: false });
+    await platform.clock.advance(1_000);
+    await platform.register('host-1');
+    await platform.clock.advance(HEARTBEAT_TIMEOUT_MS / 2);
+    expect(platform.eventTypes()).not.toContain('HostBecameUnreachable');
+    await platform.clock.advance(HEARTBEAT_TIMEOUT_MS);
+    expect(platform.eventTypes()).toContain('HostBecameUnreachable');
+  });
+
   it('stays on when it is called off before it is empty', async () => {
     await change({ parked: true });
     await empty(1);
@@ -142,6 +155,17 @@ describe('a host that is parked', () => {
 });
 
 describe('power that does not come', () => {
+  it('is made by rules that reach a host while it is off', async () => {
+    await park();
+    await platform.accepted('ChangeFaultRule', hostUidOf('rule'), {
+      intent: 'create',
+      metadata: { ...metadata('no-power'), namespace: undefined },
+      spec: faultRuleSpec.parse({ match: { commands: ['PowerOnHost'] }, effect: { fail: {} } }),
+    });
+    const told = () => agent().asked.some(({ type }) => type === 'SetFaultRules');
+    expect(await platform.clock.advanceUntil(told, 10_000)).toBe(true);
+  });
+
   const broken = () => reject('fault_injected', 'its power supply is broken');
 
   it('is said, and tried again after a pause', async () => {
