@@ -57,6 +57,8 @@ Examples:
   ./xenolith status                        what runs
   ./xenolith logs compute -f               what one process says
   ./xenolith up --data ../b --port 7444    a second platform beside the first
+  ./xenolith doctor                        what is wrong with an installation, and what to do
+  ./xenolith backup ../monday.backup       the log and the hosts' state in one file, while it runs
   ./xenolith down                          stop; what was stored stays, the next up goes on from there
   ./xenolith replay --trace examples/office-week.csv    create and delete the machines of a trace, and measure
   ./xenolith test                          run all tests
@@ -153,6 +155,19 @@ const addKeeping = (program: Command): void => {
     );
 };
 
+const addDoctor = (program: Command): void => {
+  program
+    .command('doctor')
+    .description('look at an installation, running or not, and say what to do (exit code 1: something is wrong)')
+    .addOption(dataOption())
+    .addOption(new Option('-o, --output <format>', 'how to print it').choices(['table', 'json']).default('table'))
+    .action(
+      ending(async (options: { data?: string; output?: 'table' | 'json' }) =>
+        (await import('./commands/doctor.js')).doctor(options),
+      ),
+    );
+};
+
 const addTools = (program: Command): void => {
   program
     .command('test')
@@ -196,6 +211,7 @@ const buildProgram = (): Command => {
     .enablePositionalOptions();
   addRunning(program);
   addKeeping(program);
+  addDoctor(program);
   addTools(program);
   registerReplay(program);
   for (const command of program.commands) command.copyInheritedSettings(program);

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { endingCertificates } from '../doctor/files.js';
 import { commandFor, dataFolder, type DataFolder } from '../folders.js';
 import { livingProcesses, readRunState, supervisorRuns, type Leftover, type RunState } from '../run-state.js';
 import { isDataFolderLocked } from '../supervisor/data-folder-lock.js';
@@ -98,6 +100,10 @@ export const status = async (options: {
   else {
     if (shown.rows.length > 0) process.stdout.write(`${table([HEADER, ...shown.rows])}\n`);
     say(shown.sentence);
+    for (const { says, advice = '' } of existsSync(folder.kubeconfigFile)
+      ? await endingCertificates(folder, Date.now())
+      : [])
+      say(`Warning: ${says}. ${advice}`);
   }
   return shown.exitCode;
 };

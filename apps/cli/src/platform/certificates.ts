@@ -13,7 +13,7 @@ const AUTHORITY_DAYS = 3_650;
 /** Clients refuse server certificates that are valid for longer than this. */
 const SERVER_DAYS = 397;
 /** A server certificate that ends sooner than this is replaced at the next start. */
-const RENEW_BEFORE_DAYS = 60;
+export const RENEW_BEFORE_DAYS = 60;
 /** A machine's clock may be a little behind its client's. */
 const CLOCK_SKEW_MS = 5 * 60_000;
 
@@ -111,6 +111,9 @@ const load = async (folder: DataFolder, name: string): Promise<Signed | null> =>
 /** Whom the authority vouches for: each has a key of its own. */
 const SERVERS = { server: 'gateway', nats: 'nats', postgres: 'postgres' } as const;
 export type CertifiedServer = keyof typeof SERVERS;
+
+/** Names of the files of all certificates, the authority's first. */
+export const certificateNames = ['ca', ...Object.keys(SERVERS)] as const;
 
 /** Where a server's certificate and its key are. */
 export const certificateFiles = (

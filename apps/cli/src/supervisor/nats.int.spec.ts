@@ -8,6 +8,7 @@ import { agentSubject, commandSubject, inboxPrefix, SERVICE_NAMES, telemetrySubj
 import { freePort } from '@xenolith/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { dataFolder, type DataFolder } from '../folders.js';
+import { lookAtBus } from '../doctor/bus.js';
 import { AGENT_USER, ensureBusUsers, seedFile } from '../platform/bus-users.js';
 import { authorityFile, ensureCertificates } from '../platform/certificates.js';
 import { createDataFolder, writePrivateFile } from '../settings.js';
@@ -23,6 +24,7 @@ const USERS = [...SERVICE_NAMES, AGENT_USER];
 
 let folder: DataFolder;
 let url: string;
+let monitor: number;
 let server: ChildProcess;
 const connections = new Map<string, NatsConnection>();
 
@@ -43,6 +45,7 @@ beforeAll(async () => {
   const plan = await prepareNats(folder, ports, await ensureBusUsers(folder, { hosts: HOSTS }));
   server = spawn(plan.command, plan.args, { cwd: plan.cwd, stdio: 'ignore' });
   url = natsUrl(ports.clients);
+  monitor = ports.monitor;
   const ready = await waitUntil(async () => (await plan.checkReady()) === null, {
     timeoutMs: START_LIMIT_MS,
     everyMs: 20,
@@ -153,6 +156,19 @@ describe('listening', () => {
     ['$JS.EVENT.>', []],
   ])('to %s is for %j', async (subject, users) => {
     expect(await maySubscribe(subject)).toEqual(users);
+  });
+});
+
+describe('the doctor', () => {
+  it('finds that the feed is missing', async () => {
+    expect((await lookAtBus(monitor, 'logs')).map(({ level, says }) => `${level}: ${says}`)).toEqual([
+      expect.stringMatching(/^error: the feed of the log is not there/),
+      "ok: 0 % of JetStream's memory is used",
+    ]);
+  });
+
+  it('finds a server that does not answer', async () => {
+    expect((await lookAtBus(await freePort(), 'logs')).map(({ level }) => level)).toEqual(['error']);
   });
 });
 
