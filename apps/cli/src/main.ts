@@ -134,6 +134,16 @@ const addRunning = (program: Command): void => {
 
 const addKeeping = (program: Command): void => {
   program
+    .command('verify')
+    .description('go through the whole log and its chain of hashes; names the first event that was altered')
+    .addOption(dataOption())
+    .option('--anchor <position:hash>', 'compare with what an earlier verify printed')
+    .action(
+      ending(async (options: { data?: string; anchor?: string }) =>
+        (await import('./commands/verify.js')).verify(options),
+      ),
+    );
+  program
     .command('backup')
     .argument('<file>', 'file to write, which must not be there')
     .description('write the log and the state of the hosts into one file, while the platform runs or not')

@@ -4,14 +4,11 @@ import { exportLog, type LogState } from '@xenolith/event-store';
 import { assert } from '@xenolith/kernel';
 import { agentFiles } from '../backup/agent-files.js';
 import { writeArchive, type ArchiveFile } from '../backup/archive.js';
-import { givenOwnerUrl, ownerUrl, withPostgres } from '../backup/database-session.js';
 import { chunkName, type Manifest } from '../backup/format.js';
 import { ByteProgress, interruptible } from '../backup/interruption.js';
-import { commandFor, dataFolder, type DataFolder } from '../folders.js';
-import { readRunState, supervisorRuns } from '../run-state.js';
+import { onLogDatabase } from '../backup/log-database.js';
+import { dataFolder, type DataFolder } from '../folders.js';
 import { readSettings, type Settings } from '../settings.js';
-import { lockDataFolder } from '../supervisor/data-folder-lock.js';
-import { checkDatabase } from '../supervisor/own-servers.js';
 import { say, seconds, UserError } from '../terminal.js';
 
 /** What is read, and where the log stood then. */
@@ -76,25 +73,6 @@ const write = async (
   return 0;
 };
 
-/** Runs `work` on the platform's own Postgres: as it runs, or for that long alone. */
-const onOwnPostgres = async (
-  folder: DataFolder,
-  settings: Settings,
-  work: (databaseUrl: string) => Promise<number>,
-): Promise<number> => {
-  const url = ownerUrl(folder, settings);
-  if (supervisorRuns(await readRunState(folder))) return work(url);
-  const lock = await lockDataFolder(folder.root);
-  if (lock === null)
-    throw new UserError(`the platform on ${folder.root} is just being started or stopped.`, ['Try again when it is.']);
-  try {
-    say('The platform does not run; Postgres is started for the backup alone.');
-    return await withPostgres(folder, settings, () => work(url));
-  } finally {
-    if (lock !== 'unlocked') lock.close();
-  }
-};
-
 /** Writes all that can't be made again, of a platform that runs or not, into one file. */
 export const backup = async (file: string, options: { readonly data?: string | undefined }): Promise<number> => {
   const folder = dataFolder(options.data);
@@ -105,13 +83,6 @@ export const backup = async (file: string, options: { readonly data?: string | u
     throw new UserError(`${file} is there already.`, ['Choose another name: a backup is never written over.']);
   return interruptible(async (signal) => {
     const work = (databaseUrl: string): Promise<number> => write({ file, folder, settings }, databaseUrl, signal);
-    if (settings.database === 'embedded') return onOwnPostgres(folder, settings, work);
-    const given = process.env['DATABASE_URL'];
-    if (!given)
-      throw new UserError(`the log of ${folder.root} is in a database of your own, but DATABASE_URL is not set.`, [
-        `Set it as you did for ${commandFor(folder, 'up')}.`,
-      ]);
-    await checkDatabase(given);
-    return work(await givenOwnerUrl(given, process.env['DATABASE_PASSWORD_FILE'] || undefined));
+    return onLogDatabase({ folder, settings, purpose: 'the backup' }, work);
   });
 };
