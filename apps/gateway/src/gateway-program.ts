@@ -36,6 +36,7 @@ const start = async (context: Context): Promise<void> => {
     feed,
     bus,
     name: `gateway-${config.INSTANCE}`,
+    trustedProxies: config.TRUSTED_PROXIES ?? [],
     proofs: await proofOptions(config, (fields, message) => log.warn(fields, message)),
     tokens: tokenEntries.parse(JSON.parse(await readFile(config.TOKENS_FILE, 'utf8'))),
     describeEvent,

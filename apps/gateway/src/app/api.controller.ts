@@ -1,8 +1,11 @@
+import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { All, Controller, Inject, Req, Res } from '@nestjs/common';
 import { trace } from '@opentelemetry/api';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { isAudited } from '../auth/audited.js';
 import type { EndTurn, FairShare } from '../auth/fair-share.js';
+import type { SourceAddress } from '../auth/source-address.js';
 import { versionPage } from '../discovery/index.js';
 import { jsonAnswer, type ApiAnswer, type ApiRequest, type User } from '../http/api-request.js';
 import { withoutMoment } from '../past/as-of.js';
@@ -19,6 +22,7 @@ export interface Gateway {
   readonly ports: ApiPorts;
   readonly log: GatewayLog;
   readonly turns: FairShare;
+  readonly sourceAddress: SourceAddress;
   readonly observer?: RequestObserver;
   readonly version: string;
   /** `/healthz` and its kin, as Kubernetes prints them. */
@@ -43,6 +47,8 @@ export class ApiController {
     const started = performance.now();
     let user: User | undefined;
     let answer: ApiAnswer;
+    const id = randomUUID();
+    const address = this.gateway.sourceAddress(message);
     let endTurn: EndTurn = () => undefined;
     try {
       const { path, query } = targetOf(message.url ?? '/');
@@ -50,17 +56,21 @@ export class ApiController {
       if (open === null) {
         user = await authenticated(this.gateway.ports, message);
         endTurn = await this.gateway.turns.turn(user);
-        answer = await answerRequest(this.gateway.ports, asRequest(message, { path, query, user, receivedAt }));
+        answer = await answerRequest(
+          this.gateway.ports,
+          asRequest(message, { id, path, query, user, receivedAt, sourceAddress: address }),
+        );
       } else answer = open;
     } catch (error) {
       answer = this.failure(error, message, response);
     }
+    response.setHeader('Audit-Id', id);
     try {
       await writeAnswer(message, response, answer);
     } finally {
       endTurn();
     }
-    this.record(message, answer.status, { user, seconds: (performance.now() - started) / 1000 });
+    this.record(message, answer.status, { id, user, address, seconds: (performance.now() - started) / 1000 });
   }
 
   /** Pages that need no token. */
@@ -108,11 +118,16 @@ export class ApiController {
   private record(
     message: IncomingMessage,
     code: number,
-    more: { readonly user: User | undefined; readonly seconds: number },
+    more: {
+      readonly id: string;
+      readonly user: User | undefined;
+      readonly address: string;
+      readonly seconds: number;
+    },
   ): void {
     const method = message.method ?? '';
     this.gateway.observer?.answered({ ...requestLabels(method, message.url ?? '/'), code, seconds: more.seconds });
-    if (method === 'GET' && code < 400) return;
+    if (!isAudited(method, message.url ?? '/', code)) return;
     this.gateway.log.info(
       {
         method,
@@ -120,7 +135,8 @@ export class ApiController {
         code,
         user: more.user?.name,
         ...(more.user?.impersonatedBy === undefined ? {} : { impersonatedBy: more.user.impersonatedBy }),
-        address: message.socket.remoteAddress,
+        address: more.address,
+        requestId: more.id,
         userAgent: message.headers['user-agent'],
         durationMs: Math.round(more.seconds * 1000),
         traceId: trace.getActiveSpan()?.spanContext().traceId,
@@ -139,14 +155,13 @@ const targetOf = (url: string): { readonly path: string; readonly query: URLSear
 
 const asRequest = (
   message: IncomingMessage,
-  read: Pick<ApiRequest, 'path' | 'query' | 'user' | 'receivedAt'>,
+  read: Pick<ApiRequest, 'id' | 'path' | 'query' | 'user' | 'receivedAt' | 'sourceAddress'>,
 ): ApiRequest => {
   let body: Promise<Buffer> | null = null;
   return {
     ...read,
     method: message.method ?? '',
     headers: message.headers,
-    sourceAddress: message.socket.remoteAddress ?? '',
     body: () => (body ??= readBody(message)),
   };
 };

@@ -6,6 +6,7 @@ import type { ProofOptions } from '../auth/auth-settings.js';
 import { bearerTokens, firstOf, firstReader } from '../auth/authenticate.js';
 import { Authorizer } from '../auth/authorizer.js';
 import { FairShare, type Shares } from '../auth/fair-share.js';
+import { sourceAddress } from '../auth/source-address.js';
 import { staticTokens, type TokenEntries } from '../auth/static-tokens.js';
 import { WatchRegistry } from '../auth/watch-registry.js';
 import { DocumentCache, type ScanDocuments } from '../cache/document-cache.js';
@@ -35,6 +36,8 @@ export interface GatewayOptions {
   readonly proofs?: ProofOptions;
   /** How many requests are worked on at once; absent: as many as a gateway can. */
   readonly shares?: Shares;
+  /** Networks whose `X-Forwarded-For` is believed. */
+  readonly trustedProxies?: readonly string[];
   readonly describeEvent: DescribeEvent;
   readonly https: Omit<HttpsOptions, 'logger' | 'clientAuthorities'>;
   readonly logger: LoggerService | false;
@@ -94,6 +97,7 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
     {
       ports,
       turns: new FairShare(options.shares),
+      sourceAddress: sourceAddress(options.trustedProxies ?? []),
       log: options.requests,
       version: options.version,
       health: options.health,

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { clientCertificates, frontProxy } from './client-certificates.js';
 import type { Authenticate, TokenReader } from './authenticate.js';
 import { issuerKeys, jsonFrom } from './issuer-keys.js';
+import { parseNetwork } from './source-address.js';
 import { jwtReader, SIGNING_ALGORITHMS, type JwtRules } from './jwt.js';
 
 const optional = <Schema extends z.ZodType>(schema: Schema) =>
@@ -51,6 +52,9 @@ export const authVariables = {
   REQUESTHEADER_CLIENT_CA_FILE: optional(z.string().optional()).describe(
     'authority of the certificates of front proxies, whose X-Remote-User, -Group and -Extra- headers are taken',
   ),
+  TRUSTED_PROXIES: list.describe(
+    'networks of proxies whose X-Forwarded-For tells where a request came from, such as 10.0.0.0/8; default: none',
+  ),
   REQUESTHEADER_ALLOWED_NAMES: list.describe('common names of front proxies; default: all that the authority signed'),
 } as const;
 
@@ -74,6 +78,9 @@ export const authFaults = (config: AuthConfig): readonly { readonly variable: st
     if (!/^[^=]+=./.test(claim)) faults.push({ variable: 'OIDC_REQUIRED_CLAIMS', message: 'each is name=value' });
   if (config.REQUESTHEADER_ALLOWED_NAMES !== undefined && config.REQUESTHEADER_CLIENT_CA_FILE === undefined)
     faults.push({ variable: 'REQUESTHEADER_ALLOWED_NAMES', message: 'it needs REQUESTHEADER_CLIENT_CA_FILE' });
+  for (const network of config.TRUSTED_PROXIES ?? [])
+    if (parseNetwork(network) === null)
+      faults.push({ variable: 'TRUSTED_PROXIES', message: 'each is an address, or a network such as 10.0.0.0/8' });
   return faults;
 };
 

@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import type { Uuid } from '@xenolith/kernel';
 
 export interface User {
   readonly name: string;
@@ -18,6 +19,8 @@ export interface ApiRequest {
   /** Decoded by segment later; no query, no trailing slash. */
   readonly path: string;
   readonly query: URLSearchParams;
+  /** Names the request in its answer, in the gateway's log and, without an `Idempotency-Key`, as its first command. */
+  readonly id: Uuid;
   readonly headers: IncomingHttpHeaders;
   readonly user: User;
   readonly sourceAddress: string;
@@ -48,6 +51,10 @@ export type ApiAnswer =
       readonly headers?: Readonly<Record<string, string | readonly string[]>>;
     }
   | { readonly status: 200; readonly contentType: string; readonly stream: (sink: EventSink) => void };
+
+/** Who does it, as events and commands have it: who sent the request, and in whose name. */
+export const actorOf = ({ name, impersonatedBy }: User): string =>
+  impersonatedBy === undefined ? `user:${name}` : `user:${impersonatedBy} as ${name}`;
 
 export const jsonAnswer = (
   status: number,

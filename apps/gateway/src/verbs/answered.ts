@@ -9,7 +9,7 @@ import { BusFault, rootCommand, uuidFrom, type JsonObject, type Reply } from '@x
 import { cachedObject, indexerOf, type CachedObject } from '../cache/cached-object.js';
 import { selects } from '../cache/selection.js';
 import { ANSWERED_KINDS, type ServedKind } from '../discovery/index.js';
-import type { ApiAnswer, ApiRequest } from '../http/api-request.js';
+import { actorOf, type ApiAnswer, type ApiRequest } from '../http/api-request.js';
 import type { ResourcePath } from '../http/api-path.js';
 import { statusOfFault, statusOfRejection } from '../http/rejection-table.js';
 import { notFoundObject } from '../http/status.js';
@@ -62,7 +62,7 @@ class Questions {
       type,
       streamId: uuidFrom('query', type),
       data: data,
-      actor: `user:${request.user.name}`,
+      actor: actorOf(request.user),
       sourceAddress: request.sourceAddress,
       at: Date.now(),
     });

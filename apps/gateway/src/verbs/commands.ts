@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { commandSubject, type KindDefinition } from '@xenolith/contracts';
 import type { KeyLock } from '@xenolith/engine';
 import {
@@ -16,7 +15,7 @@ import {
 import type { Admit } from '../auth/admission.js';
 import type { DocumentCache } from '../cache/document-cache.js';
 import type { ServedKind } from '../discovery/index.js';
-import type { ApiRequest } from '../http/api-request.js';
+import { actorOf, type ApiRequest } from '../http/api-request.js';
 import { requestTimeoutMs } from '../http/query.js';
 import { statusOfFault } from '../http/rejection-table.js';
 import { badRequest, methodNotAllowed, resourceName, StatusError, timedOut } from '../http/status.js';
@@ -51,7 +50,7 @@ export interface CommandIds {
 export const commandIds = (request: ApiRequest): CommandIds => {
   const key = request.headers['idempotency-key'];
   if (key === undefined) {
-    const seed = randomUUID();
+    const seed = request.id;
     return { nth: (index) => (index === 0 ? seed : uuidFrom(seed, index)), repeatable: false };
   }
   if (typeof key !== 'string' || key === '' || key.length > MAX_KEY_LENGTH)
@@ -107,7 +106,7 @@ export const sendCommand = async (
     type: command.type,
     streamId: command.streamId,
     data: command.data,
-    actor: `user:${request.user.name}`,
+    actor: actorOf(request.user),
     sourceAddress: request.sourceAddress,
     correlationId: command.commandId,
     causationId: command.commandId,

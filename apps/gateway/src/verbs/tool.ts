@@ -1,7 +1,7 @@
 import { agentSubject, toolAnswer, type HostTool } from '@xenolith/contracts';
 import { BusFault, rootCommand, uuidFrom, type CommandMessage, type Reply } from '@xenolith/kernel';
 import { keyOf } from '../cache/cached-object.js';
-import type { ApiAnswer, ApiRequest } from '../http/api-request.js';
+import { actorOf, type ApiAnswer, type ApiRequest } from '../http/api-request.js';
 import type { ResourcePath } from '../http/api-path.js';
 import { statusOfFault, statusOfRejection } from '../http/rejection-table.js';
 import { notFoundObject } from '../http/status.js';
@@ -31,7 +31,7 @@ export const runHostTool = async (
     type: 'RunTool',
     streamId: uuidFrom('host', target.name),
     data: { tool, args: request.query.getAll('arg') },
-    actor: `user:${request.user.name}`,
+    actor: actorOf(request.user),
     sourceAddress: request.sourceAddress,
     at: Date.now(),
   });
