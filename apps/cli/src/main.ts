@@ -6,6 +6,7 @@ import { hostTool } from './commands/host-tool.js';
 import { kubectl } from './commands/kubectl.js';
 import { logs } from './commands/logs.js';
 import { status } from './commands/status.js';
+import type { TimelineOptions } from './commands/timeline.js';
 import { test } from './commands/test.js';
 import { up } from './commands/up.js';
 import { ending, runCommandLine } from './program.js';
@@ -133,6 +134,21 @@ const addRunning = (program: Command): void => {
 };
 
 const addKeeping = (program: Command): void => {
+  program
+    .command('timeline')
+    .description('print or export all that happened between two moments')
+    .addOption(dataOption())
+    .option('--from <when>', 'such as 10m-ago, 2026-01-31T12:00:00Z, or a position of the log', '1h-ago')
+    .option('--to <when>', 'likewise', 'now')
+    .option('--object <kind/name>', 'of one object: vm/web-1, vm/default/web-1, or its uid')
+    .option('--actor <name>', 'by one user, host or process: admin, host-0003, operations')
+    .option('--kind <kind>', 'of one kind, such as vm')
+    .addOption(
+      new Option('-o, --output <format>', 'text, JSON lines, or CloudEvents 1.0 as JSON lines')
+        .choices(['text', 'json', 'cloudevents'])
+        .default('text'),
+    )
+    .action(ending(async (options: TimelineOptions) => (await import('./commands/timeline.js')).timeline(options)));
   program
     .command('verify')
     .description('go through the whole log and its chain of hashes; names the first event that was altered')

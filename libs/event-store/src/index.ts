@@ -26,3 +26,4 @@ export { dropDocumentShape, rebuildDocuments, type DocumentFold } from './docume
 export { runTimers, type TimersOptions } from './timers.js';
 export { activateView, activeViewSchema, dropView, runView, type ViewDefinition } from './views.js';
 export { verifyLog, type ChainAnchor, type LogVerdict, type VerifyOptions } from './verify-log.js';
+export { openTimeline, type Timeline, type TimelineBound, type TimelineEntry } from './timeline.js';
