@@ -12,6 +12,7 @@ import {
 import { writePrivateFile, type Settings } from '../settings.js';
 import { UserError } from '../terminal.js';
 import { DATABASE_USER, databaseUrl } from './postgres.js';
+import { compileCache } from './services.js';
 
 /** Where the log is, for its owner and for each service. Environment variables: passwords are in files, or in a URL that the user gave. */
 export interface PlatformDatabase {
@@ -95,7 +96,13 @@ export const migrateDatabase = async (
 ): Promise<void> => {
   const child = spawn(process.execPath, [MIGRATE], {
     cwd: folder.root,
-    env: { ...inherited, NODE_ENV: 'production', INSTANCE: 'migrate', ...database.owner },
+    env: {
+      ...inherited,
+      NODE_ENV: 'production',
+      NODE_COMPILE_CACHE: compileCache('migrate'),
+      INSTANCE: 'migrate',
+      ...database.owner,
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: MIGRATION_LIMIT_MS,
   });

@@ -93,7 +93,7 @@ export const probe = async (url: string): Promise<string | null> => {
  * folder of its own: Node writes the cache when the process ends, by renaming, and a rename onto the file that another has just written waits for
  * the disk, a thousand times over.
  */
-const COMPILE_CACHE = path.join(repositoryRoot, '.runtime', 'compile-cache');
+export const compileCache = (name: string): string => path.join(repositoryRoot, '.runtime', 'compile-cache', name);
 
 /**
  * On a big machine V8 lets new objects take 128 MiB before it looks among them, which a service that is busy then keeps for good. A quarter of it
@@ -113,7 +113,7 @@ export const servicePlan = (name: NodeProcess, context: ServiceContext): Process
       LOG_LEVEL: 'info',
       ...context.inherited,
       NODE_ENV: 'production',
-      NODE_COMPILE_CACHE: path.join(COMPILE_CACHE, name),
+      NODE_COMPILE_CACHE: compileCache(name),
       ...(name === 'agent' ? NO_DATABASE : context.database.service(name)),
       NATS_URL: context.natsUrl,
       ...busVariables(name, context),
