@@ -8,7 +8,9 @@ database=${POSTGRES_DB:-$user}
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
   : "${POSTGRES_PASSWORD:?must be set}"
   # Made beside its place: a start that is cut short leaves none that is half made.
-  draft=/var/lib/postgresql/18/docker/draft
+  draft=$PGDATA/draft
+  mkdir -p "$PGDATA"
+  chmod 700 "$PGDATA"
   rm -rf "$draft"
   printf '%s\n' "$POSTGRES_PASSWORD" >/var/run/postgresql/password
   # The official image takes these options, too; they are words.
