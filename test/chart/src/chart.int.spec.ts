@@ -43,6 +43,7 @@ const MATRIX: readonly (readonly string[])[] = [
     'metrics.prometheusRule.labels={"release":"p"}',
   ],
   ['nats.replicas=1', 'agent.enabled=false', 'networkPolicies.enabled=false'],
+  ['jaeger.enabled=true', 'networkPolicies.metricsFrom=["monitoring"]'],
   [
     'networkPolicies.apiFrom=["users"]',
     'networkPolicies.metricsFrom=["monitoring"]',
@@ -236,6 +237,32 @@ describe('a switch of the chart', () => {
     // A job can't be changed: the same work has the same name, another release another one.
     expect(jobNames(again)).toEqual(jobNames(first));
     expect(jobNames(next)).not.toEqual(jobNames(first));
+  });
+
+  it('traces go to the Jaeger of the chart, unless another place is named', async () => {
+    const [none, own, other] = await Promise.all([
+      render(),
+      render('jaeger.enabled=true'),
+      render('jaeger.enabled=true', 'tracing.endpoint=http://elsewhere:4318'),
+    ]);
+    const endpoint = (objects: readonly Rendered[]): string | undefined =>
+      variables(workload(objects, 'StatefulSet', '-agent'))['OTEL_EXPORTER_OTLP_ENDPOINT'];
+    expect(endpoint(none)).toBeUndefined();
+    expect(endpoint(own)).toBe('http://x-xenolith-jaeger:4318');
+    expect(endpoint(other)).toBe('http://elsewhere:4318');
+    expect(none.filter(({ metadata }) => metadata.name.includes('jaeger'))).toEqual([]);
+    // The name and port that processes are told are those of its Service, and the policies let them through.
+    expect(named(own, 'Service', '-jaeger')['spec']).toMatchObject({
+      ports: [
+        { port: 4318, targetPort: 'otlp-http' },
+        { port: 16686, targetPort: 'ui' },
+      ],
+    });
+    const jaeger = containerOf(workload(own, 'Deployment', '-jaeger'));
+    expect(jaeger.image).toMatch(/^jaegertracing\/jaeger:2\./);
+    const egress = named(own, 'NetworkPolicy', '-processes')['spec'] as { egress: { ports: object[] }[] };
+    expect(egress.egress.map(({ ports }) => ports)).toContainEqual([{ port: 4318, protocol: 'TCP' }]);
+    expect(named(own, 'NetworkPolicy', '-jaeger').kind).toBe('NetworkPolicy');
   });
 
   it('several agents name their hosts after themselves', async () => {

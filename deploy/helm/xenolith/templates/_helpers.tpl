@@ -107,6 +107,15 @@ nats://{{ include "xenolith.fullname" . }}-nats:4222
 {{ concat $names .Values.tls.extraNames | uniq | toJson }}
 {{- end -}}
 
+{{/* Where spans go; empty: nowhere. */}}
+{{- define "xenolith.tracingEndpoint" -}}
+{{- if .Values.tracing.endpoint -}}
+{{ .Values.tracing.endpoint }}
+{{- else if .Values.jaeger.enabled -}}
+http://{{ include "xenolith.fullname" . }}-jaeger:4318
+{{- end -}}
+{{- end -}}
+
 {{/* What every process of ours is told. */}}
 {{- define "xenolith.processEnv" -}}
 - { name: NATS_URL, value: {{ include "xenolith.natsUrl" .root | quote }} }
@@ -115,7 +124,7 @@ nats://{{ include "xenolith.fullname" . }}-nats:4222
 - { name: HTTP_PORT, value: "9090" }
 - name: INSTANCE
   valueFrom: { fieldRef: { fieldPath: metadata.name } }
-{{- with .root.Values.tracing.endpoint }}
+{{- with include "xenolith.tracingEndpoint" .root }}
 - { name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ . | quote }} }
 {{- end }}
 {{- end -}}
