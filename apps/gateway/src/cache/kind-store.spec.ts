@@ -144,3 +144,21 @@ describe('a store', () => {
     ]);
   });
 });
+
+describe('a name that was given on', () => {
+  it('keeps its new object when the end of the old one comes late', () => {
+    const store = new KindStore();
+    store.load([], 0);
+    const [old, fresh] = [objectOf('a', 1, 'default', 'first'), objectOf('a', 5, 'default', 'second')];
+    store.put(old);
+    // Positions of two streams need not follow the order of their claims.
+    store.put(fresh);
+    store.remove(old, 6, 2);
+    expect(store.get(fresh.key)?.uid).toBe('second');
+    expect(store.ring.since(0)?.map(({ type, position, object }) => [type, position, object.uid])).toEqual([
+      ['ADDED', 1, 'first'],
+      ['DELETED', 5, 'first'],
+      ['ADDED', 5, 'second'],
+    ]);
+  });
+});

@@ -55,8 +55,9 @@ export class KindStore {
     this.record(previous === undefined ? 'ADDED' : 'MODIFIED', object, previous);
   }
 
-  /** `position` is where the deletion is in the log. */
+  /** `position` is where the deletion is in the log. An object whose name went to another before is gone already. */
   remove(held: CachedObject, position: number, version: number): void {
+    if (this.objects.get(held.key)?.uid !== held.uid) return;
     this.objects.delete(held.key);
     this.record('DELETED', atPosition(held, position, version), held);
   }

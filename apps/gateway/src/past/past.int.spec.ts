@@ -114,6 +114,7 @@ describe('a look at the past', () => {
     expect((await past(none, path)).json).toMatchObject({ code: 404 });
     expect(uidOf((await past(two, path)).json)).toBe(uidOf(second));
     expect(uidOf((await past(one, path, `?uid=${uidOf(first)}`)).json)).toBe(uidOf(first));
+    expect((await past(two, path, '?uid=first')).json).toMatchObject({ code: 400 });
     const other = await past(two, path, `?uid=${uidOf(first)}`);
     expect(other.status).toBe(404);
     expect(other.json['message']).toContain(`there was uid ${uidOf(first)} from position ${one} to before ${none}`);

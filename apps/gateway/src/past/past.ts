@@ -29,6 +29,8 @@ type Named = ResourcePath & { readonly name: string };
 /** A replay that states no end of its own goes on for a day at most. */
 const LONGEST_REPLAY_MS = 24 * 3_600_000;
 
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
 /** Names the place of the log that an answer shows. */
 export const POSITION_HEADER = 'Xenolith-Position';
 
@@ -78,7 +80,7 @@ export class PastReads {
     if (target.name === undefined) return this.list();
     const moment = await this.moment();
     const view = this.view(moment);
-    const uid = this.request.query.get('uid') ?? undefined;
+    const uid = this.uid();
     const found =
       target.kind.definition === null
         ? null
@@ -152,6 +154,13 @@ export class PastReads {
         replay.start();
       },
     };
+  }
+
+  private uid(): Uuid | undefined {
+    const uid = this.request.query.get('uid');
+    if (uid === null || uid === '') return undefined;
+    if (!UUID.test(uid)) throw badRequest(`uid "${uid}" is none; it is what metadata.uid of an object says`);
+    return uid;
   }
 
   private moment(): Promise<PastMoment> {
