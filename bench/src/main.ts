@@ -1,6 +1,7 @@
 import { benchApi } from './api-bench.js';
 import { benchFleet } from './fleet-platform-bench.js';
 import { benchLog } from './log-bench.js';
+import { benchPast } from './past-bench.js';
 import { benchPlacement } from './placement-bench.js';
 import { benchPlatform } from './platform-bench.js';
 import { benchXen } from './xen-bench.js';
@@ -10,6 +11,7 @@ import { benchScheduling } from './scheduling-bench.js';
 /** Every group of rows, by the name that `--only` takes, or `--group`. */
 const GROUPS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   log: benchLog,
+  past: benchPast,
   platform: benchPlatform,
   api: benchApi,
   xen: benchXen,
