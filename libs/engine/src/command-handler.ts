@@ -135,9 +135,13 @@ export class CommandHandler {
       actor: message.actor,
       data: prepared.value,
     };
-    const loaded = await this.streams.load(this.aggregate(route.category), message.streamId);
+    const aggregate = this.aggregate(route.category);
+    const begins = attempt === 1 && message.dryRun !== true && route.begins?.(message) === true;
+    const loaded = begins
+      ? this.streams.begin(aggregate, message.streamId)
+      : await this.streams.load(aggregate, message.streamId);
     if (message.expectedVersion !== undefined && message.expectedVersion !== loaded.version) {
-      if (await this.streams.refresh(this.aggregate(route.category), message.streamId)) return BEHIND;
+      if (await this.streams.refresh(aggregate, message.streamId)) return BEHIND;
       return this.refuse(message, staleVersion(message, loaded.version));
     }
     const touched = new Map<Uuid, Touched>();

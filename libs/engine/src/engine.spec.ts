@@ -255,6 +255,36 @@ describe('command handler', () => {
     });
   });
 
+  it('reads nothing of a stream that a command begins, and finds out when it was begun already', async () => {
+    const routes = [
+      route('AddSweets', 'jar', { begins: () => true }),
+      route('TakeSweets', 'jar', { begins: () => true }),
+    ];
+    const log = new MemoryEventLog(new VirtualClock());
+    const reads: Uuid[] = [];
+    const started = (): CommandHandler => {
+      const connection = log.connect();
+      const read = connection.readStream.bind(connection);
+      connection.readStream = (streamId, afterVersion) => {
+        reads.push(streamId);
+        return read(streamId, afterVersion);
+      };
+      return new CommandHandler(service({ routes }), connection, { indexes: { applyOwn: () => undefined } });
+    };
+    expect(await started().handle(message('AddSweets', { amount: 5 }))).toMatchObject({ value: { version: 1 } });
+    expect(reads).toEqual([]);
+    const wrong = [
+      [message('AddSweets', { amount: 2 }), { value: { version: 2, document: { sweets: 7 } } }],
+      [message('TakeSweets', { amount: 3 }), { value: { version: 3, document: { sweets: 4 } } }],
+      [message('TakeSweets', { amount: 9 }), { rejection: { code: 'jar_empty', message: '9 asked, 4 there' } }],
+      [message('TakeSweets', { amount: 3 }, { dryRun: true }), { value: { version: 4, document: { sweets: 1 } } }],
+      [message('TakeSweets', { amount: 1 }, { expectedVersion: 3 }), { value: { version: 4 } }],
+      [message('TakeSweets', { amount: 1 }, { expectedVersion: 2 }), { rejection: { code: 'version_conflict' } }],
+    ] as const;
+    for (const [asked, answer] of wrong) expect(await started().handle(asked)).toMatchObject(answer);
+    expect(log.log).toHaveLength(4);
+  });
+
   it('refuses a claim that another stream holds, and lets the holder claim again', async () => {
     const { handler } = setUp();
     await handler.handle(message('AddSweets', { amount: 1, label: 'mint' }));

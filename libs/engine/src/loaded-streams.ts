@@ -43,6 +43,15 @@ export class LoadedStreams {
     return loaded;
   }
 
+  /** What is kept of a stream; of one that is not, that it has no events, which is not made sure of. */
+  begin(aggregate: AnyAggregate, streamId: Uuid): LoadedStream {
+    const cached = this.cache.get(streamId);
+    if (cached) return cached;
+    const begun: LoadedStream = { state: aggregate.initial, version: 0 };
+    this.remember(streamId, begun);
+    return begun;
+  }
+
   /** Adds what others wrote to a stream since it was loaded; false when that is nothing. */
   async refresh(aggregate: AnyAggregate, streamId: Uuid): Promise<boolean> {
     const cached = this.cache.get(streamId);

@@ -48,6 +48,11 @@ export interface CommandRoute {
    */
   readonly prepare?: (message: CommandMessage, attempt: number) => Result<JsonObject> | Promise<Result<JsonObject>>;
   readonly retryOn?: readonly string[];
+  /**
+   * Whether the command is probably the first one of its stream. Then the stream is not read: it is taken for one without events, and the append, or a look before
+   * a refusal, finds out. A command that is wrong about it goes round again.
+   */
+  readonly begins?: (message: CommandMessage) => boolean;
   /** Names the refusal when a claim is taken; absent: `already_exists` for names, `claim_taken` else. `null`: prepare again. */
   readonly onClaimTaken?: (
     claim: { scope: string; value: string; holder: Uuid },

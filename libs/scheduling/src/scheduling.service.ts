@@ -118,6 +118,7 @@ const routes = (index: CapacityIndex): readonly CommandRoute[] => {
       type: 'PlaceVirtualMachine',
       schema: placeVirtualMachineData,
       prepare: proposed(index),
+      begins: ({ streamId }) => !index.isPlaced(streamId) && index.pendingRequest(streamId) === undefined,
       answer: placeAnswer,
     },
     {
