@@ -51,7 +51,6 @@ const editRules: readonly PolicyRule[] = [
     const actions = kinds.flatMap(({ plural, actions = [] }) => actions.map((action) => `${plural}/${action}`));
     return actions.length === 0 ? [] : [{ verbs: ['create'], apiGroups: [group], resources: actions }];
   }),
-  { verbs: ['get'], apiGroups: ['compute.xenolith.dev'], resources: ['virtualmachines/console'] },
 ].filter(({ resources = [] }) => resources.length > 0);
 
 const adminRules: readonly PolicyRule[] = [
