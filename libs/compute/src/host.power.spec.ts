@@ -1,4 +1,4 @@
-import { faultRuleSpec, HEARTBEAT_TIMEOUT_MS, WAKE_LIMIT_MS } from '@xenolith/contracts';
+import { faultRuleSpec, HEARTBEAT_TIMEOUT_MS, POWER_LIMIT_MS } from '@xenolith/contracts';
 import { reject } from '@xenolith/kernel';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { describeComputeEvent } from './compute.descriptions.js';
@@ -33,7 +33,7 @@ const empty = (remaining = 0) =>
     blocked: [],
   });
 const until = async (state: string): Promise<void> => {
-  expect(await platform.clock.advanceUntil(() => power().state === state, 2 * WAKE_LIMIT_MS)).toBe(true);
+  expect(await platform.clock.advanceUntil(() => power().state === state, 2 * POWER_LIMIT_MS)).toBe(true);
 };
 const park = async (): Promise<void> => {
   await change({ parked: true });
@@ -111,7 +111,7 @@ describe('a host that is parked', () => {
     agent().silent = false;
     await until('On');
     expect(status()).toMatchObject({ summary: 'Ready', bootId: 'host-1-boot-1' });
-    await platform.clock.advance(WAKE_LIMIT_MS);
+    await platform.clock.advance(POWER_LIMIT_MS);
     expect(platform.off.size).toBe(0);
   });
 
@@ -123,7 +123,7 @@ describe('a host that is parked', () => {
     await empty();
     await until('Off');
     expect(platform.off.has('host-1')).toBe(true);
-    await platform.clock.advance(2 * WAKE_LIMIT_MS);
+    await platform.clock.advance(2 * POWER_LIMIT_MS);
     expect(power()).toMatchObject({ state: 'Off' });
   });
 
@@ -189,11 +189,22 @@ describe('power that does not come', () => {
   it('is said where a host has power and does not register in time; it may come later', async () => {
     await park();
     await change({ parked: false });
-    await platform.clock.advance(WAKE_LIMIT_MS + 1_000);
+    await platform.clock.advance(POWER_LIMIT_MS + 1_000);
     expect(power()).toMatchObject({ state: 'Off', failures: 1 });
     expect(power().message).toBe('it was powered on, and did not register within 5 minutes');
     await platform.register('host-1');
     expect(status()).toMatchObject({ summary: 'Ready' });
+  });
+
+  it('is asked for anew where nobody answers', async () => {
+    agent().hides = ({ type }) => type === 'PowerOffHost';
+    await change({ parked: true });
+    await empty();
+    await platform.clock.advance(POWER_LIMIT_MS + 2_000);
+    expect(power()).toMatchObject({ state: 'ShuttingDown', message: 'nobody answered for its power within 5 minutes' });
+    agent().hides = null;
+    await until('Off');
+    expect(new Set(asked()?.filter((type) => type === 'PowerOffHost')).size).toBe(1);
   });
 
   it('keeps a host on whose machines were not known, and says so', async () => {

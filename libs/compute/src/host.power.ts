@@ -4,7 +4,7 @@ import {
   hostPowerCommands,
   hostPowerEvents,
   timestamp,
-  WAKE_LIMIT_MS,
+  POWER_LIMIT_MS,
   type HostEvent,
   type HostPowerEvent,
 } from '@xenolith/contracts';
@@ -123,10 +123,11 @@ const decideRefused = ({ own }: PresentHost, command: Command): Decision => {
 };
 
 const decideExpiry = ({ own }: PresentHost, command: Command): Decision => {
-  const { turn } = trusted(hostPowerCommands.ExpireHostWake, command);
+  const { turn } = trusted(hostPowerCommands.ExpireHostPower, command);
   const { power } = own;
-  if (power.state !== 'Starting' || power.turn !== turn) return NOTHING;
-  const minutes = WAKE_LIMIT_MS / 60_000;
+  const isOpen = power.state === 'Starting' || power.state === 'ShuttingDown';
+  if (!isOpen || power.turn !== turn || power.retryAt !== null) return NOTHING;
+  const minutes = POWER_LIMIT_MS / 60_000;
   const what = power.bootId === null ? 'nobody answered for its power' : 'it was powered on, and did not register';
   return failed(own, command.at, `${what} within ${minutes} minutes`);
 };
@@ -155,7 +156,7 @@ export const decidePower = (host: PresentHost, command: Command): Decision | nul
       return decidePoweredOn(host, command);
     case 'RecordHostPowerRefused':
       return decideRefused(host, command);
-    case 'ExpireHostWake':
+    case 'ExpireHostPower':
       return decideExpiry(host, command);
     case 'RetryHostPower':
       return decideRetry(host, command);
@@ -211,7 +212,7 @@ export const evolvePower = (power: HostPower, stored: HostEvent, { at }: EventPl
   }
 };
 
-const TIMERS = ['ExpireHostWake', 'RetryHostPower'] as const;
+const TIMERS = ['ExpireHostPower', 'RetryHostPower'] as const;
 
 const timerId = (host: Uuid, type: (typeof TIMERS)[number], turn: number): Uuid => uuidFrom(host, type, turn);
 
@@ -231,7 +232,7 @@ const powerTimer = (
   };
 };
 
-/** A host that is told to start has a timer for its registration; what came to nothing has one for the next attempt. */
+/** What is asked of a host’s power has a timer for its end; what came to nothing has one for the next attempt. */
 export const powerConsequences = (stored: HostEvent, before: HostState, command: Command): Consequences => {
   if (before.phase !== 'present') return {};
   const host = command.streamId;
@@ -243,15 +244,15 @@ export const powerConsequences = (stored: HostEvent, before: HostState, command:
   if (!isPowerEvent(stored)) return {};
   switch (stored.type) {
     case 'HostWakeBegun':
-      return { timers: [powerTimer(host, 'ExpireHostWake', { turn: turn + 1, dueAt: command.at + WAKE_LIMIT_MS })] };
+    case 'HostShutdownBegun':
+      return { timers: [powerTimer(host, 'ExpireHostPower', { turn: turn + 1, dueAt: command.at + POWER_LIMIT_MS })] };
     case 'HostPowerFailed':
       return { timers: [powerTimer(host, 'RetryHostPower', { turn, dueAt: stored.data.retryAt })] };
     case 'HostParkingBegun':
-    case 'HostShutdownBegun':
+    case 'HostPoweredOff':
     case 'HostWoken':
       return none();
     case 'HostParkingEnded':
-    case 'HostPoweredOff':
     case 'HostPoweredOn':
       return {};
   }

@@ -6,6 +6,8 @@ import type { Sent } from './users.js';
 /** What really runs on a host, whatever the log believes. */
 export interface HostTruth {
   readonly name: string;
+  /** It has no power. */
+  readonly off: boolean;
   readonly allocatableBytes: number;
   readonly domains: readonly {
     readonly virtualMachine: Uuid;

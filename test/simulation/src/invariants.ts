@@ -6,6 +6,7 @@ import type { Evidence } from './evidence.js';
 import { unlikeAvailability } from './availability.js';
 import { staleViews } from './views.js';
 import { unlikeMaintenance } from './maintenance.js';
+import { unlikePower, wakingClusters } from './power.js';
 import { isThingMissing, type MachineWithDisks } from './missing-things.js';
 import type { Watcher } from './watcher.js';
 
@@ -52,7 +53,12 @@ interface PlacementDocument extends Named {
 }
 
 interface HostDocument extends Named {
-  readonly spec: { readonly cluster: string; readonly unschedulable: boolean; readonly maintenance?: boolean };
+  readonly spec: {
+    readonly cluster: string;
+    readonly unschedulable: boolean;
+    readonly maintenance?: boolean;
+    readonly parked?: boolean;
+  };
   readonly status: {
     readonly hypervisor: 'xen' | 'kvm';
     readonly allocatableMemory: string;
@@ -68,6 +74,7 @@ export const brokenWhenQuiet = (evidence: Evidence, watcher: Watcher): readonly 
   ...orphans(evidence),
   ...unlikeLedgers(evidence, watcher),
   ...unlikeMaintenance(evidence),
+  ...unlikePower(evidence),
   ...unlikeAvailability(evidence, watcher.hostLedgers),
   ...unlikeReplay(evidence),
   ...evidence.running().flatMap((views) => staleViews(views, evidence.log)),
@@ -135,12 +142,16 @@ const hasNoHost = (evidence: Evidence, watcher: Watcher, stream: string): boolea
   const pending = placements.find(({ uid }) => uid === stream);
   if (pending?.document.status.phase !== 'Pending') return false;
   const { request } = pending.document.spec;
+  const waking = wakingClusters(evidence);
+  // One that could be woken is there for whoever waits.
+  const isAway = ({ spec, status }: HostDocument): boolean =>
+    spec.parked === true ? !waking.has(spec.cluster) : status.conditions[0]?.status !== 'True';
   return hostsOf(evidence).every(
     ({ uid, document }) =>
       document.spec.unschedulable ||
       document.spec.maintenance === true ||
       document.metadata.deletionTimestamp !== undefined ||
-      document.status.conditions[0]?.status !== 'True' ||
+      isAway(document) ||
       !canRun(document, request) ||
       isFull(watcher.hostLedgers.get(hostLedgerId(uid)), request) ||
       placements.some((other) => sharesWord(other.document, request, uid)) ||

@@ -45,7 +45,8 @@ const withAggregate = (
   ),
 });
 
-const onMessages = (bus: MessageBus, change: (message: CommandMessage) => CommandMessage): MessageBus => ({
+/** A bus whose messages are changed on their way in. */
+export const onMessages = (bus: MessageBus, change: (message: CommandMessage) => CommandMessage): MessageBus => ({
   request: (subject, message, options) => bus.request(subject, message, options),
   publish: (subject, payload) => bus.publish(subject, payload),
   subscribe: (subject, handler) => bus.subscribe(subject, handler),

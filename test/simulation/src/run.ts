@@ -3,6 +3,7 @@ import { accident, changeWeather } from './accidents.js';
 import { brokenWhenQuiet, leftOver, logHash } from './invariants.js';
 import type { Mutant } from './mutants.js';
 import { FAIR } from './network.js';
+import { PowerDice } from './power-dice.js';
 import { RestartDice } from './restart-dice.js';
 import { UserDice } from './user-dice.js';
 import { Watcher } from './watcher.js';
@@ -65,11 +66,13 @@ const act = async (world: World, watcher: Watcher, cluster: JsonObject): Promise
   const dice = world.random.fork('acts');
   const users = new UserDice(world.users, world.random.fork('users'));
   const restarts = 'highAvailability' in cluster ? new RestartDice(world.users, world.random.fork('restarts')) : null;
+  const power = 'powerManagement' in cluster ? new PowerDice(world.users, world.random.fork('power')) : null;
   for (let action = 0; action < ACTIONS; action += 1) {
     if (dice.chance(0.1)) changeWeather(world);
     if (dice.chance(0.3)) accident(world);
     users.act();
     restarts?.act();
+    power?.act();
     const broken = await run(world, watcher, world.clock.now() + dice.next() ** 3 * LONGEST_PAUSE_MS);
     if (broken.length > 0) return broken;
   }

@@ -57,6 +57,12 @@ const desired = (metadata: JsonObject): JsonObject => ({
   managedFields: metadata['managedFields'] ?? [],
 });
 
+/** Without a policy that proposes plans for as long as nobody approves them. */
+const proposingNothing = (spec: JsonObject): JsonObject => {
+  const power = spec['powerManagement'] as JsonObject | undefined;
+  return power?.['mode'] === 'Manual' ? { ...spec, powerManagement: { ...power, mode: 'Off' } } : spec;
+};
+
 /** What users can ask for, as the gateway would pass it on: parsed by the kind's schema, with an id, sent again under that id until somebody answers. */
 export class Users {
   readonly sent: Sent[] = [];
@@ -141,7 +147,7 @@ export class Users {
       this.change(
         clusterKind,
         cluster,
-        ({ spec: { rebalancing: _ended, ...spec }, metadata }) => ({ metadata, spec }),
+        ({ spec: { rebalancing: _ended, ...spec }, metadata }) => ({ metadata, spec: proposingNothing(spec) }),
         false,
       );
   }

@@ -27,6 +27,8 @@ export class Watcher {
   private readonly ledgers = new Map<Uuid, HostLedgerState>();
   /** Machines of which an operation failed during this run: it may have had its effect all the same. */
   private readonly uncertain = new Set<Uuid>();
+  /** Hosts that were powered off and have not come back yet. */
+  private readonly off = new Set<Uuid>();
   private hostDeleted = false;
 
   constructor(private readonly evidence: Evidence) {}
@@ -55,7 +57,7 @@ export class Watcher {
     if (version !== before + 1) broken.push(`${category} ${streamId} goes from version ${before} to ${version}`);
     this.versions.set(streamId, version);
     if (category === hostLedgerAggregate.category) broken.push(...this.followLedger(event));
-    broken.push(...this.followSurprise(event));
+    broken.push(...this.followSurprise(event), ...this.followPower(event));
     if (document !== undefined) broken.push(...this.followDocument(streamId, category, document));
     return broken;
   }
@@ -70,6 +72,14 @@ export class Watcher {
       type === 'VirtualMachineObserved' || (type === 'VirtualMachineHalted' && data['reason'] === 'vanished');
     if (!surprise || this.hostDeleted || this.uncertain.has(streamId)) return [];
     return [`machine ${streamId} had another domain than it knew of, and no operation of it had failed (${type})`];
+  }
+
+  /** A host that is off by will is not missed, and has not crashed when it comes back. */
+  private followPower({ type, streamId }: LoggedEvent): readonly string[] {
+    if (type === 'HostPoweredOff') this.off.add(streamId);
+    else if (type === 'HostWoken' || type === 'HostDeleted') this.off.delete(streamId);
+    const missed = (type === 'HostBecameUnreachable' || type === 'HostCrashed') && this.off.has(streamId);
+    return missed ? [`host ${streamId} was powered off, and is taken for lost (${type})`] : [];
   }
 
   private followLedger(event: LoggedEvent): readonly string[] {

@@ -1,13 +1,17 @@
 import { describe, expect, it } from 'vitest';
 import { progressOf, SEPARATOR } from './park.js';
 
+const PAUSED = JSON.stringify([
+  { virtualMachine: { uid: 'web', name: 'web', namespace: 'default' }, message: 'it is paused' },
+]);
+
 const line = (...parts: readonly string[]): string => parts.join(SEPARATOR);
 
 describe('progress of parking', () => {
   it.each([
     [line('true', 'On', '', '3 virtual machines are left on the host', ''), '3 virtual machines are left on the host'],
     [
-      line('true', 'On', '', "1 virtual machine is left on the host; 1 can't move", 'default/web: it is paused; '),
+      line('true', 'On', '', "1 virtual machine is left on the host; 1 can't move", PAUSED),
       "1 virtual machine is left on the host; 1 can't move; default/web: it is paused",
     ],
     [line('true', 'ShuttingDown', '', 'no virtual machine is left on the host', ''), 'its power is being switched off'],

@@ -1,4 +1,5 @@
-import { hostKind } from '@xenolith/contracts';
+import { blockedMachine, hostKind } from '@xenolith/contracts';
+import { z } from 'zod';
 import { say } from '../terminal.js';
 import { clusterFlags, type ClusterOptions } from './cluster.js';
 import { readKubectl, watchKubectl } from './kubectl.js';
@@ -8,13 +9,13 @@ const HOST = `${hostKind.singular}.${hostKind.group}`;
 /** Between the parts of a line; kubectl makes spaces of tabs when it watches. */
 export const SEPARATOR = '¦';
 
-/** What a host says of its power on one line. */
+/** What a host says of its power on one line. A range would end kubectl's watch with the next event. */
 const PROGRESS = [
   '{.spec.parked}',
   '{.status.power.state}',
   '{.status.power.message}',
   '{.status.conditions[?(@.type=="Evacuated")].message}',
-  '{range .status.maintenance.blocked[*]}{.virtualMachine.namespace}/{.virtualMachine.name}: {.message}; {end}',
+  '{.status.maintenance.blocked}',
 ].join(SEPARATOR);
 
 interface Progress {
@@ -29,6 +30,17 @@ const STATES: Readonly<Record<string, string>> = {
   Starting: 'it is powered on, and boots',
 };
 
+const blockedMachines = z.array(blockedMachine);
+
+/** Machines that can't move, and why. */
+const blockedText = (text: string): string =>
+  text === ''
+    ? ''
+    : blockedMachines
+        .parse(JSON.parse(text))
+        .map(({ virtualMachine: { namespace, name }, message }) => `${namespace}/${name}: ${message}`)
+        .join('; ');
+
 /** What a line of progress says to people. */
 export const progressOf = (line: string, wish: 'park' | 'wake'): Progress => {
   const [parked, state = '', message = '', evacuation = '', blocked = ''] = line.split(SEPARATOR);
@@ -37,7 +49,7 @@ export const progressOf = (line: string, wish: 'park' | 'wake'): Progress => {
     return { text: isParked ? 'it was parked again' : 'the parking was called off', ended: 'called off' };
   const reached = state === (wish === 'park' ? 'Off' : 'On');
   const leaving = wish === 'park' && state === 'On' ? evacuation : (STATES[state] ?? '');
-  const left = wish === 'park' && state === 'On' ? blocked.replace(/; $/, '') : '';
+  const left = wish === 'park' && state === 'On' ? blockedText(blocked) : '';
   const text = [leaving, left, message].filter((part) => part !== '').join('; ');
   return { text: text === '' ? 'nothing is known of it yet' : text, ended: reached ? 'done' : null };
 };

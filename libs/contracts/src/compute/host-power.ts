@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import type { EventOf } from '../messages.js';
 
-/** How long a host may take from the wish to wake it to its registration: three times what firmware and Dom0 of a slow server take. */
-export const WAKE_LIMIT_MS = 300_000;
+/** How long a host may take to go off, or from the wish to wake it to its registration: three times what firmware and Dom0 of a slow server take. */
+export const POWER_LIMIT_MS = 300_000;
 
 export const HOST_POWER_STATES = ['On', 'ShuttingDown', 'Off', 'Starting'] as const;
 export type HostPowerState = (typeof HOST_POWER_STATES)[number];
@@ -31,8 +31,8 @@ export const hostPowerCommands = {
   RecordHostPoweredOff: z.strictObject({ turn }),
   RecordHostPoweredOn: z.strictObject({ turn, bootId: z.string() }),
   RecordHostPowerRefused: z.strictObject({ turn, message: z.string() }),
-  /** The host was told to start so long ago that it should have registered. */
-  ExpireHostWake: z.strictObject({ turn }),
+  /** The host was told to start, or to go off, so long ago that it should have. */
+  ExpireHostPower: z.strictObject({ turn }),
   /** The pause after an attempt that came to nothing is over. */
   RetryHostPower: z.strictObject({ turn }),
 } as const;
