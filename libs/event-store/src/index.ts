@@ -1,5 +1,4 @@
 export { EventStoreFault } from './append-batcher.js';
-export { checkChain, type ChainCheck } from './chain-check.js';
 export { exportLog, type LogChunk, type LogState } from './backup/export-log.js';
 export { importLog } from './backup/import-log.js';
 export type { DocumentShapes } from './append-batch.js';

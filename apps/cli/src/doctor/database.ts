@@ -1,4 +1,4 @@
-import { checkChain, readSchemaState, SCHEMA_REVISION } from '@xenolith/event-store';
+import { readSchemaState, SCHEMA_REVISION, verifyLog } from '@xenolith/event-store';
 import pg from 'pg';
 import { fine, warning, wrong, type Finding } from './finding.js';
 
@@ -139,14 +139,13 @@ const progress = async (ask: Ask): Promise<readonly Finding[]> => {
   ];
 };
 
-const chain = async (client: pg.Client): Promise<Finding> => {
-  const found = await checkChain(client, CHAINED_EVENTS);
-  if (found === null) return fine('log', 'no event is chained yet');
-  return found.brokenAt === null
-    ? fine('log', `events ${found.first} to ${found.last} are those that were written, by their hashes`)
+const chain = async (url: string): Promise<Finding> => {
+  const verdict = await verifyLog({ databaseUrl: url, newest: CHAINED_EVENTS });
+  return verdict.sound
+    ? fine('log', `the newest events up to ${verdict.head.position} are those that were written, by their hashes`)
     : wrong(
         'log',
-        `event ${found.brokenAt} is not the one that was written: the chain of hashes breaks there`,
+        `event ${verdict.position} is not the one that was written: ${verdict.message}`,
         'Stop the platform and keep a copy of its data. Somebody with the rights of the owner, or a broken disk, changed the log: restore the last good backup.',
       );
 };
@@ -188,7 +187,7 @@ export const lookAtDatabase = async (
       ...(await roles(ask, place.prefix, place.again)),
       await guards(ask),
       ...(await progress(ask)),
-      await chain(client),
+      await chain(url),
     ];
   } catch (fault) {
     const why = fault instanceof Error ? fault.message : String(fault);

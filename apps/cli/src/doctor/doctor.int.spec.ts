@@ -165,7 +165,7 @@ describe('a doctor who looks at the log', () => {
     await sql(`update es.events e set type = 'Forged' from es.event_log l where l.seq = e.seq and l.position = 3`);
     expect(await look()).toEqual([
       'error log: the guard of stored events is off',
-      'error log: event 3 is not the one that was written: the chain of hashes breaks there',
+      expect.stringMatching(/^error log: event 3 is not the one that was written: Forged/),
     ]);
   });
 

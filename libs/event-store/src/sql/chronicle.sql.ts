@@ -51,7 +51,7 @@ export const preferredShape = (alias: string): string =>
   `${alias}.shape = coalesce((select a.shape from es.document_shapes a where a.category = ${alias}.category), 1) desc, ${alias}.shape desc`;
 
 /** What an event's hash is over; `event-chain.ts` says the same for those who verify. */
-export const CONTENT = `sha256(convert_to(concat_ws(e'\\x1f', l.position, e.stream_id, e.version, e.event_id, e.category, e.type,
+const CONTENT = `sha256(convert_to(concat_ws(e'\\x1f', l.position, e.stream_id, e.version, e.event_id, e.category, e.type,
   e.schema_version, (extract(epoch from e.recorded_at) * 1000000)::bigint, e.data::text, e.meta::text), 'UTF8'))`;
 
 /**
