@@ -48,6 +48,22 @@ describe('a verification of the log', () => {
     expect(positionOf(await verifyLog({ databaseUrl, anchor: { ...verdict.head, position: 121 } }))).toBe(121);
   });
 
+  it('looks at the newest events only where that is asked for, and takes the link before them as it stands', async () => {
+    const { databaseUrl, admin } = await settledLog();
+    await tamper(
+      admin,
+      // Blocks are as long as the chronicler's steps happened to be: one ends behind the second event now.
+      `insert into es.chain (position, first_position, links, recorded_until)
+        select 2, 1, substr(links, 1, 64), recorded_until from es.chain where first_position = 1`,
+      `update es.chain set first_position = 3, links = substr(links, 65) where first_position = 1 and position > 2`,
+      `update es.events set type = 'Forged' where ctid = ${at(1)}`,
+    );
+    expect(positionOf(await verifyLog({ databaseUrl }))).toBe(1);
+    expect(positionOf(await verifyLog({ databaseUrl, newest: 118 }))).toBeNull();
+    await tamper(admin, `update es.events set type = 'Forged' where ctid = ${at(3)}`);
+    expect(positionOf(await verifyLog({ databaseUrl, newest: 118 }))).toBe(3);
+  });
+
   it('names the first event that was altered, whatever part of it', async () => {
     const { databaseUrl, admin } = await settledLog();
     await tamper(admin, `update es.events set recorded_at = recorded_at + interval '1 us' where ctid = ${at(90)}`);
