@@ -127,6 +127,17 @@ describe('a host that is parked', () => {
     expect(power()).toMatchObject({ state: 'Off' });
   });
 
+  it('is parked while it wakes under maintenance, which had emptied it before', async () => {
+    await change({ maintenance: true, parked: true });
+    await empty();
+    await until('Off');
+    await change({ maintenance: true });
+    await platform.clock.advance(1_000);
+    await change({ maintenance: true, parked: true });
+    await until('Off');
+    expect(platform.off.has('host-1')).toBe(true);
+  });
+
   it('is needed when a machine was placed on it in the same moment', async () => {
     await park();
     await empty(1);

@@ -49,10 +49,10 @@ export const onPowerWish = (host: PresentHost, wished: HostSpec, reason: string)
   const { state } = host.own.power;
   const parked = wished.parked === true;
   if (parked === (host.spec.parked === true)) return [];
-  if (!parked)
-    return state === 'ShuttingDown' || state === 'Off' ? [wake(reason)] : [event('HostParkingEnded', { reason })];
+  // One that starts already is told so anew, as the parking has ended its time.
+  if (!parked) return state === 'On' ? [event('HostParkingEnded', { reason })] : [wake(reason)];
   const begun = event('HostParkingBegun', { reason });
-  return state === 'On' && isEmpty(host) ? [begun, shutdown()] : [begun];
+  return (state === 'On' || state === 'Starting') && isEmpty(host) ? [begun, shutdown()] : [begun];
 };
 
 /** Somebody changes the host's spec: what it brings for its power is decided in the same append. */
