@@ -16,7 +16,7 @@ const MUTANTS: readonly Mutant[] = [
   {
     name: 'waking',
     what: 'no machine that fits nowhere wakes a host',
-    shownBy: 1,
+    shownBy: 4,
     service: (definition): ServiceDefinition => {
       if ('rebalancing' in definition)
         (definition as unknown as SchedulingService).rebalancing.proposals.waking = () => null;
@@ -26,7 +26,7 @@ const MUTANTS: readonly Mutant[] = [
   {
     name: 'power_order',
     what: 'a power-off that comes after the power-on which overtook it takes effect',
-    shownBy: 1,
+    shownBy: 15,
     agentBus: (bus) =>
       onMessages(bus, (message) => {
         const { undoes: _undone, ...late } = message;
