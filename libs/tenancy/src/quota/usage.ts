@@ -61,7 +61,7 @@ export const amountsOf = (kind: KindDefinition, document: JsonObject, imageBytes
   if (isPart(document)) return {};
   const count = { [countName(kind)]: 1 };
   const { spec } = document as Content;
-  if (kind === virtualMachineKind) return { ...count, ...machineAmounts((spec ?? {}), imageBytes) };
-  if (kind === volumeKind) return { ...count, 'requests.storage': diskBytes((spec ?? {}), imageBytes) };
+  if (kind === virtualMachineKind) return { ...count, ...machineAmounts(spec ?? {}, imageBytes) };
+  if (kind === volumeKind) return { ...count, 'requests.storage': diskBytes(spec ?? {}, imageBytes) };
   return count;
 };
