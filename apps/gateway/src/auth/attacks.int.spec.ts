@@ -24,14 +24,16 @@ const NETWORKS = '/apis/network.xenolith.dev/v1alpha1/namespaces/default/network
 let platform: TestPlatform;
 let api: GatewayUnderTest;
 
-beforeAll(async () => {
-  platform = await startTestPlatform();
-  [api] = platform.gateways as [GatewayUnderTest];
-});
-
-afterAll(async () => {
-  await platform.close();
-});
+/** A platform for the tests of one block: what random requests of an administrator delete, roles among it, is not there for others. */
+const onPlatformOfItsOwn = (): void => {
+  beforeAll(async () => {
+    platform = await startTestPlatform();
+    [api] = platform.gateways as [GatewayUnderTest];
+  });
+  afterAll(async () => {
+    await platform.close();
+  });
+};
 
 const pick = <Item>(random: Random, items: readonly Item[]): Item => items[random.below(items.length)] as Item;
 
@@ -243,6 +245,7 @@ const faultOf = (attack: Attack, answer: Answer): string | null => {
 };
 
 describe('malformed requests', () => {
+  onPlatformOfItsOwn();
   it(
     `are refused, ${REQUESTS} of them (seed ${SEED}), without a fault of the gateway and without a word too much`,
     { timeout: LIMIT_MS },
@@ -291,6 +294,7 @@ const statusesIn = (text: string): readonly number[] =>
   [...text.matchAll(/HTTP\/1\.1 (\d{3})/g)].map(([, status]) => Number(status));
 
 describe('tricks', () => {
+  onPlatformOfItsOwn();
   it('with paths reach nothing that the plain path would not', async () => {
     const plain = NETWORKS.slice(1);
     const paths = [
