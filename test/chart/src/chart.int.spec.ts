@@ -42,6 +42,13 @@ const MATRIX: readonly (readonly string[])[] = [
     'metrics.dashboards.enabled=true',
     'metrics.prometheusRule.labels={"release":"p"}',
   ],
+  [
+    'auth.oidc.issuerUrl=https://id.example.com:8443',
+    'auth.oidc.audiences=["xenolith"]',
+    'auth.oidc.caSecret=issuer',
+    'auth.clientCaSecret=clients',
+    'auth.frontProxy.caSecret=proxies',
+  ],
   ['nats.replicas=1', 'agent.enabled=false', 'networkPolicies.enabled=false'],
   ['jaeger.enabled=true', 'networkPolicies.metricsFrom=["monitoring"]'],
   [
@@ -263,6 +270,59 @@ describe('a switch of the chart', () => {
     const egress = named(own, 'NetworkPolicy', '-processes')['spec'] as { egress: { ports: object[] }[] };
     expect(egress.egress.map(({ ports }) => ports)).toContainEqual([{ port: 4318, protocol: 'TCP' }]);
     expect(named(own, 'NetworkPolicy', '-jaeger').kind).toBe('NetworkPolicy');
+  });
+
+  it('users prove who they are by the ways that are named, and what is half said is refused', async () => {
+    const objects = await render(
+      'auth.oidc.issuerUrl=https://id.example.com:8443',
+      'auth.oidc.audiences=["xenolith","kubectl"]',
+      'auth.oidc.jwksUrl=https://keys.example.com/jwks',
+      'auth.oidc.caSecret=issuer',
+      'auth.oidc.groupsClaim=groups',
+      'auth.oidc.requiredClaims=["team=red"]',
+      'auth.clientCaSecret=clients',
+      'auth.frontProxy.caSecret=proxies',
+      'auth.frontProxy.allowedNames=["front"]',
+      'auth.trustedProxies=["10.0.0.0/8","fd00::1"]',
+    );
+    const gateway = workload(objects, 'Deployment', '-gateway');
+    expect(variables(gateway)).toMatchObject({
+      OIDC_ISSUER_URL: 'https://id.example.com:8443',
+      OIDC_AUDIENCES: 'xenolith,kubectl',
+      OIDC_JWKS_URL: 'https://keys.example.com/jwks',
+      OIDC_CA_FILE: '/etc/xenolith/oidc-ca/ca.crt',
+      OIDC_GROUPS_CLAIM: 'groups',
+      OIDC_REQUIRED_CLAIMS: 'team=red',
+      CLIENT_CA_FILE: '/etc/xenolith/client-ca/ca.crt',
+      REQUESTHEADER_CLIENT_CA_FILE: '/etc/xenolith/front-proxy-ca/ca.crt',
+      REQUESTHEADER_ALLOWED_NAMES: 'front',
+      TRUSTED_PROXIES: '10.0.0.0/8,fd00::1',
+    });
+    for (const [name, secretName] of Object.entries({
+      'oidc-ca': 'issuer',
+      'client-ca': 'clients',
+      'front-proxy-ca': 'proxies',
+    })) {
+      expect(gateway.template.spec.volumes).toContainEqual({
+        name,
+        secret: { secretName, items: [{ key: 'ca.crt', path: 'ca.crt' }] },
+      });
+      expect(containerOf(gateway).volumeMounts).toContainEqual({
+        name,
+        mountPath: `/etc/xenolith/${name}`,
+        readOnly: true,
+      });
+    }
+    const api = named(objects, 'NetworkPolicy', '-api')['spec'] as { egress: { ports: { port: number }[] }[] };
+    expect(api.egress.flatMap(({ ports }) => ports.map(({ port }) => port))).toEqual([443, 8443]);
+    const plain = workload(await render(), 'Deployment', '-gateway');
+    expect(Object.keys(variables(plain)).filter((name) => /^(OIDC|CLIENT|REQUESTHEADER|TRUSTED)_/.test(name))).toEqual(
+      [],
+    );
+    await expect(render('auth.oidc.issuerUrl=https://id.example.com')).rejects.toThrow('auth.oidc.audiences');
+    await expect(render('auth.oidc.audiences=["a"]')).rejects.toThrow('auth.oidc.issuerUrl');
+    await expect(render('auth.frontProxy.allowedNames=["a"]')).rejects.toThrow('auth.frontProxy.caSecret');
+    await expect(render('auth.oidc.signingAlgorithms=["none"]')).rejects.toThrow('signingAlgorithms');
   });
 
   it('several agents name their hosts after themselves', async () => {

@@ -257,3 +257,71 @@ volumes:
     secret: { secretName: {{ include "xenolith.fullname" . }}-database-roles }
     {{- end }}
 {{- end -}}
+
+{{/* Secrets whose ca.crt the gateway is told to believe, by the name of their mount. */}}
+{{- define "xenolith.authorities" -}}
+{{- with .Values.auth -}}
+{{- if .oidc.caSecret }}
+oidc-ca: {{ .oidc.caSecret }}
+{{- end }}
+{{- if .clientCaSecret }}
+client-ca: {{ .clientCaSecret }}
+{{- end }}
+{{- if .frontProxy.caSecret }}
+front-proxy-ca: {{ .frontProxy.caSecret }}
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* How users prove who they are, beside the tokens of the platform's own. */}}
+{{- define "xenolith.authEnv" -}}
+{{- with .Values.auth }}
+{{- if .oidc.issuerUrl }}
+- { name: OIDC_ISSUER_URL, value: {{ .oidc.issuerUrl | quote }} }
+- { name: OIDC_AUDIENCES, value: {{ required "auth.oidc.audiences: name the audience, as auth.oidc.issuerUrl is set" (join "," .oidc.audiences) | quote }} }
+- { name: OIDC_SIGNING_ALGS, value: {{ join "," .oidc.signingAlgorithms | quote }} }
+- { name: OIDC_USERNAME_CLAIM, value: {{ .oidc.usernameClaim | quote }} }
+{{- with .oidc.jwksUrl }}
+- { name: OIDC_JWKS_URL, value: {{ . | quote }} }
+{{- end }}
+{{- if .oidc.caSecret }}
+- { name: OIDC_CA_FILE, value: /etc/xenolith/oidc-ca/ca.crt }
+{{- end }}
+{{- with .oidc.usernamePrefix }}
+- { name: OIDC_USERNAME_PREFIX, value: {{ . | quote }} }
+{{- end }}
+{{- with .oidc.groupsClaim }}
+- { name: OIDC_GROUPS_CLAIM, value: {{ . | quote }} }
+{{- end }}
+{{- with .oidc.groupsPrefix }}
+- { name: OIDC_GROUPS_PREFIX, value: {{ . | quote }} }
+{{- end }}
+{{- with .oidc.requiredClaims }}
+- { name: OIDC_REQUIRED_CLAIMS, value: {{ join "," . | quote }} }
+{{- end }}
+{{- else if or .oidc.audiences .oidc.jwksUrl .oidc.caSecret .oidc.groupsClaim .oidc.requiredClaims }}
+{{- fail "auth.oidc.issuerUrl: set it, or leave the rest of auth.oidc out" }}
+{{- end }}
+{{- if .clientCaSecret }}
+- { name: CLIENT_CA_FILE, value: /etc/xenolith/client-ca/ca.crt }
+{{- end }}
+{{- if .frontProxy.caSecret }}
+- { name: REQUESTHEADER_CLIENT_CA_FILE, value: /etc/xenolith/front-proxy-ca/ca.crt }
+{{- with .frontProxy.allowedNames }}
+- { name: REQUESTHEADER_ALLOWED_NAMES, value: {{ join "," . | quote }} }
+{{- end }}
+{{- else if .frontProxy.allowedNames }}
+{{- fail "auth.frontProxy.caSecret: set it, or leave auth.frontProxy.allowedNames out" }}
+{{- end }}
+{{- with .trustedProxies }}
+- { name: TRUSTED_PROXIES, value: {{ join "," . | quote }} }
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The port of an http or https URL. */}}
+{{- define "xenolith.portOf" -}}
+{{- $parts := urlParse . -}}
+{{- $stated := regexFind ":[0-9]+$" $parts.host -}}
+{{- if $stated -}}{{ trimPrefix ":" $stated }}{{- else if eq $parts.scheme "https" -}}443{{- else -}}80{{- end -}}
+{{- end -}}
