@@ -1,4 +1,6 @@
+import { writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventually, startPlatform, type Platform } from './platform.js';
 
@@ -7,8 +9,14 @@ interface Span {
   readonly spanId: string;
   readonly parentSpanId?: string;
   readonly name: string;
+  readonly attributes: readonly { readonly key: string; readonly value: { readonly stringValue?: string } }[];
+  /** 2: an error. */
+  readonly status?: { readonly code?: number; readonly message?: string };
   service: string;
 }
+
+const attributesOf = (span: Span): Readonly<Record<string, string | undefined>> =>
+  Object.fromEntries(span.attributes.map(({ key, value }) => [key, value.stringValue]));
 
 /** A receiver of OTLP over HTTP with JSON, as Jaeger or a collector would be. */
 const startReceiver = async (): Promise<{ url: string; spans: Span[]; server: Server }> => {
@@ -90,7 +98,60 @@ describe('a trace of a machine’s creation', () => {
       spans.some((span) => /pg|postgres|append/i.test(span.name)),
       'the log’s part',
     ).toBe(true);
+    // Each command is named, says which stream it is for and who asks, and has its own id; those of one request have one first command.
+    const handled = spans.filter(({ name }) => name.startsWith('handle '));
+    expect(new Set(handled.map(({ name }) => name))).toEqual(
+      new Set(handled.map((span) => `handle ${attributesOf(span)['xenolith.command.type'] ?? ''}`)),
+    );
+    for (const span of handled)
+      expect(Object.keys(attributesOf(span)), span.name).toEqual(
+        expect.arrayContaining([
+          'messaging.message.id',
+          'messaging.destination.name',
+          'xenolith.stream.id',
+          'xenolith.actor',
+        ]),
+      );
+    expect(
+      new Set(handled.map((span) => attributesOf(span)['messaging.message.conversation_id'])).size,
+      'chains of commands',
+    ).toBe(1);
+    expect(
+      spans.filter(({ status }) => status?.code === 2).map(({ name, status }) => [name, status?.message]),
+      'errors of a creation in which nothing failed',
+    ).toEqual([]);
     // Roots: exactly one span of the trace has no parent within it.
     expect(spans.filter((span) => !span.parentSpanId || !byId.has(span.parentSpanId))).toHaveLength(1);
+  });
+
+  it('marks where a request failed, and says why', async () => {
+    const network = (await platform.processes()).find(({ name }) => name === 'network');
+    const manifest = join(platform.data, 'network.json');
+    await writeFile(
+      manifest,
+      JSON.stringify({
+        apiVersion: 'network.xenolith.dev/v1alpha1',
+        kind: 'Network',
+        metadata: { name: 'unanswered' },
+        spec: { cidr: '10.9.0.0/24' },
+      }),
+    );
+    process.kill(network?.pid ?? 0, 'SIGSTOP');
+    // kubectl asks again for as long as it is told to.
+    const creating = platform.tryKubectl('create', '-f', manifest);
+    try {
+      await eventually('the request is marked as an error that says why', () =>
+        Promise.resolve(
+          receiver.spans.some(
+            ({ name, status }) =>
+              name === 'request cmd.network.ChangeNetwork' && status?.code === 2 && (status.message ?? '') !== '',
+          ),
+        ),
+      );
+    } finally {
+      process.kill(network?.pid ?? 0, 'SIGCONT');
+    }
+    await creating;
+    expect(await platform.kubectl('get', 'network', 'unanswered', '-o', 'name')).toContain('unanswered');
   });
 });
