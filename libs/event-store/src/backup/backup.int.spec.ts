@@ -1,5 +1,5 @@
 import { appendOf, nextTestId, writeTo } from '@xenolith/testing';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { exportLog, importLog, openEventStore, runSequencer, type LogChunk, type LogState } from '../index.js';
 import { PATIENCE, useTestbed } from '../testbed.spec-fixture.js';
 
@@ -29,6 +29,9 @@ async function* streamOf<Item>(items: readonly Item[]): AsyncGenerator<Item> {
   yield* items;
 }
 
+const rowsOf = async (databaseUrl: string, text: string): Promise<readonly unknown[]> =>
+  (await testbed().adminPool(databaseUrl).query<Record<string, unknown>>(text)).rows;
+
 let original: string;
 let backup: Backup;
 
@@ -45,7 +48,13 @@ beforeAll(async () => {
       }),
     );
   for (let n = 0; n < APPENDS / 2; n += 1) await append(n);
-  await store.head();
+  const written = await store.head();
+  // The chain of hashes, which a restore compares, is written a little behind the log.
+  const chained = async (): Promise<number> => {
+    const [row] = await rowsOf(original, 'select position from es.chronicle');
+    return Number((row as { position: string }).position);
+  };
+  await vi.waitUntil(async () => (await chained()) === written, PATIENCE);
   const growing = Promise.all(Array.from({ length: APPENDS / 2 }, (_, n) => append(n)));
   backup = await take(original);
   await growing;
@@ -53,9 +62,6 @@ beforeAll(async () => {
   await sequencer.stop();
   await store.close();
 });
-
-const rowsOf = async (databaseUrl: string, text: string): Promise<readonly unknown[]> =>
-  (await testbed().adminPool(databaseUrl).query<Record<string, unknown>>(text)).rows;
 
 describe('a log that is restored', () => {
   let restored: string;
