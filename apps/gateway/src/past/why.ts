@@ -57,6 +57,14 @@ const lastChange = async (
   return fields.map((field) => found.get(field)).find((each) => each !== undefined);
 };
 
+/** A process names the step that moved it last. People want what it set out to do, and what went wrong on the way. */
+const withoutSteps = (chain: readonly PastEvent[], describe: Describe): readonly PastEvent[] =>
+  chain.filter((event, index) => {
+    const { actor } = event.metadata;
+    const goesOn = actor.startsWith('process:') && chain[index - 1]?.metadata.actor === actor;
+    return !goesOn || describe(event)?.type === 'Warning';
+  });
+
 /** Walks from an event to what led to it, over all streams. */
 class Causes {
   private readonly seen = new Set<Uuid>();
@@ -166,7 +174,7 @@ export class Explanation {
       fields: field === '' ? USUAL_FIELDS : [field],
     });
     if (found === undefined) throw this.neverSet(field);
-    const chain = await new Causes(past, describeEvent).chain(found.event);
+    const chain = withoutSteps(await new Causes(past, describeEvent).chain(found.event), describeEvent);
     const links: Link[] = [];
     for (const event of chain) links.push(await this.link(event));
     const { kind, name } = this.target;
