@@ -1,6 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type {
-  EventMetadata,
   JsonObject,
   Life,
   LogPast,
@@ -12,6 +11,7 @@ import type {
   Uuid,
 } from '@xenolith/kernel';
 import type pg from 'pg';
+import { storedEvent, type EventRow } from './reads.js';
 import { preferredShape, STILL_ALIVE } from './sql/chronicle.sql.js';
 
 /** What is asked for happened too lately, or the chronicle of an older log is still being written. */
@@ -92,15 +92,7 @@ const EVENTS_AFTER = `select ${EVENT_COLUMNS}
   from (select * from es.event_log where position > $1 order by position limit $2) l
   join es.events e on e.txid = l.txid and e.seq = l.seq ${DOCUMENT_OF_EVENT} order by l.position`;
 
-interface PastEventRow {
-  readonly stream_id: Uuid;
-  readonly version: string;
-  readonly event_id: Uuid;
-  readonly category: string;
-  readonly type: string;
-  readonly schema_version: number;
-  readonly data: JsonObject;
-  readonly meta: EventMetadata;
+interface PastEventRow extends EventRow {
   readonly position: string;
   readonly recorded_at: string;
   readonly shape: number | null;
@@ -108,14 +100,7 @@ interface PastEventRow {
 }
 
 const pastEvent = (row: PastEventRow): PastEvent => ({
-  eventId: row.event_id,
-  streamId: row.stream_id,
-  category: row.category,
-  version: Number(row.version),
-  type: row.type,
-  schemaVersion: row.schema_version,
-  data: row.data,
-  metadata: row.meta,
+  ...storedEvent(row),
   position: Number(row.position),
   recordedAt: Number(row.recorded_at),
   ...(row.shape === null ? {} : { document: row.body }),

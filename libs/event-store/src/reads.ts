@@ -28,7 +28,7 @@ const READ_LOG = `select l.position, ${EVENT_COLUMNS}, d.body, d.shape,
   left join es.documents d on d.stream_id = e.stream_id and d.version = e.version
   order by l.position`;
 
-interface EventRow {
+export interface EventRow {
   readonly stream_id: Uuid;
   readonly version: string;
   readonly event_id: Uuid;
@@ -65,7 +65,7 @@ interface LogTextRow extends LogPlaceRow {
   readonly body: string | null;
 }
 
-const storedEvent = (row: EventRow): StoredEvent => ({
+export const storedEvent = (row: EventRow): StoredEvent => ({
   eventId: row.event_id,
   streamId: row.stream_id,
   category: row.category,
