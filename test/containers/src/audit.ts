@@ -5,7 +5,12 @@ const HOSTS = '/apis/compute.xenolith.dev/v1alpha1/hosts';
 
 export interface Machine {
   readonly metadata: { readonly name: string; readonly uid: string };
-  readonly status: { readonly powerState?: string; readonly host?: string; readonly domid?: number };
+  readonly status: {
+    readonly powerState?: string;
+    readonly host?: string;
+    readonly domid?: number;
+    readonly conditions?: readonly { readonly type: string; readonly status: string; readonly message: string }[];
+  };
 }
 
 interface Owned {

@@ -9,6 +9,9 @@ const NEXT = 'next';
 /** A step that an outage swallowed is sent again after half a minute; a loaded machine takes its time, too. */
 const RUNNING_LIMIT_MS = 240_000;
 
+const conditionsOf = ({ conditions = [] }: Machine['status']): string =>
+  conditions.map(({ type, status, message }) => `${type} is ${status}: ${message}`).join('; ');
+
 describe('a platform of our images, with Postgres and NATS in containers', () => {
   needsEngine();
   let platform: ContainerPlatform;
@@ -36,7 +39,7 @@ describe('a platform of our images, with Postgres and NATS in containers', () =>
     const waiting = async (): Promise<readonly string[]> =>
       (await platform.items<Machine>('vms'))
         .filter(({ status }) => status.powerState !== 'Running')
-        .map(({ metadata }) => metadata.name);
+        .map(({ metadata, status }) => `${metadata.name}: ${conditionsOf(status)}`);
     await expect.poll(waiting, { timeout: RUNNING_LIMIT_MS, interval: 500 }).toEqual([]);
   };
 

@@ -11,6 +11,8 @@ import { engine, imageOf, PROCESSES, type ProcessName } from './engine.js';
 const ROOT = resolve(import.meta.dirname, '../../..');
 const PASSWORD = 'xenolith';
 const DATABASE_INSIDE = `postgresql://postgres:${PASSWORD}@postgres:5432/postgres`;
+/** Room for 384 machines of one CPU on each, so that a fast machine's callers don't fill them. */
+const HARDWARE = '2x24-768';
 const HOSTS = 4;
 const SIDE_PORT = 9090;
 const GATEWAY_PORT = 8443;
@@ -69,7 +71,7 @@ const ownEnvironment: Readonly<Partial<Record<ProcessName, Readonly<Record<strin
     TLS_KEY_FILE: '/access/server.key',
     TOKENS_FILE: '/access/tokens.json',
   },
-  agent: { AGENT_HOSTS: String(HOSTS), AGENT_BOOT_TIME: '0.05', AGENT_DATA_DIR: '/data' },
+  agent: { AGENT_HOSTS: String(HOSTS), AGENT_PROFILE: HARDWARE, AGENT_BOOT_TIME: '0.05', AGENT_DATA_DIR: '/data' },
 };
 
 export interface ProcessOptions {
