@@ -24,7 +24,7 @@ import { fittingProposal, type Retry } from './fitting-proposal.js';
 import { PLACEMENT_CATEGORY } from './placement.js';
 import { isGuarded, knownPlacement, type KnownPlacement, type PlacementDocument } from './placement-document.js';
 import type { Proposal } from './placement.decide.js';
-import type { Standing } from './planning/what-if.js';
+import type { Standing } from './planning/standing.js';
 import type { SchedulingPolicy } from './scores.js';
 import { VolumeIndex } from './volume.index.js';
 import { WordBook, wordOf } from './word-book.js';
@@ -67,7 +67,7 @@ export class CapacityIndex implements Index {
   readonly pendingCount = (): number => this.pending.size;
   /** Those of them whose room depends on what other machines do elsewhere. */
   private readonly pendingByRule = new Set<Uuid>();
-  private readonly words = new WordBook();
+  private readonly words = new WordBook<Uuid>();
   private availability = this.plannedFailovers();
   /** An index of its own, to be loaded before this one. */
   readonly restarts = new RestartRules((machine) => this.availability.ruleChanged(machine));

@@ -1,5 +1,6 @@
 import type { PlacementChange } from '@xenolith/contracts';
-import { FILTERS, NO_CELL, refuses, cellFor, type Filter, type Fleet, type Wish } from './filters.js';
+import { FILTERS, NO_CELL, refuses, cellFor, type Filter, type Wish } from './filters.js';
+import type { Fleet } from './machine-affinity.js';
 import { CELLS_MAX } from './host-table.js';
 import { unreachedNetworks, unreachedStorage } from './request-class.js';
 import { untolerated } from './selectors.js';

@@ -1,7 +1,7 @@
 import { HOSTNAME_LABEL } from '@xenolith/contracts';
 import { fromEmptiest, fromTightest } from './capacity-buckets.js';
 import { isNearer, VerdictBook, type Refusal } from './class-verdicts.js';
-import { admits, asksAsItsClass, cellFor, FILTERS, FITS, isOpen, NO_CELL, refusedBy, type Wish } from './filters.js';
+import { admits, asksAsItsClass, cellFor, FILTERS, FITS, NO_CELL, refusedBy, type Wish } from './filters.js';
 import { levelsFor, type Level, type Moment, type Outlook, type SchedulingPolicy } from './scores.js';
 
 /**
@@ -236,7 +236,7 @@ export class HostSearch {
     if (slot < 0 || this.seen[slot] === this.search) return false;
     this.seen[slot] = this.search;
     this.looked += 1;
-    if (!isOpen(this.outlook.table, slot) || !admits(this.outlook, slot, wish)) return false;
+    if (!this.outlook.table.isOpen(slot) || !admits(this.outlook, slot, wish)) return false;
     this.found[this.fitting] = slot;
     this.fitting += 1;
     return this.fitting === this.most;

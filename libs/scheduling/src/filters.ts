@@ -2,7 +2,7 @@ import type { PlacementRequest } from '@xenolith/contracts';
 import type { AvailabilityCheck } from './availability/availability-book.js';
 import { chooseDevices } from './device-choice.js';
 import { CELLS_MAX, type HostTable } from './host-table.js';
-import { hasRepellent, lacksCompany, type AffinityBook, type MachineWish } from './machine-affinity.js';
+import { hasRepellent, lacksCompany, type Fleet, type MachineWish } from './machine-affinity.js';
 import {
   isTraitFilter,
   PASSES as TRAITS_PASS,
@@ -50,12 +50,6 @@ export interface Wish {
   readonly machines?: MachineWish | null;
   /** Where clusters promise to survive the loss of hosts. */
   readonly availability?: AvailabilityCheck | undefined;
-}
-
-/** What filters look at. */
-export interface Fleet {
-  readonly table: HostTable;
-  readonly affinity: AffinityBook;
 }
 
 export const NO_CELL = -1;
@@ -216,8 +210,6 @@ export const admits = (fleet: Fleet, slot: number, wish: Wish): boolean => {
   return !breaksPromise(slot, wish);
 };
 
-export const isOpen = (table: HostTable, slot: number): boolean => table.isOpen(slot);
-
 /** What one look at a host has promised already, to be counted as taken. */
 export interface Spoken {
   memoryBytes: number;
@@ -231,7 +223,7 @@ export const fitsOn = (
   wish: Wish,
   spoken: Readonly<Spoken> = { memoryBytes: 0, vcpus: 0 },
 ): boolean =>
-  isOpen(fleet.table, slot) &&
+  fleet.table.isOpen(slot) &&
   admits(fleet, slot, wish) &&
   fleet.table.freeMemory(slot) - spoken.memoryBytes >= wish.request.memoryBytes &&
   fleet.table.freeVcpus(slot) - spoken.vcpus >= wish.request.vcpus;

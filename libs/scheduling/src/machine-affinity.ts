@@ -246,3 +246,9 @@ export const likingOf = (book: AffinityBook, wish: MachineWish, slot: number): n
   for (const { weight, term } of wish.liked) liking += weight * machinesNear(book, wish, term, slot);
   return liking;
 };
+
+/** What filters look at. */
+export interface Fleet {
+  readonly table: HostTable;
+  readonly affinity: AffinityBook;
+}

@@ -1,6 +1,5 @@
 import { commandSubject, type RebalancePlanSpec } from '@xenolith/contracts';
 import { BusFault, rootCommand, uuidFrom, type Clock, type CommandMessage, type MessageBus } from '@xenolith/kernel';
-import { isOpen } from './filters.js';
 import type { PoweredCluster } from './rebalance.index.js';
 import type { Rebalancing } from './rebalance.service.js';
 
@@ -45,7 +44,7 @@ export class PowerWatch {
     const { table } = this.parts.capacity.standing();
     const empty: string[] = [];
     for (let slot = 0; slot < table.length; slot += 1)
-      if (isOpen(table, slot) && table.usedMemory[slot] === 0) empty.push(table.uids[slot] ?? '');
+      if (table.isOpen(slot) && table.usedMemory[slot] === 0) empty.push(table.uids[slot] ?? '');
     this.parts.idle.observe(empty, now);
   }
 

@@ -1,9 +1,9 @@
 import { loadOf } from './capacity-buckets.js';
 import type { FlavourMix } from './flavour-mix.js';
-import { cellFor, NO_CELL, type Fleet, type Wish } from './filters.js';
+import { cellFor, NO_CELL, type Wish } from './filters.js';
 import type { HostShare } from './host-share.js';
 import { extensionSteps, type Lifetimes } from './lifetimes.js';
-import { likingOf } from './machine-affinity.js';
+import { likingOf, type Fleet } from './machine-affinity.js';
 
 /**
  * How a host is chosen among those that fit. `balance` takes the one that is least loaded afterwards, so that machines and their load spread;

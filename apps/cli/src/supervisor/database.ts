@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
-import { repositoryRoot, type DataFolder } from '../folders.js';
+import { compileCache, repositoryRoot, type DataFolder } from '../folders.js';
 import {
   ensurePasswords,
   ownerPasswordFile,
@@ -12,7 +12,6 @@ import {
 import { writePrivateFile, type Settings } from '../settings.js';
 import { UserError } from '../terminal.js';
 import { DATABASE_USER, databaseUrl } from './postgres.js';
-import { compileCache } from './services.js';
 
 /** Where the log is, for its owner and for each service. Environment variables: passwords are in files, or in a URL that the user gave. */
 export interface PlatformDatabase {

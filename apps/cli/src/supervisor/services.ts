@@ -1,7 +1,7 @@
 import path from 'node:path';
 import { AGENT_USER, seedFile } from '../platform/bus-users.js';
 import { authorityFile } from '../platform/certificates.js';
-import { repositoryRoot, type DataFolder } from '../folders.js';
+import { compileCache, repositoryRoot, type DataFolder } from '../folders.js';
 import type { Settings } from '../settings.js';
 import type { PlatformDatabase } from './database.js';
 import type { ProcessPlan } from './process-plan.js';
@@ -87,13 +87,6 @@ export const probe = async (url: string): Promise<string | null> => {
     return 'does not answer yet';
   }
 };
-
-/**
- * Compiled code is kept from one start to the next: reading it back is several times faster than compiling a service's modules. Each process has a
- * folder of its own: Node writes the cache when the process ends, by renaming, and a rename onto the file that another has just written waits for
- * the disk, a thousand times over.
- */
-export const compileCache = (name: string): string => path.join(repositoryRoot, '.runtime', 'compile-cache', name);
 
 /**
  * On a big machine V8 lets new objects take 128 MiB before it looks among them, which a service that is busy then keeps for good. A quarter of it

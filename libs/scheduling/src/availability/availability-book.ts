@@ -1,6 +1,6 @@
 import type { PlacementRequest } from '@xenolith/contracts';
 import type { Uuid } from '@xenolith/kernel';
-import type { Fleet } from '../filters.js';
+import type { Fleet } from '../machine-affinity.js';
 import type { ClassBook } from '../request-class.js';
 import { ADMISSION_STEPS, FailoverPlanner, type Guarantee, type Refused } from './failover-planner.js';
 import { residentOf, type Resident, type RestartRule } from './resident.js';

@@ -1,6 +1,6 @@
 import { HOSTNAME_LABEL, type MachineAffinityTerm } from '@xenolith/contracts';
 import type { Uuid } from '@xenolith/kernel';
-import { isOpen, type Fleet } from '../filters.js';
+import type { Fleet } from '../machine-affinity.js';
 import type { Term } from '../machine-affinity.js';
 import { PASSES } from '../request-class.js';
 import { selects } from '../selectors.js';
@@ -109,7 +109,7 @@ export class Board {
   /** Whether a host would do but for what is on it. */
   mayTake(machine: Resident, slot: number): boolean {
     const { table } = this.fleet;
-    return !this.isLost(slot) && isOpen(table, slot) && machine.class.verdict(table, slot) === PASSES;
+    return !this.isLost(slot) && table.isOpen(slot) && machine.class.verdict(table, slot) === PASSES;
   }
 
   put(machine: Resident, slot: number): Seat {

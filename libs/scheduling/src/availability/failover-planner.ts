@@ -1,6 +1,6 @@
 import { HOSTNAME_LABEL } from '@xenolith/contracts';
 import type { Uuid } from '@xenolith/kernel';
-import type { Fleet } from '../filters.js';
+import type { Fleet } from '../machine-affinity.js';
 import { Board } from './board.js';
 import { planLoss, type Loss, type LossPlan } from './loss.js';
 import { Population } from './population.js';

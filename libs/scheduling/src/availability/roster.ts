@@ -1,4 +1,3 @@
-import { isOpen } from '../filters.js';
 import type { HostTable } from '../host-table.js';
 import type { Board } from './board.js';
 import { weightOf, type Ranking, type Weights } from './packing.js';
@@ -29,7 +28,7 @@ export class Roster implements Ranking {
 
   /** Hosts have come, gone or changed. */
   reset(members: ReadonlySet<number>): void {
-    const open = [...members].filter((slot) => isOpen(this.table, slot));
+    const open = [...members].filter((slot) => this.table.isOpen(slot));
     const total = (of: (slot: number) => number): number => open.reduce((sum, slot) => sum + of(slot), 0) || 1;
     this.weights = {
       perByte: 1 / total((slot) => this.table.memory[slot] ?? 0),

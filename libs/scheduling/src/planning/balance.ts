@@ -1,4 +1,3 @@
-import { isOpen } from '../filters.js';
 import { CPU, Evenness, MEMORY } from './evenness.js';
 import { migrationCost } from './migration-cost.js';
 import { blockedBy } from './blocked.js';
@@ -189,7 +188,7 @@ export const planBalance = (
   whatIf: WhatIf,
   { cluster, maxMoves = MOVES_MAX, minGain = GAIN_MIN }: BalanceAsked,
 ): MovePlan => {
-  const slots = whatIf.slots(cluster).filter((slot) => isOpen(whatIf.outlook.table, slot));
+  const slots = whatIf.slots(cluster).filter((slot) => whatIf.outlook.table.isOpen(slot));
   const balancing = new Balancing(whatIf, slots, minGain);
   const { steps: made } = balancing.trial;
   while (made.length < maxMoves && balancing.improve(maxMoves - made.length));

@@ -1,4 +1,3 @@
-import { isOpen } from '../filters.js';
 import { blockedBy } from './blocked.js';
 import type { Blocked, MovePlan } from './movement.js';
 import { MOVES_MAX, planOf } from './plan.js';
@@ -108,7 +107,7 @@ export const planConsolidation = (
   whatIf: WhatIf,
   { cluster, maxMoves = MOVES_MAX, ceiling = CEILING, spared = new Set() }: ConsolidationAsked,
 ): MovePlan & { readonly parked: readonly string[] } => {
-  const slots = whatIf.slots(cluster).filter((slot) => isOpen(whatIf.outlook.table, slot));
+  const slots = whatIf.slots(cluster).filter((slot) => whatIf.outlook.table.isOpen(slot));
   const consolidation = new Consolidation(whatIf, { slots, ceiling, maxMoves, spared });
   const parked = consolidation.run().map((slot) => whatIf.nameOf(slot));
   const steps = [...consolidation.trial.steps];

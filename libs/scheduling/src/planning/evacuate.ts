@@ -1,5 +1,4 @@
 import { approximateBytes } from '@xenolith/kernel';
-import { isOpen } from '../filters.js';
 import { arrange, impossibleAlone, stepsTo } from './arrangement.js';
 import type { Blocked, MovePlan } from './movement.js';
 import type { PlannedMachine } from './planned-machine.js';
@@ -192,7 +191,7 @@ export const planEvacuation = (whatIf: WhatIf, { hosts, maxMoves }: EvacuationAs
   for (const slot of emptied) whatIf.close(slot);
   const clusters = new Set(emptied.map((slot) => table.clusterOf(slot)));
   const slots = [...clusters].flatMap((cluster) => whatIf.slots(cluster));
-  const targets = slots.filter((slot) => isOpen(table, slot));
+  const targets = slots.filter((slot) => table.isOpen(slot));
   const there = emptied.flatMap((slot) => whatIf.on(slot));
   const machines = there.filter(({ fixed }) => fixed === undefined);
   const { steps, stuck, certain } = exactly(whatIf, targets, machines, bestAttempt(whatIf, targets, machines));

@@ -1,12 +1,5 @@
-import type { FleetFigures } from './movement.js';
+import type { FleetFigures, Spread } from './movement.js';
 import type { WhatIf } from './what-if.js';
-
-/** Shares of hosts, 0 to 1 (CPU above 1 where more is asked than there is). */
-export interface Spread {
-  readonly lowest: number;
-  readonly mean: number;
-  readonly highest: number;
-}
 
 const NOTHING: Spread = { lowest: 0, mean: 0, highest: 0 };
 

@@ -1,6 +1,12 @@
 import type { PlacementRequest } from '@xenolith/contracts';
 import type { Uuid } from '@xenolith/kernel';
-import type { Spread } from './figures.js';
+
+/** Shares of hosts, 0 to 1 (CPU above 1 where more is asked than there is). */
+export interface Spread {
+  readonly lowest: number;
+  readonly mean: number;
+  readonly highest: number;
+}
 
 /** What a migration is expected to take. */
 export interface MigrationCost {

@@ -1,5 +1,5 @@
 import type { PlacementRequest, PowerManagementPolicy } from '@xenolith/contracts';
-import { fitsOn, isOpen } from '../filters.js';
+import { fitsOn } from '../filters.js';
 import { PASSES } from '../request-class.js';
 import { planConsolidation } from './consolidate.js';
 import type { MovePlan } from './movement.js';
@@ -66,7 +66,7 @@ const neededFor = (
       return needed('a machine waits for it');
   }
   for (const slot of closing) whatIf.close(slot);
-  const open = whatIf.slots(cluster).filter((slot) => isOpen(table, slot));
+  const open = whatIf.slots(cluster).filter((slot) => table.isOpen(slot));
   if (open.length < policy.hostsKept) return needed(`${policy.hostsKept} hosts are to stay on`);
   const spare = spareOf(whatIf, open);
   if (!sparesPercent(spare, policy.sparePercent + MARGIN_PERCENT)) return needed(`only ${spareText(spare)} without it`);

@@ -3,7 +3,6 @@ import { present } from '@xenolith/kernel';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ALWAYS } from '../availability/failover.spec-fixture.js';
-import { isOpen } from '../filters.js';
 import { GIB, requestFor, type TestHost } from '../scheduler.spec-fixture.js';
 import { anyRequest, IndexedFleet } from './fleet.spec-fixture.js';
 import { planParking } from './park.js';
@@ -269,7 +268,7 @@ describe('power management as a whole', () => {
         }
         if (before === undefined && steps === 0) expect(lab.state()).toBe(kept);
         const { table } = lab.copy().outlook;
-        for (const { slot } of lab.copy().machines()) expect(isOpen(table, slot)).toBe(true);
+        for (const { slot } of lab.copy().machines()) expect(table.isOpen(slot)).toBe(true);
       }),
     );
   });

@@ -1,5 +1,5 @@
 import type { PlacementRequest, PowerManagementPolicy } from '@xenolith/contracts';
-import { fitsOn, isOpen, type Spoken } from '../filters.js';
+import { fitsOn, type Spoken } from '../filters.js';
 import { parkingOf } from '../parking.js';
 import { spareOf, spareText, sparesPercent } from './spare.js';
 import type { WhatIf } from './what-if.js';
@@ -59,7 +59,7 @@ const forMachines = (
 ): HostToWake | null => {
   const rooms = new Rooms(whatIf);
   const { table } = whatIf.outlook;
-  const on = whatIf.slots().filter((slot) => isOpen(table, slot));
+  const on = whatIf.slots().filter((slot) => table.isOpen(slot));
   for (const request of waiting) {
     if (on.some((slot) => rooms.take(request, slot))) continue;
     if (request.cluster !== undefined && request.cluster !== cluster) continue;
@@ -101,7 +101,7 @@ export const planWaking = (whatIf: WhatIf, asked: WakingAsked): HostToWake | nul
   if (starting.filter((slot) => table.clusterOf(slot) === cluster).length >= STARTING_AT_ONCE) return null;
   const machine = forMachines(whatIf, sleepers, asked);
   if (machine !== null) return machine;
-  const on = whatIf.slots(cluster).filter((slot) => isOpen(table, slot));
+  const on = whatIf.slots(cluster).filter((slot) => table.isOpen(slot));
   const host = whatIf.nameOf(first);
   if (on.length < policy.hostsKept) return { host, reason: `${policy.hostsKept} hosts are to be on, ${on.length} are` };
   const spare = spareOf(whatIf, on);

@@ -4,34 +4,15 @@ import type { CapacityIndex } from '../capacity.index.js';
 import { HostSearch } from '../choice.js';
 import { deferralMessage, explainRefusal } from '../explanation.js';
 import { cellFor, fitsOn, NO_CELL, type Wish } from '../filters.js';
-import type { FlavourMix } from '../flavour-mix.js';
 import { HostShare } from '../host-share.js';
-import type { HostTable } from '../host-table.js';
-import type { Lifetimes } from '../lifetimes.js';
 import { AffinityBook, machineWish } from '../machine-affinity.js';
 import { ClassBook } from '../request-class.js';
 import type { Outlook, SchedulingPolicy } from '../scores.js';
-import type { Guarantee, Refused } from '../availability/failover-planner.js';
-import type { RestartRules } from '../availability/restart-rules.js';
+import { WordBook } from '../word-book.js';
+import type { Refused } from '../availability/failover-planner.js';
 import { Guard } from './guard.js';
 import type { MachineKnowledge, MachineLoad, PlannedMachine, Stay } from './planned-machine.js';
-
-/** What an index knows at this moment, to be copied. */
-export interface Standing {
-  readonly table: HostTable;
-  readonly lifetimes: Lifetimes;
-  readonly mix: FlavourMix;
-  readonly placements: ReadonlyMap<
-    Uuid,
-    { readonly request: PlacementRequest; readonly hostUid: Uuid | null; readonly cell: number | undefined }
-  >;
-  /** Hardware threads of a host, by its uid. */
-  threadsOf(hostUid: Uuid): number;
-  policyOf(cluster: string | undefined): SchedulingPolicy;
-  /** What clusters promise of the loss of hosts, by their names. */
-  readonly guarantees: ReadonlyMap<string, Guarantee>;
-  readonly restarts: Pick<RestartRules, 'of'>;
-}
+import type { Standing } from './standing.js';
 
 /** What a guest writes to while it is copied, where nobody measured it: a server of a few GiB under light load. */
 const ASSUMED_DIRTY_BYTES_PER_SECOND = 32 * 2 ** 20;
@@ -51,9 +32,6 @@ interface Machine extends PlannedMachine {
   readonly ruled: boolean;
   wish: { readonly epoch: number; readonly wish: Wish } | null;
 }
-
-const wordOf = ({ antiAffinity, virtualMachine }: PlacementRequest): string | undefined =>
-  antiAffinity === undefined ? undefined : `${virtualMachine.namespace}/${antiAffinity}`;
 
 const farOf = ({ affinity }: PlacementRequest) =>
   affinity?.virtualMachineAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? [];
@@ -76,7 +54,7 @@ export class WhatIf {
   private readonly bySlot: Machine[][] = [];
   private readonly busy: Float64Array;
   private readonly threads: Float64Array;
-  private readonly words = new Map<string, Map<number, number>>();
+  private readonly words = new WordBook<number>();
   /** Grows when a machine with rules comes or goes: wishes of before may no longer tell all that minds. */
   private epoch = 0;
 
@@ -260,7 +238,7 @@ export class WhatIf {
       const machine = this.machineOf(placement, request, { slot, cell, moving });
       this.all.push(machine);
       this.known.set(placement, machine);
-      this.countWord(request, slot, 1);
+      this.words.count(request, slot, 1);
       this.arrive(machine, { slot, cell });
     }
   }
@@ -337,17 +315,7 @@ export class WhatIf {
     const { table } = this.outlook;
     const { memoryBytes, vcpus, resources } = own.request;
     table.use(table.uids[at.slot] ?? '', { memoryBytes, vcpus, cell: at.cell, resources }, sign);
-    this.countWord(own.request, at.slot, sign);
-  }
-
-  private countWord(request: PlacementRequest, slot: number, sign: 1 | -1): void {
-    const word = wordOf(request);
-    if (word === undefined) return;
-    const slots = this.words.get(word) ?? new Map<number, number>();
-    const count = (slots.get(slot) ?? 0) + sign;
-    if (count > 0) slots.set(slot, count);
-    else slots.delete(slot);
-    this.words.set(word, slots);
+    this.words.count(own.request, at.slot, sign);
   }
 
   private leave(own: Machine): void {
@@ -389,11 +357,13 @@ export class WhatIf {
 
   /** A request as the filters want it, without what clusters promise. */
   wishOf(request: PlacementRequest): Wish {
-    const word = wordOf(request);
     return {
       request,
       class: this.classes.of(request),
-      antiAffine: word === undefined ? undefined : { has: (slot) => this.words.get(word)?.has(slot) === true },
+      antiAffine:
+        request.antiAffinity === undefined
+          ? undefined
+          : { has: (slot) => this.words.hostsOf(request)?.has(slot) === true },
       machines: machineWish(this.outlook.affinity, request),
     };
   }

@@ -1,5 +1,12 @@
 import { present } from '@xenolith/kernel';
-import type { Filling } from './shares.js';
+
+export interface Filling {
+  readonly domain: number;
+  readonly demand: number;
+  readonly weight: number;
+  share: number;
+  state: 'growing' | 'satisfied' | 'crowded' | 'capped';
+}
 
 /** vCPUs that may run on the same pCPUs. */
 export interface AffinityGroup {

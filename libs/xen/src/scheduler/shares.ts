@@ -1,6 +1,6 @@
 import { assert, present } from '@xenolith/kernel';
 import { connectedParts, mostUrgent } from './share-limits.js';
-import type { AffinityPart } from './share-limits.js';
+import type { AffinityPart, Filling } from './share-limits.js';
 
 /** What one vCPU wants: `demand` is the share of a pCPU that it uses when nothing keeps it from running, 0 to 1. */
 export interface DemandingVcpu {
@@ -28,14 +28,6 @@ export interface VcpuShare {
 
 /** Shares that differ by less are the same: far below what a scheduler's nanoseconds can express. */
 const PRECISION = 1e-12;
-
-export interface Filling {
-  readonly domain: number;
-  readonly demand: number;
-  readonly weight: number;
-  share: number;
-  state: 'growing' | 'satisfied' | 'crowded' | 'capped';
-}
 
 /** How far a capped domain is: the sum of what its fixed vCPUs have, and the weight of those that grow. */
 interface CappedDomain {
