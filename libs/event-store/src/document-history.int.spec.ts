@@ -37,3 +37,23 @@ it('tells what happened to the documents of a category in a range, each with wha
   await store.close();
   await sequencer.stop();
 });
+
+it('can be read up to the newest position though nobody has written the chronicle so far', async () => {
+  const databaseUrl = await testbed().newDatabase();
+  const sequencer = await runSequencer({ databaseUrl, chronicle: false });
+  const store = await openEventStore({ databaseUrl, name: 'test' });
+  const [one, other] = [nextTestId(), nextTestId()];
+  // More than one step of the chronicle.
+  const events = Array.from({ length: 600 }, (_, n) => ({ type: 'Counted', schemaVersion: 1, data: { n } }));
+  await store.append(appendOf([writeTo(one, { document: document('a'), events })]));
+  await store.append(appendOf([writeTo(other, { document: document('b') })]));
+  const { position } = await store.past.newest();
+  expect(position).toBe(601);
+  const [read, ...same] = await Promise.all(
+    [1, 2, 3].map(() => store.past.documentAt({ category: 'machine', position, namespace: '', name: 'b' })),
+  );
+  expect(read).toMatchObject({ streamId: other, position: 601 });
+  expect(same).toEqual([read, read]);
+  await store.close();
+  await sequencer.stop();
+});

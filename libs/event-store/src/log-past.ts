@@ -11,6 +11,7 @@ import type {
   Uuid,
 } from '@xenolith/kernel';
 import type pg from 'pg';
+import { stepChronicle } from './chronicler.js';
 import { storedEvent, type EventRow } from './reads.js';
 import { preferredShape, STILL_ALIVE } from './sql/chronicle.sql.js';
 
@@ -19,10 +20,10 @@ export class PastBehind extends Error {
   override readonly name = 'PastBehind';
 }
 
-/** How long a read waits until the chronicle has come to where it reads; normally a quarter of a second at most. */
-const CHRONICLE_WAIT_MS = 3000;
-const FIRST_PAUSE_MS = 5;
-const LONGEST_PAUSE_MS = 50;
+/** How long a read takes the chronicle to where it reads; normally that is a step or none, behind a busy log a second's work. */
+const CHRONICLE_LIMIT_MS = 3000;
+/** Another process is at the same step: about as long as one takes. */
+const OTHERS_STEP_MS = 5;
 /** Lives of one name that are told; who needs more knows the uid. */
 const MAX_LIVES = 50;
 /** Events of one command in one stream, at most: a decision gives a handful. */
@@ -135,6 +136,7 @@ const rangeOf = ({ category, position, namespace, after }: Omit<PastListQuery, '
 export class PostgresPast implements LogPast {
   /** How far the chronicle was when this was last asked. */
   private reached = 0;
+  private step: Promise<void> | undefined;
 
   constructor(
     private readonly pool: pg.Pool,
@@ -263,20 +265,21 @@ export class PostgresPast implements LogPast {
     return rows.map(pastEvent);
   }
 
-  /** Waits until the chronicle has come to `position`. */
+  /** Sees to it that the chronicle has come to `position`: nobody else may have taken it there while the log is busy. */
   private async chronicled(position: number): Promise<void> {
-    if (position <= this.reached) return;
-    const limit = performance.now() + CHRONICLE_WAIT_MS;
-    for (let wait = FIRST_PAUSE_MS; ; wait = Math.min(LONGEST_PAUSE_MS, wait * 2)) {
-      const { rows } = await this.pool.query<{ position: string }>({
-        name: 'es_chronicle',
-        text: 'select position from es.chronicle where id = 1',
-      });
-      this.reached = Number(rows[0]?.position ?? 0);
-      if (position <= this.reached) return;
-      if (performance.now() > limit)
+    const limit = performance.now() + CHRONICLE_LIMIT_MS;
+    while (position > this.reached) {
+      // Whoever comes meanwhile waits for the same step.
+      this.step ??= this.takeStep().finally(() => (this.step = undefined));
+      await this.step;
+      if (position > this.reached && performance.now() > limit)
         throw new PastBehind(`the past can be read up to position ${this.reached}, not yet up to ${position}`);
-      await pause(wait);
     }
+  }
+
+  private async takeStep(): Promise<void> {
+    const { reached } = await stepChronicle(this.pool);
+    if (reached === null) await pause(OTHERS_STEP_MS);
+    else this.reached = reached;
   }
 }

@@ -2,7 +2,7 @@ import type { NatsConnection } from '@nats-io/transport-node';
 import type { Subscription as NatsSubscription } from '@nats-io/transport-node';
 import type pg from 'pg';
 import { APPENDED_SUBJECT } from '@xenolith/contracts';
-import { Chronicler } from './chronicler.js';
+import { Chronicler, stepChronicle } from './chronicler.js';
 import { closeSession, lockKey, openPool, openSession, READ_LIMIT_MS, sqlState, WRITE_LIMIT_MS } from './connection.js';
 import { endOffenders } from './offenders.js';
 import { Relay, type RelayStep } from './relay.js';
@@ -100,7 +100,14 @@ class Candidate {
     this.#relay = options.nats
       ? new Relay({ nats: options.nats, pool: this.#pool, report: this.#report, failpoint: options.failpoint })
       : undefined;
-    this.#chronicler = options.chronicle === false ? undefined : new Chronicler(this.#pool, this.#report);
+    this.#chronicler =
+      options.chronicle === false
+        ? undefined
+        : new Chronicler({
+            step: () => stepChronicle(this.#pool),
+            head: () => this.#head,
+            report: this.#report,
+          });
   }
 
   state(): SequencerState {

@@ -58,6 +58,8 @@ const CONTENT = `sha256(convert_to(concat_ws(e'\\x1f', l.position, e.stream_id, 
  * Takes the chronicle up to `p_limit` positions further, not beyond the head. Everything is read before anything is written: a transaction gets
  * its id with its first write, and holds the sequencer back from there on. Answers how far it got; a null `reached` says that another process was
  * faster.
+ *
+ * Every event of the platform pays for each look that this takes: events and documents are walked once, and only what comes or goes is looked at closely.
  */
 export const createChronicleStep = `
 create or replace function es.chronicle_step(p_limit int, out reached bigint, out head bigint) language plpgsql
@@ -69,10 +71,13 @@ declare
   v_link bytea;
   v_until timestamptz;
   v_newest timestamptz;
-  v_contents bytea[];
-  v_content bytea;
-  v_links bytea := '';
-  v_shown record;
+  v_links bytea[];
+  v_streams uuid[];
+  v_versions bigint[];
+  v_positions bigint[];
+  v_alive boolean[];
+  v_turns record;
+  v_shapes jsonb;
 begin
   select c.position, c.link, c.recorded_until into v_from, v_link, v_until from es.chronicle c where c.id = 1;
   select h.position into head from es.seq_head h where h.id = 1;
@@ -82,39 +87,49 @@ begin
     return;
   end if;
 
-  select array_agg(c.content order by c.position), max(c.recorded_at) into v_contents, v_newest
-    from (select l.position, e.recorded_at, ${CONTENT} as content
+  select jsonb_object_agg(a.category, a.shape) into v_shapes from es.document_shapes a;
+  select array_agg(c.content order by c.position), max(c.recorded_at),
+      array_agg(c.stream_id order by c.position) filter (where c.alive is not null),
+      array_agg(c.version order by c.position) filter (where c.alive is not null),
+      array_agg(c.position order by c.position) filter (where c.alive is not null),
+      array_agg(c.alive order by c.position) filter (where c.alive is not null)
+    into v_links, v_newest, v_streams, v_versions, v_positions, v_alive
+    from (select l.position, e.recorded_at, e.stream_id, e.version, ${CONTENT} as content,
+        coalesce(
+          (select d.body is not null from es.documents d where d.stream_id = e.stream_id and d.version = e.version
+            and d.shape = coalesce((v_shapes ->> e.category)::int, 1)),
+          (select d.body is not null from es.documents d where d.stream_id = e.stream_id and d.version = e.version
+            order by d.shape desc limit 1)) as alive
       from (select * from es.event_log where position > v_from and position <= reached order by position limit p_limit) l
-      join es.events e on e.txid = l.txid and e.seq = l.seq) c;
-  if coalesce(cardinality(v_contents), 0) <> reached - v_from then
-    raise exception 'the log has % events from position % to %', coalesce(cardinality(v_contents), 0), v_from + 1, reached;
+      join es.events e on e.txid = l.txid and e.seq = l.seq
+      -- So that each of these is computed once, not once for each column above.
+      offset 0) c;
+  if coalesce(cardinality(v_links), 0) <> reached - v_from then
+    raise exception 'the log has % events from position % to %', coalesce(cardinality(v_links), 0), v_from + 1, reached;
   end if;
-  foreach v_content in array v_contents loop
-    v_link := sha256(v_link || v_content);
-    v_links := v_links || v_link;
+  -- In its place: bytes that grow are copied at each turn.
+  for v_at in 1 .. cardinality(v_links) loop
+    v_link := sha256(v_link || v_links[v_at]);
+    v_links[v_at] := v_link;
   end loop;
 
+  with shown as (
+    select u.*, coalesce(lag(u.alive) over (partition by u.stream_id order by u.position),
+        exists (select from es.lives v where v.stream_id = u.stream_id and v.ended = ${STILL_ALIVE})) as before
+      from unnest(v_streams, v_versions, v_positions, v_alive) as u(stream_id, version, position, alive)),
+  turned as (
+    select t.*, o.category, o.metadata from shown t
+      left join lateral (select d.category, d.body -> 'metadata' as metadata from es.documents d
+        where d.stream_id = t.stream_id and d.version = t.version and d.body is not null
+        order by ${preferredShape('d')} limit 1) o on t.alive
+      where t.alive <> t.before)
   select
-      array_agg(c.stream_id) filter (where c.alive) as id, array_agg(c.position) filter (where c.alive) as at,
-      array_agg(c.version) filter (where c.alive) as version,
-      array_agg(c.stream_id) filter (where c.alive and not c.before) as born_id,
-      array_agg(c.category) filter (where c.alive and not c.before) as born_category,
-      array_agg(coalesce(c.metadata ->> 'namespace', '')) filter (where c.alive and not c.before) as born_namespace,
-      array_agg(coalesce(c.metadata ->> 'name', '')) filter (where c.alive and not c.before) as born_name,
-      array_agg(c.position) filter (where c.alive and not c.before) as born_at,
-      array_agg(c.stream_id) filter (where c.before and not c.alive) as ended_id,
-      array_agg(c.position) filter (where c.before and not c.alive) as ended_at
-    into v_shown
-    from (
-      select d.position, d.stream_id, d.version, d.category, d.alive, d.metadata,
-          coalesce(lag(d.alive) over (partition by d.stream_id order by d.position),
-            exists (select from es.lives v where v.stream_id = d.stream_id and v.ended = ${STILL_ALIVE})) as before
-        from (
-          select l.position, e.stream_id, e.version, o.category, o.body is not null as alive, o.body -> 'metadata' as metadata
-            from (select * from es.event_log where position > v_from and position <= reached order by position limit p_limit) l
-            join es.events e on e.txid = l.txid and e.seq = l.seq
-            join lateral (select c.category, c.body from es.documents c
-              where c.stream_id = e.stream_id and c.version = e.version order by ${preferredShape('c')} limit 1) o on true) d) c;
+      array_agg(t.stream_id) filter (where t.alive) as born_id, array_agg(t.category) filter (where t.alive) as born_category,
+      array_agg(coalesce(t.metadata ->> 'namespace', '')) filter (where t.alive) as born_namespace,
+      array_agg(coalesce(t.metadata ->> 'name', '')) filter (where t.alive) as born_name,
+      array_agg(t.position) filter (where t.alive) as born_at,
+      array_agg(t.stream_id) filter (where not t.alive) as ended_id, array_agg(t.position) filter (where not t.alive) as ended_at
+    into v_turns from turned t;
 
   -- What a crash of the server takes away follows from the log again.
   perform set_config('synchronous_commit', 'off', true);
@@ -125,10 +140,12 @@ begin
     return;
   end if;
   insert into es.chain (position, first_position, links, recorded_until)
-    values (reached, v_from + 1, v_links, greatest(v_until, v_newest));
-  insert into es.shown (stream_id, position, version) select * from unnest(v_shown.id, v_shown.at, v_shown.version);
+    select reached, v_from + 1, string_agg(u.link, ''::bytea order by u.place), greatest(v_until, v_newest)
+      from unnest(v_links) with ordinality as u(link, place);
+  insert into es.shown (stream_id, position, version) select u.stream_id, u.position, u.version
+    from unnest(v_streams, v_versions, v_positions, v_alive) as u(stream_id, version, position, alive) where u.alive;
   insert into es.lives (stream_id, category, namespace, name, born)
-    select * from unnest(v_shown.born_id, v_shown.born_category, v_shown.born_namespace, v_shown.born_name, v_shown.born_at);
-  update es.lives v set ended = u.position from unnest(v_shown.ended_id, v_shown.ended_at) as u(stream_id, position)
+    select * from unnest(v_turns.born_id, v_turns.born_category, v_turns.born_namespace, v_turns.born_name, v_turns.born_at);
+  update es.lives v set ended = u.position from unnest(v_turns.ended_id, v_turns.ended_at) as u(stream_id, position)
     where v.stream_id = u.stream_id and v.ended = ${STILL_ALIVE} and v.born < u.position;
 end $$`;
