@@ -7,7 +7,7 @@ import {
   type StartedTestContainer,
   type WaitStrategy,
 } from 'testcontainers';
-import { freePort, queryOnce, type TestServer } from './servers.js';
+import { freePort, queryOnce, type TestServer } from './test-server.js';
 
 /** The versions that `./xenolith up` brings; deploy/docker/bases makes them where they can't be pulled. */
 export const POSTGRES_IMAGE = 'postgres:18.4';

@@ -1,3 +1,4 @@
+export * from './test-server.js';
 export * from './servers.js';
 export * from './virtual-clock.js';
 export * from './memory-event-log.js';

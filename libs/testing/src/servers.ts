@@ -1,10 +1,11 @@
 import { spawn, execFile, type ChildProcess } from 'node:child_process';
 import { access, chmod, chown, cp, mkdtemp, readFile, rm, stat, symlink } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { freePort, queryOnce, type TestServer } from './test-server.js';
 
 const run = promisify(execFile);
 
@@ -14,34 +15,10 @@ const POLL_MS = 20;
 /** A server that has not ended by then is ended by force. */
 const STOP_LIMIT_MS = 10_000;
 
-/** A real server process for tests. `kill` is SIGKILL; `restart` ends it (gently unless killed already) and starts it again on the same port and data. */
-export interface TestServer {
-  readonly url: string;
-  /** Undefined when the server is not ours (its URL came from the environment): such a server can't be killed or restarted. */
-  readonly pid: () => number | undefined;
-  readonly kill: () => Promise<void>;
-  readonly restart: () => Promise<void>;
-  /** Ends the server and removes its data. */
-  readonly stop: () => Promise<void>;
-}
-
 export interface TestPostgres extends TestServer {
   /** A new, empty database on the server; answers its URL. */
   readonly createDatabase: () => Promise<string>;
 }
-
-export const freePort = async (): Promise<number> =>
-  new Promise((resolve, fail) => {
-    const server = createServer();
-    server.once('error', fail);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => {
-        if (address !== null && typeof address === 'object') resolve(address.port);
-        else fail(new Error('the operating system gave no free port'));
-      });
-    });
-  });
 
 const accepts = async (port: number): Promise<boolean> =>
   new Promise((resolve) => {
@@ -210,22 +187,6 @@ const postgresBinaries = async (folder: string): Promise<PostgresBinaries> => {
   // A checkout under a private folder such as /root can't be entered by the unprivileged user.
   await cp(native, join(folder, 'native'), { recursive: true, verbatimSymlinks: true });
   return { bin: join(folder, 'native', 'bin'), identity };
-};
-
-/** Whether the database answers. */
-export const queryOnce = async (url: string, text: string): Promise<boolean> => {
-  const { Client } = (await import('pg')).default;
-  const client = new Client({ connectionString: url, connectionTimeoutMillis: 2000 });
-  client.on('error', () => undefined);
-  try {
-    await client.connect();
-    await client.query(text);
-    return true;
-  } catch {
-    return false;
-  } finally {
-    await client.end().catch(() => undefined);
-  }
 };
 
 let databasesMade = 0;

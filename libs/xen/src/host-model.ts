@@ -2,10 +2,8 @@ import type { GuestType, Result, Uuid } from '@xenolith/kernel';
 import type { DeviceFault, MortalDaemon } from './device-fault.js';
 import type { WorkloadName } from './guest/index.js';
 import type { ProfileName } from './hardware-profile.js';
-import type { HostState } from './host/host-state.js';
 import type { ConvergenceScheduleName, PrecopyPolicy } from './migration/policies.js';
 import type { MigrationMessage } from './migration/protocol.js';
-import type { ToolName } from './host/tools.js';
 import type { MemorySharing } from './memory-sharing.js';
 import type { HostDevices, XenSetup } from './xen-setup.js';
 import type { ToolOutput } from './xl/index.js';
@@ -330,8 +328,10 @@ export interface DomainFigures {
   readonly nics?: readonly NicFigures[];
 }
 
+/** Tools of a Xen host. */
+export type XenToolName = 'brctl' | 'ip' | 'ovs-vsctl' | 'xl' | 'xenstore' | 'xm';
 /** Those of Dom0, and libvirt's on a KVM host. */
-export type HostToolName = ToolName | 'virsh';
+export type HostToolName = XenToolName | 'virsh';
 
 /** What a host is from its first boot on. */
 export interface HostOptions {
@@ -351,7 +351,7 @@ export interface HostOptions {
  * Emulated hosts that inputs and virtual time move forward. A state is JSON, so that it can be kept in a file; it belongs to the model, which changes it in
  * place. The same inputs at the same times give the same states and events, on every machine. Times are milliseconds since the epoch.
  */
-export interface HostModel<State = HostState> {
+export interface HostModel<State> {
   /** A host that booted at `at` and runs nothing. */
   create(options: HostOptions): State;
   /** Lets time pass to `at`, then applies the input. Returns what it brought about, in order. */

@@ -5,7 +5,6 @@ export * from './host-model.js';
 export { timingFor, type HostTiming } from './host-timing.js';
 export type { HostState } from './host/host-state.js';
 export { xenHostModel } from './host/xen-host.js';
-export type { ToolName } from './host/tools.js';
 export type { ToolOutput } from './xl/index.js';
 export { kvmHostModel } from './kvm/kvm-host.js';
 export type { KvmHostState } from './kvm/kvm-state.js';

@@ -9,7 +9,8 @@ import {
   transferEndsAtUs,
 } from '../migration/rounds.js';
 import type { MigrationHost } from './migration-host.js';
-import { planEffect, sourcesOf, type SourceSession } from './migration-session.js';
+import { sourcesOf, type SourceSession } from './migration-session.js';
+import { planEffect } from './session-work.js';
 
 const writerOf = (host: MigrationHost, session: SourceSession) => {
   const memoryPages = session.end?.memoryPages ?? 0;

@@ -1,20 +1,16 @@
 import type { Uuid } from '@xenolith/kernel';
-import type { PeerMessage, Ticket } from '../host-model.js';
+import type { Ticket } from '../host-model.js';
 import type { PrecopyPolicy } from '../migration/policies.js';
 import type { EndStep, MigrationEffect, MigrationMessage } from '../migration/protocol.js';
 import type { Transfer } from '../migration/rounds.js';
 import type { SourceState } from '../migration/source-end.js';
 import type { TargetState } from '../migration/target-end.js';
-import { nowMs } from './answers.js';
-import type { MigrationHost, Planner } from './migration-host.js';
 
 /** Migrations that a host sends at once, and as many that it takes (oVirt's policies, `maxMigrations`); others wait in the order in which they came. */
 export const MIGRATIONS_AT_ONCE = 2;
 /** How often an end lets the other know that it is there, and after how long a silence it takes the other for gone. Assumption: TCP's own keep-alive is hours. */
 export const KEEPALIVE_US = 15_000_000;
 export const SILENCE_US = 60_000_000;
-/** Ended migrations that a target remembers, to tell a source that asks who has the machine. */
-const REMEMBERED = 1_000;
 
 interface Session {
   readonly uid: Uuid;
@@ -140,46 +136,9 @@ export const isArriving = (
   return session?.role !== 'target' || !isHere(session);
 };
 
-export const forgetSession = (host: MigrationHost, session: MigrationSession): void => {
-  Reflect.deleteProperty(host.state.migrations, keyOf(session));
-};
-
-/** Keeps no more of what is over than a target may be asked about. */
-export const boundSessions = (host: MigrationHost): void => {
-  const over = targetsOf(host.state).filter(isOverAtTarget);
-  for (const oldest of over.slice(0, Math.max(0, over.length - REMEMBERED))) forgetSession(host, oldest);
-};
-
-/** Sends a message to the other host, in order with those of the same connection. */
-export const say = (host: MigrationHost, session: MigrationSession, message: PeerMessage): void => {
-  session.sent += 1;
-  host.events.push({
-    type: 'peer',
-    at: nowMs(host),
-    to: session.peer,
-    uid: session.uid,
-    incarnation: session.toIncarnation,
-    seq: session.sent,
-    connection: session.connection,
-    message,
-  });
-};
-
 /** What is on its way and has not arrived is given up. */
 export const reconnect = (session: MigrationSession): void => {
   session.connection += 1;
-};
-
-export const planKeepalive = (host: MigrationHost, session: MigrationSession): void => {
-  const dueUs = host.state.nowUs + KEEPALIVE_US;
-  session.keepaliveUs = dueUs;
-  host.plan(dueUs, { do: 'keepalive', key: keyOf(session), dueUs });
-};
-
-/** The effect under way ends, or is given up, at that time unless it is told otherwise. */
-export const planEffect = (host: Planner, session: MigrationSession, dueUs: number): void => {
-  session.effectDueUs = dueUs;
-  host.plan(dueUs, { do: 'migrationEffect', key: keyOf(session), dueUs });
 };
 
 /** How an effect went: at once, not at once, or not at all. */

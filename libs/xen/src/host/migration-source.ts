@@ -8,17 +8,15 @@ import { beginSending, endSending } from './migration-link.js';
 import {
   carryEffects,
   finishEffect,
-  forgetSession,
   handOut,
   MIGRATIONS_AT_ONCE,
-  planKeepalive,
   reconnect,
-  say,
   SILENCE_US,
   sourcesOf,
   type Carried,
   type SourceSession,
 } from './migration-session.js';
+import { forgetSession, planKeepalive, say } from './session-work.js';
 
 const US_PER_SECOND = 1_000_000;
 

@@ -5,24 +5,21 @@ import { beginTarget, stepTarget, type TargetState } from '../migration/target-e
 import { answer, refuse, rememberEnded } from './answers.js';
 import type { MigrationHost, MovingDomain } from './migration-host.js';
 import {
-  boundSessions,
   carryEffects,
   finishEffect,
-  forgetSession,
   handOut,
   isHere,
   isOverAtTarget,
   MIGRATIONS_AT_ONCE,
   newSession,
-  planKeepalive,
   reconnect,
-  say,
   sessionKey,
   SILENCE_US,
   targetsOf,
   type Carried,
   type TargetSession,
 } from './migration-session.js';
+import { boundSessions, forgetSession, planKeepalive, say } from './session-work.js';
 
 const domainOf = (host: MigrationHost, { uid, toIncarnation }: TargetSession): MovingDomain | null =>
   host.domain(uid, toIncarnation);

@@ -27,6 +27,7 @@ import {
   type ToolOutput,
 } from '../xl/index.js';
 import { brctlShow, ipLinks, ipRoutes, ovsShow } from '../dom0/index.js';
+import type { XenToolName } from '../host-model.js';
 import type { SchedulerName } from '../hypervisor/index.js';
 import { US_PER_MS } from './answers.js';
 import { lostDaemons, unansweredTool } from './daemon-deaths.js';
@@ -248,8 +249,14 @@ const IP: Readonly<Record<string, Tool>> = {
 /** What xend's tool has of xl's, and its own. */
 const XM: Readonly<Record<string, Tool>> = { console: consoleTool, dmesg, top, ...XM_OWN };
 
-const TOOLS = { brctl: BRCTL, ip: IP, 'ovs-vsctl': OVS, xl: XL, xenstore: STORE, xm: XM } as const;
-export type ToolName = keyof typeof TOOLS;
+const TOOLS: Readonly<Record<XenToolName, Readonly<Record<string, Tool>>>> = {
+  brctl: BRCTL,
+  ip: IP,
+  'ovs-vsctl': OVS,
+  xl: XL,
+  xenstore: STORE,
+  xm: XM,
+};
 
 /** What xl says where xend runs, of commands that change something (tools/libxl/xl.c at RELEASE-4.4.0); here of every command. */
 const XEND_RUNS = [
@@ -260,7 +267,7 @@ const XEND_RUNS = [
 ].join('\n');
 
 /** Why a host does not have the tool; null: it has. */
-const missing = (host: Host, tool: ToolName): string | null => {
+const missing = (host: Host, tool: XenToolName): string | null => {
   const { name } = host.state;
   const release = releaseOfHost(host);
   if (tool === 'xl' && release.xend) return XEND_RUNS;
@@ -271,7 +278,7 @@ const missing = (host: Host, tool: ToolName): string | null => {
 };
 
 /** What a tool in Dom0 prints; it only looks. `at`: milliseconds since the epoch. A host that boots answers nothing. */
-export const runTool = (host: Host, tool: ToolName, args: readonly string[], at: number): ToolOutput => {
+export const runTool = (host: Host, tool: XenToolName, args: readonly string[], at: number): ToolOutput => {
   const { state } = host;
   if (state.off === true) return failed(`${state.name} is powered off`);
   if (state.upAtUs !== null) return failed(`${state.name} boots; ask again when it is up`);

@@ -291,7 +291,7 @@ const bornHost = ({ name, seed, profile, at, ...installed }: HostOptions): HostS
  * The Xen host: hypervisor, xenstore, split devices and their scripts, toolstack and guests, as one machine. A start is answered when the guest has booted, or
  * when its domain is built if it shall stay paused. States belong to the model, which changes them in place.
  */
-export const xenHostModel = (timing: HostTiming): HostModel => {
+export const xenHostModel = (timing: HostTiming): HostModel<HostState> => {
   // The layers are built once for a state and found again: a state is plain data.
   const layers = new WeakMap<HostState, ReturnType<typeof layersOf>>();
   const hostOf = (state: HostState): Host => {

@@ -14,7 +14,8 @@ import type {
   Sending,
   SendingEffect,
 } from '../host/migration-host.js';
-import { planEffect, type Carried, type SourceSession, type TargetSession } from '../host/migration-session.js';
+import { type Carried, type SourceSession, type TargetSession } from '../host/migration-session.js';
+import { planEffect } from '../host/session-work.js';
 import { PAGE_BYTES } from '../hypervisor/index.js';
 import { CONVERGENCE_SCHEDULES, QEMU_SCHEDULE, type PrecopyPolicy } from '../migration/policies.js';
 import type { DirtyRate } from '../migration/rounds.js';
