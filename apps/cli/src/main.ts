@@ -1,5 +1,6 @@
 import type { HostTool } from '@xenolith/contracts';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import type { ArchiveCommandOptions } from './commands/archive.js';
 import { down } from './commands/down.js';
 import { helm } from './commands/helm.js';
 import { hostTool } from './commands/host-tool.js';
@@ -38,6 +39,13 @@ const MAX_HOSTS = 20_000;
 const MAX_PORT = 65_535;
 const MAX_LINES = 1_000_000;
 
+/**
+ * The newest events stay in any case, as services read them when they start and watches resume among them: the scheduler learns how long machines live from
+ * the newest 100,000, the feed is rebuilt from the newest 10,000.
+ */
+const KEPT_EVENTS = 100_000;
+const LEAST_KEPT_EVENTS = 10_000;
+
 /** Each tool of a host, and how it is called. */
 const TOOL_EXAMPLES = {
   xl: 'host-0001 list',
@@ -60,6 +68,7 @@ Examples:
   ./xenolith up --data ../b --port 7444    a second platform beside the first
   ./xenolith doctor                        what is wrong with an installation, and what to do
   ./xenolith backup ../monday.backup       the log and the hosts' state in one file, while it runs
+  ./xenolith archive --older-than 90d --to /srv/archive    old events into files; what was can still be asked
   ./xenolith down                          stop; what was stored stays, the next up goes on from there
   ./xenolith replay --trace examples/office-week.csv    create and delete the machines of a trace, and measure
   ./xenolith test                          run all tests
@@ -159,6 +168,19 @@ const addKeeping = (program: Command): void => {
         (await import('./commands/verify.js')).verify(options),
       ),
     );
+  program
+    .command('archive')
+    .description('copy old events into compressed files and remove them from the database; the past stays readable')
+    .addOption(dataOption())
+    .requiredOption('--older-than <age>', 'how old, such as 30d or 1d12h')
+    .requiredOption('--to <place>', 'a folder, or s3://bucket/prefix; the same one each time')
+    .option(
+      '--keep <n>',
+      'newest events that stay, however old',
+      integer(LEAST_KEPT_EVENTS, Number.MAX_SAFE_INTEGER),
+      KEPT_EVENTS,
+    )
+    .action(ending(async (options: ArchiveCommandOptions) => (await import('./commands/archive.js')).archive(options)));
   program
     .command('backup')
     .argument('<file>', 'file to write, which must not be there')

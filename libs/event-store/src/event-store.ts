@@ -1,6 +1,7 @@
 import type { AppendOutcome, AppendRequest, EventLog, LogPast, Snapshot, StoredDocument, Uuid } from '@xenolith/kernel';
 import type { NatsConnection } from '@nats-io/transport-node';
 import type pg from 'pg';
+import { LogArchive } from './archive/log-archive.js';
 import { AppendBatcher } from './append-batcher.js';
 import type { DocumentShapes } from './append-batch.js';
 import { openPool, READ_LIMIT_MS, WRITE_LIMIT_MS } from './connection.js';
@@ -67,7 +68,8 @@ export const openEventStore = async (options: EventStoreOptions): Promise<EventS
     await Promise.all([writePool.end(), pool.end()]);
     throw fault;
   });
-  const readStream = reads.streamReader(pool);
+  const archive = new LogArchive(pool);
+  const readStream = reads.streamReader(pool, archive);
   let asked: Promise<number> | undefined;
   let closing: Promise<void> | undefined;
   const head = async (): Promise<number> => {
@@ -88,9 +90,9 @@ export const openEventStore = async (options: EventStoreOptions): Promise<EventS
     claimHolder: (scope, value) => reads.claimHolder(pool, scope, value),
     snapshot: (streamId, stateVersion) => reads.readSnapshot(pool, streamId, stateVersion),
     saveSnapshot: (snapshot: Snapshot) => reads.saveSnapshot(pool, snapshot),
-    readLog: (after, limit) => reads.readLog(pool, after, limit),
+    readLog: (after, limit) => reads.readWholeLog(pool, archive, { after, limit }),
     head,
-    past: new PostgresPast(pool, { head }),
+    past: new PostgresPast(pool, { head }, archive),
     documents: async (categories) => {
       const documents: StoredDocument[] = [];
       const position = await reads.scanDocuments(pool, categories, (page) => {
@@ -99,7 +101,7 @@ export const openEventStore = async (options: EventStoreOptions): Promise<EventS
       return { position, documents };
     },
     scanDocuments: (categories, onPage) => reads.scanDocuments(pool, categories, onPage),
-    documentChanges: (query) => readDocumentChanges(pool, query),
+    documentChanges: (query) => readDocumentChanges(pool, archive, query),
     close: () => {
       closing ??= batcher.close().then(async () => {
         await Promise.all([writePool.end(), pool.end()]);

@@ -25,4 +25,14 @@ export { dropDocumentShape, rebuildDocuments, type DocumentFold } from './docume
 export { runTimers, type TimersOptions } from './timers.js';
 export { activateView, activeViewSchema, dropView, runView, type ViewDefinition } from './views.js';
 export { verifyLog, type ChainAnchor, type LogVerdict, type VerifyOptions } from './verify-log.js';
+export {
+  archiveLog,
+  ArchiveRefused,
+  type ArchiveOptions,
+  type ArchiveProgress,
+  type ArchiveResult,
+  type ArchiveStep,
+} from './archive/archive-log.js';
+export { ArchiveDamaged } from './archive/archive-format.js';
+export { ArchiveUnavailable, openArchiveStore, type ArchiveStore } from './archive/archive-store.js';
 export { openTimeline, type Timeline, type TimelineBound, type TimelineEntry } from './timeline.js';

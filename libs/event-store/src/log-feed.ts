@@ -6,7 +6,6 @@ import { openPool, type SqlRunner, WRITE_LIMIT_MS } from './connection.js';
 import type { EventStore } from './event-store.js';
 import { FeedTail } from './feed-tail.js';
 import { LeaseKeeper, type Lease } from './lease-keeper.js';
-import { readLog } from './reads.js';
 import { SimulatedCrash, type Failpoint, type Report } from './reporting.js';
 import { Signal } from './signal.js';
 import { stopOnce } from './stop-once.js';
@@ -240,7 +239,7 @@ class Feed implements StoreLogFeed {
     const kept = this.#tail.take(position);
     if (kept) return kept;
     try {
-      return await readLog(this.#pool, position, CATCH_UP_EVENTS);
+      return await this.#options.store.readLog(position, CATCH_UP_EVENTS);
     } catch (fault) {
       this.#report('warn', `${walk.name} can not read the log`, { fault });
       await walk.wake.wait(FIRST_RETRY_MS);

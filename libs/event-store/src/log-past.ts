@@ -11,6 +11,9 @@ import type {
   Uuid,
 } from '@xenolith/kernel';
 import type pg from 'pg';
+import type { ArchivedEvent } from './archive/archive-format.js';
+import { fillGaps, fillStream, storedArchived, withDocuments } from './archive/archived-events.js';
+import type { LogArchive } from './archive/log-archive.js';
 import { stepChronicle } from './chronicler.js';
 import { storedEvent, type EventRow } from './reads.js';
 import { preferredShape, STILL_ALIVE } from './sql/chronicle.sql.js';
@@ -76,10 +79,10 @@ const EVENT_COLUMNS = `e.stream_id, e.version, e.event_id, e.category, e.type, e
 const DOCUMENT_OF_EVENT = `left join lateral (select c.shape, c.body from es.documents c
   where c.stream_id = e.stream_id and c.version = e.version order by ${preferredShape('c')} limit 1) d on true`;
 
+// Positions are compared by the caller: what is missing in front shows only by what is there behind it.
 const EVENTS_OF_STREAM = `select ${EVENT_COLUMNS}
-  from (select * from es.events where stream_id = $1 and version > $2 order by version limit $4) e
-  join es.event_log l on l.seq = e.seq ${DOCUMENT_OF_EVENT}
-  where l.position <= $3 order by e.version`;
+  from (select * from es.events where stream_id = $1 and version > $2 order by version limit $3) e
+  left join es.event_log l on l.seq = e.seq ${DOCUMENT_OF_EVENT} order by e.version`;
 
 const EVENTS_OF_COMMAND = `select ${EVENT_COLUMNS}
   from es.commands c
@@ -89,12 +92,19 @@ const EVENTS_OF_COMMAND = `select ${EVENT_COLUMNS}
   join es.event_log l on l.seq = e.seq ${DOCUMENT_OF_EVENT}
   where c.command_id = $1 and e.meta ->> 'commandId' = $1::uuid::text order by l.position`;
 
+/** Streams that a command wrote to, as far as events of theirs from there are archived. */
+const ARCHIVED_OF_COMMAND = `select w."streamId" as stream_id, w.version
+  from es.commands c cross join lateral json_to_recordset(c.versions) as w("streamId" uuid, version bigint)
+  where c.command_id = $1 and exists (select from es.archive_streams a where a.stream_id = w."streamId"
+    and a.first_version <= w.version and a.last_version > w.version - ${COMMAND_EVENTS})`;
+
 const EVENTS_AFTER = `select ${EVENT_COLUMNS}
   from (select * from es.event_log where position > $1 order by position limit $2) l
   join es.events e on e.txid = l.txid and e.seq = l.seq ${DOCUMENT_OF_EVENT} order by l.position`;
 
 interface PastEventRow extends EventRow {
-  readonly position: string;
+  /** Null: it was committed just now. */
+  readonly position: string | null;
   readonly recorded_at: string;
   readonly shape: number | null;
   readonly body: JsonObject | null;
@@ -102,10 +112,22 @@ interface PastEventRow extends EventRow {
 
 const pastEvent = (row: PastEventRow): PastEvent => ({
   ...storedEvent(row),
-  position: Number(row.position),
+  position: row.position === null ? Number.POSITIVE_INFINITY : Number(row.position),
   recordedAt: Number(row.recorded_at),
   ...(row.shape === null ? {} : { document: row.body }),
 });
+
+/** A block of the chain, and where the archive ends; nulls: there is none. An archive ends where a block does. */
+interface BlockRow {
+  readonly first: string | null;
+  readonly last: string | null;
+  readonly archived: string | null;
+}
+
+const isArchived = ({ first, archived }: BlockRow): boolean =>
+  first !== null && archived !== null && Number(first) <= Number(archived);
+
+const recordedAt = ({ recordedAtUs }: ArchivedEvent): number => Math.ceil(Number(recordedAtUs) / 1000);
 
 interface LifeRow {
   readonly stream_id: Uuid;
@@ -141,6 +163,7 @@ export class PostgresPast implements LogPast {
   constructor(
     private readonly pool: pg.Pool,
     private readonly log: { head(): Promise<number> },
+    private readonly archive: LogArchive,
   ) {}
 
   async newest(): Promise<Moment> {
@@ -151,9 +174,9 @@ export class PostgresPast implements LogPast {
 
   async momentAt(time: number): Promise<Moment> {
     await this.chronicled(await this.log.head());
-    const { rows } = await this.pool.query<{ position: string }>({
+    const { rows } = await this.pool.query<{ position: string } & BlockRow>({
       name: 'es_moment_at',
-      text: `select coalesce(
+      text: `select b.first_position as first, b.position as last, a.position as archived, coalesce(
           (select l.position - 1
             from (select * from es.event_log where position >= b.first_position and position <= b.position
               order by position limit b.position - b.first_position + 1) l
@@ -162,27 +185,38 @@ export class PostgresPast implements LogPast {
           h.position) as position
         from (select to_timestamp($1::double precision / 1000) as time) t
         cross join es.chronicle h
+        left join es.archive a on true
         left join lateral (select * from es.chain c where c.recorded_until > t.time
           order by c.recorded_until, c.position limit 1) b on true`,
       values: [time],
     });
-    return this.momentOf(Number(rows[0]?.position ?? 0));
+    const [row] = rows;
+    if (row === undefined || !isArchived(row)) return this.momentOf(Number(row?.position ?? 0));
+    const block = await this.block(row);
+    const later = block.find(({ recordedAtUs }) => Number(recordedAtUs) > time * 1000);
+    return this.momentOf(later === undefined ? Number(row.last) : later.position - 1);
   }
 
   async momentOf(position: number): Promise<Moment> {
     await this.chronicled(position);
-    const { rows } = await this.pool.query<{ at: string | null }>({
+    const { rows } = await this.pool.query<{ at: string | null } & BlockRow>({
       name: 'es_moment_of',
-      text: `select ceil(extract(epoch from greatest(
+      text: `select b.first_position as first, b.position as last, a.position as archived,
+          ceil(extract(epoch from greatest(
           (select c.recorded_until from es.chain c where c.position < b.first_position order by c.position desc limit 1),
           (select max(e.recorded_at)
             from (select * from es.event_log where position >= b.first_position and position <= $1
               order by position limit $1::bigint - b.first_position + 1) l
             join es.events e on e.txid = l.txid and e.seq = l.seq))) * 1000)::bigint as at
-        from (select * from es.chain c where c.position >= $1 and $1::bigint > 0 order by c.position limit 1) b`,
+        from (select * from es.chain c where c.position >= $1 and $1::bigint > 0 order by c.position limit 1) b
+        left join es.archive a on true`,
       values: [position],
     });
-    return { position, recordedAt: Number(rows[0]?.at ?? 0) };
+    const [row] = rows;
+    const known = Number(row?.at ?? 0);
+    if (row === undefined || !isArchived(row)) return { position, recordedAt: known };
+    const times = (await this.block(row)).filter((event) => event.position <= position).map(recordedAt);
+    return { position, recordedAt: Math.max(known, ...times) };
   }
 
   async documentAt({ category, position, namespace, name, uid }: PastObjectQuery): Promise<StoredDocument | null> {
@@ -242,9 +276,11 @@ export class PostgresPast implements LogPast {
     const { rows } = await this.pool.query<PastEventRow>({
       name: 'es_events_of_stream',
       text: EVENTS_OF_STREAM,
-      values: [query.streamId, query.after, query.upTo, query.limit],
+      values: [query.streamId, query.after, query.limit],
     });
-    return rows.map(pastEvent);
+    const { archive, read } = this.archived();
+    const events = await fillStream(rows.map(pastEvent), query, { archive, read });
+    return events.slice(0, query.limit).filter(({ position }) => position <= query.upTo);
   }
 
   async eventsOfCommand(commandId: Uuid): Promise<readonly PastEvent[]> {
@@ -253,7 +289,19 @@ export class PostgresPast implements LogPast {
       text: EVENTS_OF_COMMAND,
       values: [commandId],
     });
-    return rows.map(pastEvent);
+    const found = new Map(rows.map(pastEvent).map((event) => [event.position, event]));
+    const { rows: archived } = await this.pool.query<{ stream_id: Uuid; version: string }>({
+      name: 'es_archived_of_command',
+      text: ARCHIVED_OF_COMMAND,
+      values: [commandId],
+    });
+    for (const { stream_id: streamId, version } of archived) {
+      const upTo = Number(version);
+      const events = await this.archive.ofStream(streamId, upTo - COMMAND_EVENTS, upTo);
+      for (const event of await this.archived().read(events))
+        if (event.metadata.commandId === commandId) found.set(event.position, event);
+    }
+    return [...found.values()].sort((one, other) => one.position - other.position);
   }
 
   async eventsAfter(after: number, limit: number): Promise<readonly PastEvent[]> {
@@ -262,7 +310,33 @@ export class PostgresPast implements LogPast {
       text: EVENTS_AFTER,
       values: [after, limit],
     });
-    return rows.map(pastEvent);
+    return fillGaps(rows.map(pastEvent), { after, limit }, this.archived());
+  }
+
+  private archived() {
+    return {
+      archive: this.archive,
+      read: async (events: readonly ArchivedEvent[]): Promise<readonly PastEvent[]> =>
+        (await withDocuments(this.pool, events)).map(({ event, document }) => ({
+          ...storedArchived(event),
+          position: event.position,
+          recordedAt: recordedAt(event),
+          ...(document === undefined ? {} : { document: document.body }),
+        })),
+    };
+  }
+
+  /** The events of a block of the chain whose beginning, at least, is archived. */
+  private async block({ first, last, archived }: BlockRow): Promise<readonly ArchivedEvent[]> {
+    const events: ArchivedEvent[] = [];
+    const end = Math.min(Number(last), Number(archived));
+    for (let at = Number(first) - 1; at < end;) {
+      const part = await this.archive.after(at, end - at);
+      if (part.length === 0) throw new PastBehind(`the archive of the log has no event ${at + 1}`);
+      events.push(...part);
+      at = part.at(-1)?.position ?? end;
+    }
+    return events;
   }
 
   /** Sees to it that the chronicle has come to `position`: nobody else may have taken it there while the log is busy. */

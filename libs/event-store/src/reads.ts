@@ -12,6 +12,9 @@ import type {
 } from '@xenolith/kernel';
 import pg from 'pg';
 import { EventStoreFault } from './append-batcher.js';
+import type { ArchivedEvent } from './archive/archive-format.js';
+import { fillGaps, fillStream, storedArchived, withDocuments } from './archive/archived-events.js';
+import type { LogArchive } from './archive/log-archive.js';
 import type { EventText } from './feed-message.js';
 
 const EVENT_COLUMNS = `e.stream_id, e.version, e.event_id, e.category, e.type, e.schema_version, e.data, e.meta`;
@@ -92,7 +95,7 @@ interface WantedStream {
   readonly reject: (fault: unknown) => void;
 }
 
-const readWanted = async (pool: pg.Pool, wanted: readonly WantedStream[]): Promise<void> => {
+const readWanted = async (pool: pg.Pool, archive: LogArchive, wanted: readonly WantedStream[]): Promise<void> => {
   try {
     const { rows } = await pool.query<EventRow & { readonly place: string }>({
       name: 'es_read_streams',
@@ -101,7 +104,11 @@ const readWanted = async (pool: pg.Pool, wanted: readonly WantedStream[]): Promi
     });
     const found: StoredEvent[][] = wanted.map(() => []);
     for (const row of rows) found[Number(row.place) - 1]?.push(storedEvent(row));
-    wanted.forEach(({ resolve }, index) => resolve(found[index] ?? []));
+    const read = (events: readonly ArchivedEvent[]) => Promise.resolve(events.map(storedArchived));
+    wanted.forEach((stream, index) => {
+      // Hardly ever anything is missing; then nobody waits for another's archive.
+      void fillStream(found[index] ?? [], stream, { archive, read }).then(stream.resolve, stream.reject);
+    });
   } catch (fault) {
     for (const { reject } of wanted) reject(fault);
   }
@@ -110,7 +117,7 @@ const readWanted = async (pool: pg.Pool, wanted: readonly WantedStream[]): Promi
 export type ReadStream = (streamId: Uuid, after: number) => Promise<readonly StoredEvent[]>;
 
 /** Reads the events of a stream behind a version. What is asked in one turn of the event loop is read by one statement. */
-export const streamReader = (pool: pg.Pool): ReadStream => {
+export const streamReader = (pool: pg.Pool, archive: LogArchive): ReadStream => {
   let wanted: WantedStream[] = [];
   return (streamId, after) =>
     new Promise((resolve, reject) => {
@@ -120,7 +127,7 @@ export const streamReader = (pool: pg.Pool): ReadStream => {
         const all = wanted;
         wanted = [];
         for (let at = 0; at < all.length; at += STREAMS_AT_ONCE)
-          void readWanted(pool, all.slice(at, at + STREAMS_AT_ONCE));
+          void readWanted(pool, archive, all.slice(at, at + STREAMS_AT_ONCE));
       });
     });
 };
@@ -150,6 +157,21 @@ export const readLog = async (
 ): Promise<readonly LoggedEvent[]> => {
   const { rows } = await pool.query<LogRow>({ name: 'es_read_log', text: READ_LOG, values: [after, limit] });
   return withOneShape(rows).map(loggedEvent);
+};
+
+/** The same with what was archived in its place. */
+export const readWholeLog = async (
+  pool: pg.Pool,
+  archive: LogArchive,
+  range: { readonly after: number; readonly limit: number },
+): Promise<readonly LoggedEvent[]> => {
+  const read = async (events: readonly ArchivedEvent[]): Promise<readonly LoggedEvent[]> =>
+    (await withDocuments(pool, events)).map(({ event, document }) => ({
+      ...storedArchived(event),
+      position: event.position,
+      ...(document === undefined ? {} : { document: document.body }),
+    }));
+  return fillGaps(await readLog(pool, range.after, range.limit), range, { archive, read });
 };
 
 const asText = (text: string): string => text;

@@ -116,6 +116,9 @@ describe('a service', () => {
     'create role mine',
     'alter role current_user createrole',
     'select * from pg_authid',
+    "update es.archive set location = '/elsewhere'",
+    'update es.archive_segments set removed = false',
+    "select es.register_segment('/tmp', 1, 1, 'segments/1', 1, '', '', '')",
     "copy es.events to program 'cat'",
     "select pg_read_file('/etc/passwd')",
   ])('may not: %s', async (statement) => {

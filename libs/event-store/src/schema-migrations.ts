@@ -3,6 +3,7 @@ import { DataSource, type MigrationInterface, type QueryRunner } from 'typeorm';
 import { lockKey, READ_LIMIT_MS, WRITE_LIMIT_MS } from './connection.js';
 import { readSchemaState, refuseNewer } from './schema-check.js';
 import { FUNCTIONS, OLDEST_REVISION, SCHEMA_REVISION, schemaHash } from './schema-hash.js';
+import { ARCHIVE_REVISION, createArchive } from './sql/archive.sql.js';
 import { createChronicle } from './sql/chronicle.sql.js';
 import { createTables, forbidChanges } from './sql/schema.sql.js';
 
@@ -33,6 +34,14 @@ class CreateChronicle1764000000003 implements MigrationInterface {
   readonly down = refuseDown;
 }
 
+class CreateArchive1764100000004 implements MigrationInterface {
+  readonly name = 'CreateArchive1764100000004';
+  async up(runner: QueryRunner): Promise<void> {
+    for (const statement of createArchive) await runner.query(statement);
+  }
+  readonly down = refuseDown;
+}
+
 /** Functions are code: whenever their text differs from what was applied, they are made anew. A changed signature makes another one, so that older processes keep theirs. */
 const applyFunctions = async (runner: QueryRunner): Promise<void> => {
   const hash = schemaHash();
@@ -40,7 +49,9 @@ const applyFunctions = async (runner: QueryRunner): Promise<void> => {
   for (const statement of FUNCTIONS) await runner.query(statement);
   // The revision last: a migration that was cut short counts as not done.
   await runner.query(
-    `insert into es.applied values ('functions', $1), ('oldest_revision', $2), ('revision', $3)
+    `insert into es.applied select 'functions', $1::text
+     union all select 'oldest_revision', greatest($2::int, (select ${ARCHIVE_REVISION} from es.archive))::text
+     union all select 'revision', $3::text
      on conflict (name) do update set hash = excluded.hash`,
     [hash, String(OLDEST_REVISION), String(SCHEMA_REVISION)],
   );
@@ -63,7 +74,12 @@ export const migrate = async (databaseUrl: string): Promise<void> => {
     url: databaseUrl,
     applicationName: 'xenolith-migrate',
     schema: 'public',
-    migrations: [CreateTables1763760000001, ForbidChanges1763760000002, CreateChronicle1764000000003],
+    migrations: [
+      CreateTables1763760000001,
+      ForbidChanges1763760000002,
+      CreateChronicle1764000000003,
+      CreateArchive1764100000004,
+    ],
     migrationsTableName: 'xenolith_event_store_migrations',
     migrationsTransactionMode: 'each',
     // One connection waits with the lock, one migrates.

@@ -1,4 +1,5 @@
 import type { Moment, PastEvent, Uuid } from '@xenolith/kernel';
+import { LogArchive } from './archive/log-archive.js';
 import { openPool, READ_LIMIT_MS } from './connection.js';
 import { PostgresPast } from './log-past.js';
 
@@ -38,7 +39,7 @@ export const openTimeline = async (databaseUrl: string): Promise<Timeline> => {
     );
     return { position: Number(rows[0]?.position ?? 0), logId: rows[0]?.log_id ?? '' };
   };
-  const past = new PostgresPast(pool, { head: async () => (await headOf()).position });
+  const past = new PostgresPast(pool, { head: async () => (await headOf()).position }, new LogArchive(pool));
   const names = new Map<Uuid, TimelineObject | null>();
   const learn = async (events: readonly PastEvent[]): Promise<void> => {
     const unknown = [...new Set(events.map(({ streamId }) => streamId))].filter((uid) => !names.has(uid));

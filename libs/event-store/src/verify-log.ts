@@ -1,9 +1,17 @@
 import type pg from 'pg';
 import { closeSession, openSession, READ_LIMIT_MS } from './connection.js';
-import { FIRST_LINK, LINK_BYTES, linkOf, type ChainedEvent } from './event-chain.js';
-
-/** Events read by one statement. */
-const PAGE_EVENTS = 2000;
+import { ArchiveDamaged } from './archive/archive-format.js';
+import { archivedSegments, type ArchivedSegment } from './archive/verify-archive.js';
+import {
+  CHAINED_EVENTS,
+  chainedEvent,
+  FIRST_LINK,
+  LINK_BYTES,
+  linkOf,
+  PAGE_EVENTS,
+  type ChainedEvent,
+  type ChainedRow,
+} from './event-chain.js';
 
 /** Where the chain ended once, kept by whoever does not trust the database. */
 export interface ChainAnchor {
@@ -24,39 +32,8 @@ export interface VerifyOptions {
   readonly onProgress?: (position: number, head: number) => void;
 }
 
-interface Row {
-  readonly position: string;
-  readonly stream_id: string | null;
-  readonly version: string;
-  readonly event_id: string;
-  readonly category: string;
-  readonly type: string;
-  readonly schema_version: number;
-  readonly recorded_us: string;
-  readonly data: string;
-  readonly meta: string;
-}
-
-const EVENTS = `select l.position, e.stream_id, e.version, e.event_id, e.category, e.type, e.schema_version,
-    (extract(epoch from e.recorded_at) * 1000000)::bigint as recorded_us, e.data::text as data, e.meta::text as meta
-  from (select * from es.event_log where position > $1 and position <= $2 order by position limit ${PAGE_EVENTS}) l
-  left join es.events e on e.txid = l.txid and e.seq = l.seq order by l.position`;
-
 const BLOCKS = `select position, first_position, links from es.chain
   where position > $1 and first_position <= $2 order by position`;
-
-const chainedEvent = (row: Row): ChainedEvent => ({
-  position: Number(row.position),
-  streamId: row.stream_id ?? '',
-  version: Number(row.version),
-  eventId: row.event_id,
-  category: row.category,
-  type: row.type,
-  schemaVersion: row.schema_version,
-  recordedAtUs: row.recorded_us,
-  data: row.data,
-  metadata: row.meta,
-});
 
 /** What a reader of the log found to be wrong. */
 class Altered extends Error {
@@ -68,11 +45,29 @@ class Altered extends Error {
   }
 }
 
+const presentEvent = (row: ChainedRow): ChainedEvent => {
+  if (row.stream_id === null)
+    throw new Altered(Number(row.position), 'its place in the log is there, the event is gone');
+  return chainedEvent(row);
+};
+
+const named = ({ type, version, category, streamId }: ChainedEvent): string =>
+  `${type} (version ${version} of ${category} ${streamId})`;
+
+const sameEvent = (one: ChainedEvent, other: ChainedEvent): boolean =>
+  linkOf(FIRST_LINK, one).equals(linkOf(FIRST_LINK, other));
+
+interface LinksRow {
+  readonly position: string;
+  readonly first_position: string;
+  readonly links: Buffer;
+}
+
 /** Links as the database holds them, by position. */
 class StoredLinks {
   private readonly links = new Map<number, Buffer>();
 
-  take(rows: readonly { readonly position: string; readonly first_position: string; readonly links: Buffer }[]): void {
+  take(rows: readonly LinksRow[]): void {
     for (const row of rows) {
       const first = Number(row.first_position);
       for (let at = 0; (at + 1) * LINK_BYTES <= row.links.length; at += 1)
@@ -82,10 +77,6 @@ class StoredLinks {
 
   at(position: number): Buffer | undefined {
     return this.links.get(position);
-  }
-
-  forgetUpTo(position: number): void {
-    for (const known of this.links.keys()) if (known <= position) this.links.delete(known);
   }
 }
 
@@ -109,6 +100,10 @@ class Verification {
     if (anchor !== undefined && anchor.position > chronicled)
       throw new Altered(chronicled + 1, `the log ends at ${chronicled}, and was known to go on to ${anchor.position}`);
     if (this.options.newest !== undefined) await this.passOver(chronicled - this.options.newest);
+    for await (const segment of archivedSegments(this.session, this.position)) {
+      await this.archived(segment);
+      onProgress?.(this.position, chronicled);
+    }
     while (this.position < chronicled) {
       await this.page(chronicled);
       onProgress?.(this.position, chronicled);
@@ -130,35 +125,56 @@ class Verification {
   }
 
   private async page(upTo: number): Promise<void> {
-    const events = await this.session.query<Row>(EVENTS, [this.position, upTo]);
-    const last = Number(events.rows.at(-1)?.position ?? this.position + 1);
-    const stored = new StoredLinks();
-    const blocks = await this.session.query<{ position: string; first_position: string; links: Buffer }>(BLOCKS, [
-      this.position,
-      last,
-    ]);
-    stored.take(blocks.rows);
-    if (events.rows.length === 0) throw new Altered(this.position + 1, 'it is missing, and so is all behind it');
-    for (const row of events.rows) this.follow(row, stored);
+    const { rows } = await this.session.query<ChainedRow>(CHAINED_EVENTS, [this.position, upTo]);
+    if (rows.length === 0) throw new Altered(this.position + 1, 'it is missing, and so is all behind it');
+    const stored = await this.stored(Number(rows.at(-1)?.position));
+    for (const row of rows) {
+      const expected = this.position + 1;
+      if (Number(row.position) !== expected) throw new Altered(expected, 'it is missing from the log');
+      this.follow(presentEvent(row), stored);
+    }
   }
 
-  private follow(row: Row, stored: StoredLinks): void {
-    const expected = this.position + 1;
-    const position = Number(row.position);
-    if (position !== expected) throw new Altered(expected, 'it is missing from the log');
-    if (row.stream_id === null) throw new Altered(position, 'its place in the log is there, the event is gone');
-    this.link = linkOf(this.link, chainedEvent(row));
-    this.position = position;
-    const link = stored.at(position);
-    if (link === undefined) throw new Altered(position, 'its link is missing from the chain');
-    if (!this.link.equals(link))
-      throw new Altered(
-        position,
-        `${row.type} (version ${row.version} of ${row.category} ${row.stream_id}) is not what was recorded`,
-      );
+  /** A part of the archive, and those of its events that the database has kept: what is loaded from there must be what is archived. */
+  private async archived({ last, lines, check }: ArchivedSegment): Promise<void> {
+    const kept = await this.kept(last);
+    const stored = await this.stored(last);
+    while (this.position < last) {
+      const event = lines.at(this.position + 1);
+      this.follow(event, stored);
+      const row = kept.get(event.position);
+      if (row !== undefined && !sameEvent(presentEvent(row), event))
+        throw new Altered(event.position, `${named(event)} is in the database another than in the archive`);
+    }
+    check();
+  }
+
+  private async kept(upTo: number): Promise<ReadonlyMap<number, ChainedRow>> {
+    const kept = new Map<number, ChainedRow>();
+    for (let after = this.position; ;) {
+      const { rows } = await this.session.query<ChainedRow>(CHAINED_EVENTS, [after, upTo]);
+      for (const row of rows) kept.set(Number(row.position), row);
+      if (rows.length < PAGE_EVENTS) return kept;
+      after = Number(rows.at(-1)?.position);
+    }
+  }
+
+  private async stored(upTo: number): Promise<StoredLinks> {
+    const { rows } = await this.session.query<LinksRow>(BLOCKS, [this.position, upTo]);
+    const stored = new StoredLinks();
+    stored.take(rows);
+    return stored;
+  }
+
+  private follow(event: ChainedEvent, stored: StoredLinks): void {
+    this.link = linkOf(this.link, event);
+    this.position = event.position;
+    const link = stored.at(this.position);
+    if (link === undefined) throw new Altered(this.position, 'its link is missing from the chain');
+    if (!this.link.equals(link)) throw new Altered(this.position, `${named(event)} is not what was recorded`);
     const { anchor } = this.options;
-    if (anchor?.position === position && anchor.link !== this.link.toString('hex'))
-      throw new Altered(position, 'the log up to here is another than the one that the anchor was taken of');
+    if (anchor?.position === this.position && anchor.link !== this.link.toString('hex'))
+      throw new Altered(this.position, 'the log up to here is another than the one that the anchor was taken of');
   }
 }
 
@@ -171,7 +187,8 @@ export const verifyLog = async (options: VerifyOptions): Promise<LogVerdict> => 
   try {
     return await new Verification(session, options).run();
   } catch (fault) {
-    if (fault instanceof Altered) return { sound: false, position: fault.position, message: fault.message };
+    if (fault instanceof Altered || fault instanceof ArchiveDamaged)
+      return { sound: false, position: fault.position, message: fault.message };
     throw fault;
   } finally {
     await closeSession(session);

@@ -3,8 +3,11 @@ import { say } from '../terminal.js';
 /** sysexits of shells: 128 and the number of SIGINT. */
 export const EXIT_INTERRUPTED = 130;
 
-/** Lets Ctrl-C end `work` in order: it is told by the signal, undoes what it has begun and throws. Answers its exit code. */
-export const interruptible = async (work: (signal: AbortSignal) => Promise<number>): Promise<number> => {
+/** Lets Ctrl-C end `work` in order: it is told by the signal, undoes what it has begun, or leaves it as `farewell` says, and throws. Answers its exit code. */
+export const interruptible = async (
+  work: (signal: AbortSignal) => Promise<number>,
+  farewell = 'Stopped; nothing of it is left.',
+): Promise<number> => {
   const abort = new AbortController();
   const interrupt = (): void => abort.abort(new Error('interrupted'));
   process.on('SIGINT', interrupt);
@@ -13,7 +16,7 @@ export const interruptible = async (work: (signal: AbortSignal) => Promise<numbe
     return await work(abort.signal);
   } catch (fault) {
     if (!abort.signal.aborted) throw fault;
-    say('Stopped; nothing of it is left.');
+    say(farewell);
     return EXIT_INTERRUPTED;
   } finally {
     process.off('SIGINT', interrupt);

@@ -34,10 +34,10 @@ const countRows = (content: Buffer): number => {
   return rows;
 };
 
-async function* chunksOf(session: pg.Client, { name, source, columns }: BackupTable): AsyncGenerator<LogChunk> {
+async function* chunksOf(session: pg.Client, { name, source, columns, read }: BackupTable): AsyncGenerator<LogChunk> {
   const [from = '', ...condition] = source.split(' where ');
   const where = condition.length > 0 ? ` where ${condition.join(' where ')}` : '';
-  const stream = session.query(copyTo(`copy (select ${columns.join(', ')} from ${from}${where}) to stdout`));
+  const stream = session.query(copyTo(`copy (select ${(read ?? columns).join(', ')} from ${from}${where}) to stdout`));
   let parts: Buffer[] = [];
   let size = 0;
   for await (const part of stream as AsyncIterable<Buffer>) {

@@ -5,6 +5,7 @@ import { from as copyFrom } from 'pg-copy-streams';
 import { EventStoreFault } from '../append-batcher.js';
 import { closeSession, openSession } from '../connection.js';
 import type { LogChunk, LogState } from './export-log.js';
+import { ARCHIVE_REVISION } from '../sql/archive.sql.js';
 import { BACKUP_TABLES, POSITIONS_STAGE, targetOf } from './tables.js';
 
 const requireEmpty = async (session: pg.Client): Promise<void> => {
@@ -51,6 +52,18 @@ const placeEvents = async (session: pg.Client, state: Pick<LogState, 'position' 
   );
 };
 
+/** The chronicle begins behind what was archived: that part of it was loaded. */
+const resumeChronicle = async (session: pg.Client): Promise<void> => {
+  await session.query(
+    `update es.chronicle c set position = b.position, recorded_until = b.recorded_until, link = substr(b.links, length(b.links) - 31)
+      from (select * from es.chain order by position desc limit 1) b where c.id = 1`,
+  );
+  await session.query(
+    `update es.applied set hash = '${ARCHIVE_REVISION}'
+      where name = 'oldest_revision' and hash::int < ${ARCHIVE_REVISION} and exists (select from es.archive)`,
+  );
+};
+
 /** Events that the chronicle takes in at a time; nobody waits for it here. */
 const CHRONICLE_EVENTS = 5_000;
 
@@ -91,6 +104,7 @@ export const importLog = async (
     await session.query(`create temporary table ${POSITIONS_STAGE} (position bigint, seq bigint) on commit drop`);
     for await (const chunk of chunks) await load(session, chunk);
     await placeEvents(session, state);
+    await resumeChronicle(session);
     await compareChain(session, state.chain);
     await session.query('commit');
     await session.query('analyze');
