@@ -33,11 +33,12 @@ export type HostLedgerState =
       readonly capacity: HostCapacity;
       readonly memoryBytes: number;
       readonly vcpus: number;
-      readonly reservations: Readonly<Record<string, Reservation>>;
+      readonly reservations: readonly Reservation[];
     };
 
 /** What one placement has of the host. */
 export interface Reservation {
+  readonly placement: Uuid;
   readonly memoryBytes: number;
   readonly vcpus: number;
   readonly virtualMachine: Uuid;
@@ -56,13 +57,17 @@ export const hostLedgerId = (hostUid: Uuid): Uuid => uuidFrom('hostledger', host
 interface Used {
   readonly memoryBytes: number;
   readonly vcpus: number;
-  readonly reservations: Readonly<Record<string, Reservation>>;
+  /**
+   * A list, though each is looked for by its placement: every scheduler makes a new state for every placement, and a list is copied as fast as
+   * memory is, where an object of so many names of its own takes a shape of its own each time.
+   */
+  readonly reservations: readonly Reservation[];
 }
 
 const EMPTY: Used = {
   memoryBytes: 0,
   vcpus: 0,
-  reservations: {},
+  reservations: [],
 };
 
 type Asked = Omit<ReserveHostCapacityData, 'host' | 'hostUid' | 'capacity'>;
@@ -73,7 +78,7 @@ const full = (host: string, free: string, asked: string): Result<never> =>
 /** What is asked beside the memory and vCPUs of the host as a whole; null: nothing is in the way. */
 const refusedBeside = (host: string, capacity: HostCapacity, used: Used, asked: Asked): Result<never> | null => {
   const { numaNode, resources = {}, machine } = asked;
-  const there = Object.values(used.reservations);
+  const there = used.reservations;
   if (numaNode !== undefined) {
     const node = capacity.numaNodes?.[numaNode] ?? { memoryBytes: 0, vcpus: 0 };
     const onNode = there.filter((reservation) => reservation.numaNode === numaNode);
@@ -127,13 +132,16 @@ const declared = (
   return { whole, events: known ? [] : [eventOf('HostCapacityDeclared', { host, hostUid, capacity: whole })] };
 };
 
+const reservationOf = ({ reservations }: Used, placement: Uuid): Reservation | undefined =>
+  reservations.find((reservation) => reservation.placement === placement);
+
 /** A placement that is gone has nothing to change. */
 const changeReservation = (command: Command, state: HostLedgerState): Result<readonly NewEvent[]> => {
   const { placement, resources, ...sender } = changeHostReservationData.parse(command.data);
-  const own = state.phase === 'declared' ? state.reservations[placement] : undefined;
+  const own = state.phase === 'declared' ? reservationOf(state, placement) : undefined;
   if (state.phase === 'undeclared' || own === undefined) return ok([]);
   const { whole, events } = declared(sender, state);
-  const { [placement]: _own, ...reservations } = state.reservations;
+  const reservations = state.reservations.filter((reservation) => reservation !== own);
   const asked = { placement, virtualMachine: own.virtualMachine, vcpus: 0, memoryBytes: 0, resources };
   const beside = refusedBeside(sender.host, whole, { ...state, reservations }, asked);
   return beside ?? ok([...events, eventOf('HostReservationChanged', { placement, resources })]);
@@ -165,28 +173,27 @@ const evolve = (state: HostLedgerState, stored: NewEvent): HostLedgerState => {
     return { ...(state.phase === 'declared' ? state : EMPTY), phase: 'declared', capacity: event.data.capacity };
   if (state.phase === 'undeclared') return state;
   switch (event.type) {
-    case 'HostCapacityReserved': {
-      const { placement, ...reservation } = event.data;
+    case 'HostCapacityReserved':
       return {
         ...state,
-        memoryBytes: state.memoryBytes + reservation.memoryBytes,
-        vcpus: state.vcpus + reservation.vcpus,
-        reservations: { ...state.reservations, [placement]: reservation },
+        memoryBytes: state.memoryBytes + event.data.memoryBytes,
+        vcpus: state.vcpus + event.data.vcpus,
+        reservations: [...state.reservations, event.data],
       };
-    }
     case 'HostReservationChanged': {
       const { placement, resources } = event.data;
-      const known = state.reservations[placement];
-      if (known === undefined) return state;
-      return { ...state, reservations: { ...state.reservations, [placement]: { ...known, resources } } };
+      const reservations = state.reservations.map((reservation) =>
+        reservation.placement === placement ? { ...reservation, resources } : reservation,
+      );
+      return { ...state, reservations };
     }
     case 'HostCapacityReleased': {
-      const { [event.data.placement]: released, ...reservations } = state.reservations;
+      const released = reservationOf(state, event.data.placement);
       return {
         ...state,
         memoryBytes: state.memoryBytes - (released?.memoryBytes ?? 0),
         vcpus: state.vcpus - (released?.vcpus ?? 0),
-        reservations,
+        reservations: state.reservations.filter((reservation) => reservation !== released),
       };
     }
   }
@@ -198,6 +205,6 @@ export const hostLedgerAggregate: Aggregate<HostLedgerState> = {
   decide,
   evolve,
   toResource: () => null,
-  stateVersion: 2,
+  stateVersion: 3,
   snapshotEvery: SNAPSHOT_EVERY,
 };

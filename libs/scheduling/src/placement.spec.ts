@@ -132,6 +132,6 @@ describe('a host’s ledger', () => {
     const { state } = given(hostLedgerAggregate, [declared, reserved])
       .when({ type: 'ReleaseHostCapacity', data: { placement: 'p1' } })
       .then([{ type: 'HostCapacityReleased' }]);
-    expect(state).toMatchObject({ memoryBytes: 0, vcpus: 0, reservations: {} });
+    expect(state).toMatchObject({ memoryBytes: 0, vcpus: 0, reservations: [] });
   });
 });

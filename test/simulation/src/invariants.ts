@@ -256,7 +256,7 @@ const unlikeLedgers = (evidence: Evidence, watcher: Watcher): readonly string[] 
   }
   for (const [ledger, state] of watcher.hostLedgers) {
     if (state.phase === 'undeclared') continue;
-    for (const placement of Object.keys(state.reservations))
+    for (const { placement } of state.reservations)
       if (!placed.delete(`${ledger}/${placement}`))
         broken.push(`ledger ${ledger} reserves for ${placement}, which is not placed there`);
   }
