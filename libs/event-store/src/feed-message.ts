@@ -119,32 +119,61 @@ export const packMessages = (
   return messages;
 };
 
-/** Parses a text when it is first asked for. */
-const parsedOnce = (text: string): (() => JsonObject) => {
-  let value: JsonObject | undefined;
-  return () => (value ??= JSON.parse(text) as JsonObject);
-};
+/** An event whose texts are parsed when they are first asked for. */
+class FeedEvent {
+  readonly position: number;
+  readonly streamId: string;
+  readonly version: number;
+  readonly eventId: string;
+  readonly category: string;
+  readonly type: string;
+  readonly schemaVersion: number;
+  declare readonly data: JsonObject;
+  declare readonly metadata: EventMetadata;
+  declare readonly document?: JsonObject | null;
+  /** Each is the text until somebody has asked, then the value. */
+  #data: string | JsonObject;
+  #metadata: string | EventMetadata;
+  #document: string | JsonObject | null = null;
 
-const eventOf = (place: EventPlace, data: string, metadata: string): LoggedEvent => {
-  const [position, streamId, version, eventId, category, type, schemaVersion, mark] = place;
-  const readData = parsedOnce(data);
-  const readMetadata = parsedOnce(metadata);
-  return {
-    ...{ position, streamId, version, eventId, category, type, schemaVersion },
-    get data() {
-      return readData();
+  constructor(place: EventPlace, data: string, metadata: string) {
+    [this.position, this.streamId, this.version, this.eventId, this.category, this.type, this.schemaVersion] = place;
+    this.#data = data;
+    this.#metadata = metadata;
+    // Members of the event's own, as of any event, by getters that all share: a getter made for one event costs more memory than all else of it.
+    Object.defineProperty(this, 'data', FeedEvent.#DATA);
+    Object.defineProperty(this, 'metadata', FeedEvent.#METADATA);
+  }
+
+  leaves(document: string | null): this {
+    this.#document = document;
+    return Object.defineProperty(this, 'document', FeedEvent.#DOCUMENT);
+  }
+
+  static readonly #DATA = {
+    enumerable: true,
+    get(this: FeedEvent): JsonObject {
+      if (typeof this.#data === 'string') this.#data = JSON.parse(this.#data) as JsonObject;
+      return this.#data;
     },
-    get metadata() {
-      return readMetadata() as unknown as EventMetadata;
-    },
-    ...(mark === 'tombstone' ? { document: null } : {}),
   };
-};
 
-const withDocument = (event: LoggedEvent, text: string): LoggedEvent => {
-  const readDocument = parsedOnce(text);
-  return Object.defineProperty(event, 'document', { enumerable: true, get: readDocument });
-};
+  static readonly #METADATA = {
+    enumerable: true,
+    get(this: FeedEvent): EventMetadata {
+      if (typeof this.#metadata === 'string') this.#metadata = JSON.parse(this.#metadata) as EventMetadata;
+      return this.#metadata;
+    },
+  };
+
+  static readonly #DOCUMENT = {
+    enumerable: true,
+    get(this: FeedEvent): JsonObject | null {
+      if (typeof this.#document === 'string') this.#document = JSON.parse(this.#document) as JsonObject;
+      return this.#document;
+    },
+  };
+}
 
 export const unpackEvents = (payload: Uint8Array): readonly LoggedEvent[] => {
   if (payload.length === 0) return [];
@@ -154,7 +183,8 @@ export const unpackEvents = (payload: Uint8Array): readonly LoggedEvent[] => {
   let next = 0;
   const text = (): string => present(texts[next++], 'a feed message holds the texts of all its events');
   return (JSON.parse(places) as readonly EventPlace[]).map((place) => {
-    const event = eventOf(place, text(), text());
-    return place[7] === 'text' ? withDocument(event, text()) : event;
+    const event = new FeedEvent(place, text(), text());
+    const mark = place[7];
+    return mark === 'none' ? event : event.leaves(mark === 'text' ? text() : null);
   });
 };
