@@ -8,9 +8,9 @@ const PROGRAMS = {
   scheduler: 'apps/scheduler/dist/main.js',
 };
 
-/** Programs beside the main one of an image: /app/migrate.js brings the database up to the release. */
+/** Programs beside the main one of an image: /app/migrate.js brings the database up to the release, /app/bus-accounts.js writes who may log in to NATS. */
 const BESIDE = {
-  gateway: { migrate: 'apps/gateway/dist/migrate.js' },
+  gateway: { migrate: 'apps/gateway/dist/migrate.js', 'bus-accounts': 'apps/gateway/dist/bus-accounts.js' },
 };
 
 export default Object.entries(PROGRAMS).map(([name, entry]) => ({

@@ -1,5 +1,6 @@
 export * from './agent.messages.js';
 export * from './bus-rights.js';
+export * from './bus-users.js';
 export * from './compute/cluster.messages.js';
 export * from './compute/fault-rule.messages.js';
 export * from './compute/host.messages.js';

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import {
   credsAuthenticator,
-  nkeyAuthenticator,
   usernamePasswordAuthenticator,
   type Authenticator,
   type NodeConnectionOptions,
 } from '@nats-io/transport-node';
+import { userKeyAuthenticator } from './user-key.js';
 
 /**
  * Who this process is to NATS, and how it knows the server. Secrets are in files that their owner alone can read; each is read at every connection, so
@@ -17,7 +17,7 @@ export interface BusCredentials {
   /** Our own certificate and its key (PEM), where the server asks for one. */
   readonly certFile?: string | undefined;
   readonly keyFile?: string | undefined;
-  /** The seed of an nkey. */
+  /** The seed of an nkey, or an Ed25519 key in PEM. */
   readonly nkeyFile?: string | undefined;
   /** A credentials file as `nsc` writes them: a JWT and its seed. */
   readonly credsFile?: string | undefined;
@@ -28,9 +28,7 @@ export interface BusCredentials {
 const authenticatorsOf = (credentials: BusCredentials): readonly Authenticator[] => {
   const { nkeyFile, credsFile, user, passwordFile } = credentials;
   return [
-    ...(nkeyFile === undefined
-      ? []
-      : [nkeyAuthenticator(() => new TextEncoder().encode(readFileSync(nkeyFile, 'utf8').trim()))]),
+    ...(nkeyFile === undefined ? [] : [userKeyAuthenticator(() => readFileSync(nkeyFile, 'utf8'))]),
     ...(credsFile === undefined ? [] : [credsAuthenticator(() => readFileSync(credsFile))]),
     ...(user === undefined
       ? []

@@ -12,4 +12,5 @@ export {
   type NatsTransportOptions,
   type RequestExtras,
 } from './nats-transport.js';
+export { publicUserKey } from './user-key.js';
 export { DEFAULT_SETTINGS, type BusLog, type BusObserver, type BusSettings, type HandledOutcome } from './settings.js';

@@ -13,6 +13,16 @@ export const EXIT_CONFIG = 78;
 const optional = <Schema extends z.ZodType>(schema: Schema) =>
   z.preprocess((value) => (value === '' ? undefined : value), schema);
 
+/** JSON in a variable; what is no JSON is left for the schema to refuse. */
+export const jsonVariable = z.string().transform((text, context): unknown => {
+  try {
+    return JSON.parse(text);
+  } catch {
+    context.addIssue({ code: 'custom', message: 'must be JSON' });
+    return z.NEVER;
+  }
+});
+
 const secretFile = (meaning: string) => optional(z.string().optional()).describe(meaning);
 
 /** What every process is told by its environment. Apps extend it: `processConfig.extend({ AGENT_HOSTS: … })`. */
@@ -21,7 +31,9 @@ export const processConfig = z.object({
   NATS_CA_FILE: secretFile("authority of the NATS server's certificate (PEM); without it those that Node knows"),
   NATS_CERT_FILE: secretFile('certificate of this process (PEM), where the NATS server asks for one'),
   NATS_KEY_FILE: secretFile('the key of that certificate (PEM)'),
-  NATS_NKEY_FILE: secretFile('file of the nkey seed by which this process logs in to NATS'),
+  NATS_NKEY_FILE: secretFile(
+    'file of the key by which this process logs in to NATS: the seed of an nkey, or Ed25519 in PEM',
+  ),
   NATS_CREDS_FILE: secretFile('credentials file, as nsc writes them, by which it logs in to NATS'),
   NATS_USER: optional(z.string().optional()).describe('the name by which it logs in to NATS'),
   NATS_PASSWORD_FILE: secretFile('file of the password of NATS_USER'),

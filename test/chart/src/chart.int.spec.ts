@@ -5,13 +5,9 @@ import { describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { CHART, helm, render, type Rendered } from './helm.js';
 import { schemaFault, unknownFields } from './kubernetes-schemas.js';
+import { CERT_MANAGER, EXTERNAL, EXTERNAL_SECURED } from './secured-values.js';
+import { containerOf, named, podsOf, variables, workload, type Workload } from './workloads.js';
 
-const EXTERNAL = [
-  'postgres.enabled=false',
-  'postgres.external.existingSecret=database',
-  'nats.enabled=false',
-  'nats.external.url=nats://nats.example.com:4333',
-];
 const INGRESS = [
   'gateway.ingress.enabled=true',
   'gateway.ingress.host=xenolith.example.com',
@@ -22,14 +18,14 @@ const ROUTE = [
   'gateway.route.host=xenolith.example.com',
   'gateway.route.parentRefs=[{"name":"edge","namespace":"gateways"}]',
 ];
-const CERT_MANAGER = ['tls.certManager.enabled=true', 'tls.certManager.issuerRef={"name":"ca","kind":"ClusterIssuer"}'];
-
 /** Values that users combine, each row a release of its own. */
 const MATRIX: readonly (readonly string[])[] = [
   [],
   ['size=medium'],
   ['size=large', 'agent.replicas=10', 'agent.hosts=1000'],
   EXTERNAL,
+  EXTERNAL_SECURED,
+  ['nats.tls.existingSecret=bus-tls', 'nats.keys.existingSecret=bus-keys', 'postgres.tls.existingSecret=database-tls'],
   INGRESS,
   ROUTE,
   CERT_MANAGER,
@@ -68,47 +64,6 @@ const MATRIX: readonly (readonly string[])[] = [
   ],
 ];
 
-const named = (objects: readonly Rendered[], kind: string, name: string): Rendered => {
-  const found = objects.find((object) => object.kind === kind && object.metadata.name === `x-xenolith${name}`);
-  if (!found) throw new Error(`no ${kind} x-xenolith${name} is rendered`);
-  return found;
-};
-
-interface Container {
-  readonly image: string;
-  readonly env?: readonly { readonly name: string; readonly value?: string; readonly valueFrom?: unknown }[];
-  readonly resources?: unknown;
-  readonly securityContext?: unknown;
-  readonly volumeMounts?: readonly { readonly name: string }[];
-}
-interface PodSpec {
-  readonly containers: readonly Container[];
-  readonly volumes?: readonly { readonly name: string }[];
-  readonly securityContext?: unknown;
-  readonly automountServiceAccountToken?: boolean;
-}
-interface Workload {
-  readonly replicas?: number;
-  readonly template: { readonly spec: PodSpec };
-  readonly volumeClaimTemplates?: readonly { readonly metadata: { readonly name: string } }[];
-}
-
-const workload = (objects: readonly Rendered[], kind: string, name: string): Workload =>
-  named(objects, kind, name)['spec'] as Workload;
-const containerOf = ({ template }: Workload): Container => template.spec.containers[0] as Container;
-const variables = (of: Workload): Readonly<Record<string, string | undefined>> =>
-  Object.fromEntries((containerOf(of).env ?? []).map(({ name, value }) => [name, value]));
-const podsOf = (
-  objects: readonly Rendered[],
-): readonly { readonly name: string; readonly spec: PodSpec; readonly claims: readonly string[] }[] =>
-  objects.flatMap((object) => {
-    const name = object.metadata.name;
-    if (object.kind === 'Pod') return [{ name, spec: object['spec'] as PodSpec, claims: [] }];
-    if (!['Deployment', 'StatefulSet', 'Job'].includes(object.kind)) return [];
-    const { template, volumeClaimTemplates = [] } = object['spec'] as Workload;
-    return [{ name, spec: template.spec, claims: volumeClaimTemplates.map(({ metadata }) => metadata.name) }];
-  });
-
 describe('the chart', () => {
   it('passes helm lint --strict, and is packaged', async () => {
     expect(await helm('lint', '--strict', CHART)).toContain('0 chart(s) failed');
@@ -146,7 +101,7 @@ describe('the chart', () => {
         seccompProfile: { type: 'RuntimeDefault' },
       });
       const has = [...(spec.volumes ?? []).map((volume) => volume.name), ...claims];
-      for (const container of spec.containers) {
+      for (const container of [...(spec.initContainers ?? []), ...spec.containers]) {
         expect(container.securityContext, name).toEqual({
           allowPrivilegeEscalation: false,
           readOnlyRootFilesystem: true,
@@ -192,6 +147,11 @@ describe('a switch of the chart', () => {
       ['tls.certManager.enabled=true'],
       /tls\.certManager\.issuerRef: name the issuer/,
     ],
+    [
+      'cert-manager without an issuer for NATS',
+      ['nats.tls.certManager.enabled=true'],
+      /nats\.tls\.certManager\.issuerRef: name the issuer/,
+    ],
   ])('refuses %s, and says what to set', async (_what, values, message) => {
     await expect(render(...values)).rejects.toThrow(message);
   });
@@ -221,31 +181,6 @@ describe('a switch of the chart', () => {
     expect(egress.egress.map(({ ports }) => ports)).toContainEqual([{ port: 4333, protocol: 'TCP' }]);
   });
 
-  it('each service logs in to the database as itself, and a job that is the owner makes it so', async () => {
-    const objects = await render();
-    const roles = named(objects, 'Secret', '-database-roles')['stringData'] as Record<string, string>;
-    expect(Object.keys(roles).sort()).toEqual(['compute', 'gateway', 'network', 'scheduler', 'storage']);
-    expect(new Set(Object.values(roles)).size).toBe(5);
-    const storage = workload(objects, 'Deployment', '-storage');
-    expect(variables(storage)).toMatchObject({
-      DATABASE_URL: 'postgresql://xenolith_storage@x-xenolith-postgres:5432/xenolith',
-      DATABASE_PASSWORD_FILE: '/etc/xenolith/database/password',
-    });
-    expect(storage.template.spec.volumes).toContainEqual({
-      name: 'database',
-      secret: { secretName: 'x-xenolith-database-roles', items: [{ key: 'storage', path: 'password' }] },
-    });
-    const jobNames = (all: readonly Rendered[]): readonly string[] =>
-      all.flatMap(({ kind, metadata }) =>
-        kind === 'Job' && metadata.name.includes('-migrate-') ? [metadata.name] : [],
-      );
-    const [first, again, next] = await Promise.all([render(), render('agent.hosts=9'), render('image.tag=9.9.9')]);
-    expect(jobNames(objects)).toHaveLength(1);
-    // A job can't be changed: the same work has the same name, another release another one.
-    expect(jobNames(again)).toEqual(jobNames(first));
-    expect(jobNames(next)).not.toEqual(jobNames(first));
-  });
-
   it('traces go to the Jaeger of the chart, unless another place is named', async () => {
     const [none, own, other] = await Promise.all([
       render(),
@@ -272,59 +207,6 @@ describe('a switch of the chart', () => {
     expect(named(own, 'NetworkPolicy', '-jaeger').kind).toBe('NetworkPolicy');
   });
 
-  it('users prove who they are by the ways that are named, and what is half said is refused', async () => {
-    const objects = await render(
-      'auth.oidc.issuerUrl=https://id.example.com:8443',
-      'auth.oidc.audiences=["xenolith","kubectl"]',
-      'auth.oidc.jwksUrl=https://keys.example.com/jwks',
-      'auth.oidc.caSecret=issuer',
-      'auth.oidc.groupsClaim=groups',
-      'auth.oidc.requiredClaims=["team=red"]',
-      'auth.clientCaSecret=clients',
-      'auth.frontProxy.caSecret=proxies',
-      'auth.frontProxy.allowedNames=["front"]',
-      'auth.trustedProxies=["10.0.0.0/8","fd00::1"]',
-    );
-    const gateway = workload(objects, 'Deployment', '-gateway');
-    expect(variables(gateway)).toMatchObject({
-      OIDC_ISSUER_URL: 'https://id.example.com:8443',
-      OIDC_AUDIENCES: 'xenolith,kubectl',
-      OIDC_JWKS_URL: 'https://keys.example.com/jwks',
-      OIDC_CA_FILE: '/etc/xenolith/oidc-ca/ca.crt',
-      OIDC_GROUPS_CLAIM: 'groups',
-      OIDC_REQUIRED_CLAIMS: 'team=red',
-      CLIENT_CA_FILE: '/etc/xenolith/client-ca/ca.crt',
-      REQUESTHEADER_CLIENT_CA_FILE: '/etc/xenolith/front-proxy-ca/ca.crt',
-      REQUESTHEADER_ALLOWED_NAMES: 'front',
-      TRUSTED_PROXIES: '10.0.0.0/8,fd00::1',
-    });
-    for (const [name, secretName] of Object.entries({
-      'oidc-ca': 'issuer',
-      'client-ca': 'clients',
-      'front-proxy-ca': 'proxies',
-    })) {
-      expect(gateway.template.spec.volumes).toContainEqual({
-        name,
-        secret: { secretName, items: [{ key: 'ca.crt', path: 'ca.crt' }] },
-      });
-      expect(containerOf(gateway).volumeMounts).toContainEqual({
-        name,
-        mountPath: `/etc/xenolith/${name}`,
-        readOnly: true,
-      });
-    }
-    const api = named(objects, 'NetworkPolicy', '-api')['spec'] as { egress: { ports: { port: number }[] }[] };
-    expect(api.egress.flatMap(({ ports }) => ports.map(({ port }) => port))).toEqual([443, 8443]);
-    const plain = workload(await render(), 'Deployment', '-gateway');
-    expect(Object.keys(variables(plain)).filter((name) => /^(OIDC|CLIENT|REQUESTHEADER|TRUSTED)_/.test(name))).toEqual(
-      [],
-    );
-    await expect(render('auth.oidc.issuerUrl=https://id.example.com')).rejects.toThrow('auth.oidc.audiences');
-    await expect(render('auth.oidc.audiences=["a"]')).rejects.toThrow('auth.oidc.issuerUrl');
-    await expect(render('auth.frontProxy.allowedNames=["a"]')).rejects.toThrow('auth.frontProxy.caSecret');
-    await expect(render('auth.oidc.signingAlgorithms=["none"]')).rejects.toThrow('signingAlgorithms');
-  });
-
   it('several agents name their hosts after themselves', async () => {
     const [one, two] = await Promise.all([render(), render('agent.replicas=2')]);
     expect(variables(workload(one, 'StatefulSet', '-agent'))['AGENT_HOST_PREFIX']).toBe('host-');
@@ -335,24 +217,6 @@ describe('a switch of the chart', () => {
     const objects = await render('gateway.autoscaling.enabled=true');
     expect(workload(objects, 'Deployment', '-gateway').replicas).toBeUndefined();
     expect(named(objects, 'HorizontalPodAutoscaler', '-gateway')['spec']).toMatchObject({ minReplicas: 2 });
-  });
-
-  it('certificates come from a secret, from cert-manager, or from the chart', async () => {
-    const [made, managed, own] = await Promise.all([
-      render(),
-      render(...CERT_MANAGER),
-      render('tls.existingSecret=own'),
-    ]);
-    const secrets = (objects: readonly Rendered[]): readonly string[] =>
-      objects.flatMap(({ kind, metadata }) => (kind === 'Secret' ? [metadata.name] : []));
-    expect(secrets(made)).toContain('x-xenolith-tls');
-    expect(secrets(managed)).not.toContain('x-xenolith-tls');
-    expect(named(managed, 'Certificate', '')['spec']).toMatchObject({ secretName: 'x-xenolith-tls' });
-    expect(secrets(own)).not.toContain('x-xenolith-tls');
-    expect(workload(own, 'Deployment', '-gateway').template.spec.volumes).toContainEqual({
-      name: 'tls',
-      secret: { secretName: 'own' },
-    });
   });
 
   it('network policies deny what is not named, and can be left out', async () => {

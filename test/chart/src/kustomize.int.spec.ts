@@ -3,6 +3,7 @@ import { cp, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { publicUserKey } from '@xenolith/messaging';
 import { runKubectl } from '@xenolith/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
@@ -11,6 +12,8 @@ import { schemaFault, unknownFields } from './kubernetes-schemas.js';
 import { PLAIN, PLATFORM, renderPlain } from './plain.js';
 
 const run = promisify(execFile);
+
+const KEPT = ['postgres', 'tokens', 'tls', 'postgres-tls', 'nats-tls', 'nats-keys'];
 
 interface Referring {
   readonly secret?: { readonly secretName: string; readonly items?: readonly { readonly key: string }[] };
@@ -97,22 +100,38 @@ describe('plain manifests', () => {
 
   it('log in with what was made: one password, one token, a certificate of the authority', async () => {
     const { password = '', url } = secret('postgres');
-    expect(url).toBe(`postgresql://xenolith:${password}@xenolith-postgres:5432/xenolith`);
+    expect(url).toBe(
+      `postgresql://xenolith:${password}@xenolith-postgres:5432/xenolith?sslmode=verify-full&sslrootcert=/etc/xenolith/postgres/ca.crt`,
+    );
     const { token, 'tokens.json': tokens = '' } = secret('tokens');
     expect(JSON.parse(tokens)).toEqual([{ token, user: 'admin', groups: ['system:masters'] }]);
     expect(new Set(Object.values(secret('database-roles'))).size).toBe(5);
-    const tls = (name: string): string => join(folder, 'secrets', 'tls', name);
-    const { stdout } = await run('openssl', [
-      ...['verify', '-CAfile', tls('ca.crt'), '-verify_hostname', 'xenolith.xenolith.svc', tls('tls.crt')],
-    ]);
-    expect(stdout).toContain('OK');
-    expect((await stat(tls('tls.key'))).mode & 0o077).toBe(0);
+    for (const [secretName, host] of [
+      ['tls', 'xenolith.xenolith.svc'],
+      ['postgres-tls', 'xenolith-postgres'],
+      ['nats-tls', 'xenolith-nats'],
+      ['nats-tls', 'xenolith-nats-2.xenolith-nats-peers.xenolith.svc'],
+    ] as const) {
+      const tls = (name: string): string => join(folder, 'secrets', secretName, name);
+      const { stdout } = await run('openssl', [
+        ...['verify', '-CAfile', tls('ca.crt'), '-verify_hostname', host, tls('tls.crt')],
+      ]);
+      expect(stdout).toContain('OK');
+      expect((await stat(tls('tls.key'))).mode & 0o077).toBe(0);
+    }
+  });
+
+  it('have a key for each user of NATS, from which its servers are told the public halves', () => {
+    const keys = secret('nats-keys');
+    expect(Object.keys(keys).sort()).toEqual(['agent.default', ...Object.keys(secret('database-roles'))].sort());
+    const known = new Set(Object.values(keys).map(publicUserKey));
+    expect(known.size).toBe(Object.keys(keys).length);
   });
 
   it('keep their secrets when they are made again', async () => {
-    const before = ['postgres', 'tokens', 'tls'].map(secret);
+    const before = KEPT.map(secret);
     await run(join(folder, 'make-secrets'));
     objects = await build();
-    expect(['postgres', 'tokens', 'tls'].map(secret)).toEqual(before);
+    expect(KEPT.map(secret)).toEqual(before);
   });
 });

@@ -1,4 +1,8 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { agentSubject, commandSubject, telemetrySubject } from '@xenolith/contracts';
+import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { BusDoor } from './chart-bus.js';
 import { ChartPods } from './chart-pods.js';
 import { lack, needsEngine } from './engine.js';
 
@@ -52,6 +56,47 @@ describe('the Pods of the chart, as containers', () => {
 
   it('pass what `helm test` runs: a machine is made, runs, and is deleted', async () => {
     expect(await pods().runToEnd(pods().release.jobs.test)).toMatch(/deleted|gone/);
+  });
+
+  it('let nobody onto the bus without a key, nor with one do what is not theirs', async () => {
+    const door = await BusDoor.find(pods().release, pods().named('nats-1').reachedBy('client'));
+    try {
+      await expect(door.enter()).rejects.toThrow(/authorization/i);
+      const users = ['gateway', 'compute', 'storage', 'network', 'scheduler', 'agent.default'];
+      const facts: readonly (readonly [string, readonly string[]])[] = [
+        [agentSubject('host-0001', 'StartDomain'), ['compute']],
+        [commandSubject('storage', 'ProvisionVolume'), ['compute', 'storage']],
+        [telemetrySubject('host-0001'), ['agent.default']],
+        [telemetrySubject('host-0099'), []],
+      ];
+      for (const [subject, able] of facts) expect(await door.mayPublish(users, subject), subject).toEqual(able);
+    } finally {
+      await door.close();
+    }
+  });
+
+  it('keep an agent from the bus that has not the key of its fleet', async () => {
+    const agent = pods().named('agent-0').pod;
+    const stranger = { ...agent, name: 'x-xenolith-agent-stranger' };
+    const keys = pods().release.data.get('Secret/x-xenolith-nats-keys') ?? {};
+    const other = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
+    const data = new Map(pods().release.data).set('Secret/x-xenolith-nats-keys', { ...keys, 'agent.default': other });
+    const tried = await pods().tryOut(stranger, { ...pods().release, data }, /authorization violation/i);
+    expect(tried).toEqual({ ready: false });
+  });
+
+  it('let nobody into the database but by TLS', async () => {
+    const port = pods().named('postgres-0').reachedBy('postgres');
+    const password = pods().release.data.get('Secret/x-xenolith-database-roles')?.['storage'] ?? '';
+    const ca = pods().release.data.get('Secret/x-xenolith-postgres-tls')?.['ca.crt'] ?? '';
+    const login = (ssl: false | object): pg.Client =>
+      new pg.Client({ host: 'localhost', port, database: 'xenolith', user: 'xenolith_storage', password, ssl });
+    await expect(login(false).connect()).rejects.toThrow(/no encryption/);
+    const secured = login({ ca });
+    await secured.connect();
+    const { rows } = await secured.query('select version from pg_stat_ssl where pid = pg_backend_pid()');
+    await secured.end();
+    expect(rows).toEqual([{ version: 'TLSv1.3' }]);
   });
 
   it('take the migration again, as an upgrade runs it', async () => {

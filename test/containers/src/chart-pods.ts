@@ -53,6 +53,25 @@ export class ChartPods {
     }
   }
 
+  /** A Pod by the end of its name. */
+  named(name: string): RunningPod {
+    const found = this.running.find(({ pod }) => pod.name === `x-xenolith-${name}`);
+    if (found === undefined) throw new Error(`no Pod ${name} runs`);
+    return found;
+  }
+
+  /** Starts a Pod that is not of the release, waits until it says something, whether it is ready then, and takes it away. */
+  async tryOut(pod: Pod, release: RenderedRelease, saying: RegExp): Promise<{ readonly ready: boolean }> {
+    const running = await RunningPod.start(pod, release, this.place);
+    try {
+      await running.says(saying);
+      const { readinessProbe } = pod.container;
+      return { ready: readinessProbe !== undefined && (await running.holds(readinessProbe)) };
+    } finally {
+      await running.remove();
+    }
+  }
+
   /** Runs a Pod to its end; throws with what it wrote when it does not end well. */
   async runToEnd(pod: Pod): Promise<string> {
     const running = await RunningPod.start(pod, this.release, this.place);

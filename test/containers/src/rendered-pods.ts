@@ -37,9 +37,17 @@ export interface Container {
     readonly allowPrivilegeEscalation?: boolean;
     readonly capabilities?: { readonly drop?: readonly string[] };
   };
-  readonly volumeMounts?: readonly { readonly name: string; readonly mountPath: string; readonly readOnly?: boolean }[];
+  readonly volumeMounts?: readonly {
+    readonly name: string;
+    readonly mountPath: string;
+    readonly readOnly?: boolean;
+    /** One file of the volume; in an expression, `$(NAME)` is a variable of the container. */
+    readonly subPath?: string;
+    readonly subPathExpr?: string;
+  }[];
 }
 interface Items {
+  readonly defaultMode?: number;
   readonly items?: readonly { readonly key: string; readonly path: string }[];
 }
 export interface Volume {
@@ -51,6 +59,7 @@ export interface Volume {
   readonly claim?: true;
 }
 interface PodSpec {
+  readonly initContainers?: readonly Container[];
   readonly containers: readonly Container[];
   readonly volumes?: readonly Volume[];
   readonly securityContext: { readonly runAsUser: number; readonly runAsGroup: number; readonly fsGroup: number };
@@ -59,6 +68,8 @@ interface PodSpec {
 export interface Pod {
   readonly name: string;
   readonly labels: Readonly<Record<string, string>>;
+  /** Those that run to their end before it. */
+  readonly before: readonly Container[];
   readonly container: Container;
   readonly volumes: readonly Volume[];
   readonly security: PodSpec['securityContext'];
@@ -100,7 +111,15 @@ interface WorkloadSpec {
 const podOf = (name: string, labels: Pod['labels'], spec: PodSpec, more: Partial<Pod> = {}): Pod => {
   const [container, ...others] = spec.containers;
   if (container === undefined || others.length > 0) throw new Error(`${name} has ${spec.containers.length} containers`);
-  return { name, labels, container, volumes: spec.volumes ?? [], security: spec.securityContext, ...more };
+  return {
+    name,
+    labels,
+    before: spec.initContainers ?? [],
+    container,
+    volumes: spec.volumes ?? [],
+    security: spec.securityContext,
+    ...more,
+  };
 };
 
 const podsOf = ({ kind, metadata, spec }: Rendered): readonly Pod[] => {

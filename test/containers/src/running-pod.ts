@@ -33,25 +33,32 @@ const environmentOf = (pod: Pod, { data }: RenderedRelease): Readonly<Record<str
   return known;
 };
 
+/** What the kubelet gives files of ConfigMaps and Secrets where a volume says nothing else, and adds for a Pod's group. */
+const DEFAULT_MODE = 0o644;
+const GROUP_MODE = 0o440;
+
 /** The files of a ConfigMap or a Secret, readable by the Pod's group, as the kubelet writes them. */
 const materialise = async (folder: string, volume: Volume, pod: Pod, { data }: RenderedRelease): Promise<void> => {
   const { secret, configMap } = volume;
   const source = secret ? `Secret/${secret.secretName}` : `ConfigMap/${configMap?.name ?? ''}`;
   const texts = data.get(source);
   if (texts === undefined) throw new Error(`${pod.name}: the chart renders no ${source}`);
-  const items = (secret ?? configMap)?.items ?? Object.keys(texts).map((key) => ({ key, path: key }));
+  const { items: chosen, defaultMode = DEFAULT_MODE } = secret ?? configMap ?? {};
+  const items = chosen ?? Object.keys(texts).map((key) => ({ key, path: key }));
   for (const { key, path } of items) {
     const text = texts[key];
     if (text === undefined) throw new Error(`${pod.name}: ${source} has no key ${key}`);
-    await writeFile(join(folder, path), text, { mode: 0o440 });
+    await writeFile(join(folder, path), text);
     await chown(join(folder, path), 0, pod.security.fsGroup);
+    await chmod(join(folder, path), defaultMode | GROUP_MODE);
   }
 };
 
 /** Folders of this machine, as the kubelet makes them of its node: what may be written belongs to the Pod's group. */
 const bindsOf = async (pod: Pod, release: RenderedRelease, folder: string): Promise<readonly string[]> => {
   const binds: string[] = [];
-  for (const { name, mountPath, readOnly } of pod.container.volumeMounts ?? []) {
+  const variables = environmentOf(pod, release);
+  for (const { name, mountPath, readOnly, subPath, subPathExpr } of pod.container.volumeMounts ?? []) {
     const volume = pod.volumes.find((each) => each.name === name);
     if (volume === undefined) throw new Error(`${pod.name} mounts ${name}, which it does not have`);
     const source = join(folder, pod.name, name);
@@ -60,7 +67,9 @@ const bindsOf = async (pod: Pod, release: RenderedRelease, folder: string): Prom
     if (volume.emptyDir) await chmod(source, 0o2777);
     else if (volume.claim) await chmod(source, 0o2770);
     else await materialise(source, volume, pod, release);
-    binds.push(`${source}:${mountPath}${readOnly === true ? ':ro' : ''}`);
+    const inside =
+      subPath ?? subPathExpr?.replaceAll(/\$\((\w+)\)/g, (_, variable: string) => variables[variable] ?? '');
+    binds.push(`${join(source, inside ?? '')}:${mountPath}${readOnly === true ? ':ro' : ''}`);
   }
   return binds;
 };
@@ -133,6 +142,13 @@ export class RunningPod {
     release: RenderedRelease,
     place: { readonly network: PrivateNetwork; readonly folder: string },
   ): Promise<RunningPod> {
+    for (const container of pod.before) {
+      const alone = { ...pod, labels: {}, before: [], container };
+      const first = await RunningPod.start(alone, release, place);
+      const { code, told } = await first.ended();
+      await first.remove();
+      if (code !== 0) throw new Error(`${pod.name}: its container ${container.name} ended with ${code}\n${told}`);
+    }
     const ports = (pod.container.ports ?? []).map(({ containerPort }) => containerPort);
     const published = Object.fromEntries(
       await Promise.all(ports.map(async (port) => [port, await freePort()] as const)),
@@ -158,17 +174,32 @@ export class RunningPod {
         () => false,
       );
     const { path = '/', port = 0 } = probe.httpGet ?? {};
-    const url = `http://127.0.0.1:${this.published[portOf(this.pod, port)] ?? 0}${path}`;
+    const url = `http://127.0.0.1:${this.reachedBy(port)}${path}`;
     return fetch(url, { signal: AbortSignal.timeout(PROBE_LIMIT_MS) }).then(
       ({ ok }) => ok,
       () => false,
     );
   }
 
+  /** Settles when it has written a line like that; throws with its last lines when it does not. */
+  async says(pattern: RegExp): Promise<void> {
+    const limit = Date.now() + START_LIMIT_MS;
+    while (!pattern.test(await logEnd(this.container.id))) {
+      if (Date.now() > limit)
+        throw new Error(`${this.pod.name} does not say ${String(pattern)}\n${await logEnd(this.container.id)}`);
+      await pause();
+    }
+  }
+
   /** Settles when it has ended: its exit code, and what it wrote last. */
   async ended(): Promise<{ readonly code: number; readonly told: string }> {
     const { StatusCode } = (await this.container.wait()) as { StatusCode: number };
     return { code: StatusCode, told: await logEnd(this.container.id) };
+  }
+
+  /** The port of this machine by which one of its ports is reached. */
+  reachedBy(port: string | number): number {
+    return this.published[portOf(this.pod, port)] ?? 0;
   }
 
   /** Where it is on the Pods' network. */

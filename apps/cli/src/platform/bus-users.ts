@@ -1,24 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { nkeys } from '@nats-io/transport-node';
-import {
-  agentRights,
-  agentUser,
-  DEFAULT_FLEET,
-  fleetHosts,
-  SERVICE_NAMES,
-  serviceRights,
-  type BusRights,
-} from '@xenolith/contracts';
+import { agentUser, DEFAULT_FLEET, fleetHosts, platformUsers, type BusUser } from '@xenolith/contracts';
 import type { DataFolder } from '../folders.js';
 import { writePrivateFile, type Settings } from '../settings.js';
-
-/** A user of the platform's own NATS server. The server knows the public key alone; the seed never leaves its file. */
-export interface BusUser {
-  readonly name: string;
-  readonly publicKey: string;
-  readonly rights: BusRights;
-}
 
 /** Where the process of that user finds its seed. */
 export const seedFile = (folder: DataFolder, user: string): string => path.join(folder.secrets, `nats-${user}.nk`);
@@ -49,11 +34,8 @@ export const ensureBusUsers = async (
     kvmHosts: fleet.kvmHosts ?? 0,
     profiles: fleet.hostProfiles ?? [],
   });
-  const rights: readonly (readonly [string, BusRights])[] = [
-    ...SERVICE_NAMES.map((name) => [name, serviceRights(name)] as const),
-    [AGENT_USER, agentRights(DEFAULT_FLEET, hosts)],
-  ];
   const users: BusUser[] = [];
-  for (const [name, allowed] of rights) users.push({ name, publicKey: await ensureKey(folder, name), rights: allowed });
+  for (const { name, rights } of platformUsers([{ name: DEFAULT_FLEET, hosts }]))
+    users.push({ name, publicKey: await ensureKey(folder, name), rights });
   return users;
 };

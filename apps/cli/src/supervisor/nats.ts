@@ -1,7 +1,7 @@
 import { chmod, mkdir } from 'node:fs/promises';
 import path from 'node:path';
+import { busAccounts, type BusUser } from '@xenolith/contracts';
 import { packageFolder, type DataFolder } from '../folders.js';
-import type { BusUser } from '../platform/bus-users.js';
 import { certificateFiles } from '../platform/certificates.js';
 import { writePrivateFile } from '../settings.js';
 import { UserError } from '../terminal.js';
@@ -40,21 +40,6 @@ const checkReady = async (monitorPort: number): Promise<string | null> => {
   }
 };
 
-/** Whoever connects proves to be one of the users, and may do what is listed. Nobody is in the account of the server's own affairs. */
-const accountsOf = (users: readonly BusUser[]): object => ({
-  accounts: {
-    XENOLITH: {
-      jetstream: 'enabled',
-      users: users.map(({ publicKey, rights }) => ({
-        nkey: publicKey,
-        permissions: { publish: { allow: rights.publish }, subscribe: { allow: rights.subscribe } },
-      })),
-    },
-    SYS: { users: [] },
-  },
-  system_account: 'SYS',
-});
-
 /** Writes the server's configuration and says how to run it. */
 export const prepareNats = async (
   folder: DataFolder,
@@ -69,7 +54,7 @@ export const prepareNats = async (
     http: `127.0.0.1:${ports.monitor}`,
     max_payload: MAX_PAYLOAD_BYTES,
     tls: { cert_file: certificate, key_file: key, min_version: '1.3' },
-    ...accountsOf(users),
+    ...busAccounts(users),
     jetstream: {
       store_dir: folder.nats,
       max_file_store: MAX_STORE_BYTES,

@@ -1,17 +1,7 @@
 import { DEFAULT_PROFILE, HARDWARE_PROFILES, isProfileName } from '@xenolith/xen';
 import { DEFAULT_FLEET, hostProfiles, HOSTS_MAX, KVM_PREFIX } from '@xenolith/contracts';
-import { processConfig } from '@xenolith/runtime';
+import { jsonVariable, processConfig } from '@xenolith/runtime';
 import { z } from 'zod';
-
-/** JSON in a variable; what is no JSON is left for the schema to refuse. */
-const json = z.string().transform((text, context): unknown => {
-  try {
-    return JSON.parse(text);
-  } catch {
-    context.addIssue({ code: 'custom', message: 'must be JSON' });
-    return z.NEVER;
-  }
-});
 
 /** What the agent's process is told by its environment. */
 export const agentConfig = processConfig.extend({
@@ -28,7 +18,7 @@ export const agentConfig = processConfig.extend({
     .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be a DNS label')
     .default(DEFAULT_FLEET)
     .describe('names this agent among several on the message bus, where each is a user of its own'),
-  AGENT_HOST_PROFILES: json
+  AGENT_HOST_PROFILES: jsonVariable
     .pipe(hostProfiles)
     .default([])
     .describe('JSON list of profiles of Xen hosts that it emulates beside them; a host stays as it was made'),

@@ -93,10 +93,99 @@ seccompProfile: { type: RuntimeDefault }
 
 {{- define "xenolith.natsUrl" -}}
 {{- if .Values.nats.enabled -}}
-nats://{{ include "xenolith.fullname" . }}-nats:4222
+tls://{{ include "xenolith.fullname" . }}-nats:4222
 {{- else -}}
 {{ required "nats.external.url: set it, as nats.enabled is false" .Values.nats.external.url }}
 {{- end -}}
+{{- end -}}
+
+{{/* Names of what serves a part: its Service by every name that it has, and the Pods of another one. */}}
+{{- define "xenolith.serverNames" -}}
+{{- $names := list "localhost" -}}
+{{- range .services }}{{ $names = concat $names (list . (printf "%s.%s" . $.root.Release.Namespace) (printf "%s.%s.svc" . $.root.Release.Namespace) (printf "%s.%s.svc.cluster.local" . $.root.Release.Namespace)) }}{{ end -}}
+{{ toJson $names }}
+{{- end -}}
+
+{{- define "xenolith.natsTlsSecret" -}}
+{{ default (printf "%s-nats-tls" (include "xenolith.fullname" .)) .Values.nats.tls.existingSecret }}
+{{- end -}}
+{{- define "xenolith.natsKeysSecret" -}}
+{{ default (printf "%s-nats-keys" (include "xenolith.fullname" .)) .Values.nats.keys.existingSecret }}
+{{- end -}}
+{{- define "xenolith.postgresTlsSecret" -}}
+{{ default (printf "%s-postgres-tls" (include "xenolith.fullname" .)) .Values.postgres.tls.existingSecret }}
+{{- end -}}
+
+{{/* How a client of the built-in PostgreSQL makes sure whom it talks to. */}}
+{{- define "xenolith.postgresTlsQuery" -}}
+sslmode=verify-full&sslrootcert=/etc/xenolith/postgres/ca.crt
+{{- end -}}
+
+{{/* The agents, each a user of NATS: one is the fleet `default`, several are named after their Pods. */}}
+{{- define "xenolith.fleets" -}}
+{{- $agent := .Values.agent -}}
+{{- $fleets := list -}}
+{{- if $agent.enabled -}}
+{{- $common := dict "hosts" (int $agent.hosts) "kvmHosts" (int $agent.kvmHosts) "profiles" $agent.hostProfiles -}}
+{{- if gt (int $agent.replicas) 1 -}}
+{{- range $number := until (int $agent.replicas) -}}
+{{- $pod := printf "%s-agent-%d" (include "xenolith.fullname" $) $number -}}
+{{- $fleets = append $fleets (merge (dict "fleet" $pod "hostPrefix" (printf "%s-" $pod) "kvmPrefix" (printf "%s-kvm-" $pod)) $common) -}}
+{{- end -}}
+{{- else -}}
+{{- $fleets = append $fleets (merge (dict "fleet" "default") $common) -}}
+{{- end -}}
+{{- end -}}
+{{ toJson $fleets }}
+{{- end -}}
+
+{{/*
+A server's certificate: a secret that is there, one that cert-manager fills, or one of the chart's own making with an authority of its own, which is kept
+over upgrades. Takes `root`, `name` (of the secret), `tls` (of the values), `value` (its name in the values), `labels`, `names` (JSON), and for whom both sides prove who they are, `mutual`.
+*/}}
+{{- define "xenolith.certificate" -}}
+{{- $names := fromJsonArray .names -}}
+{{- if .tls.existingSecret -}}
+{{- else if .tls.certManager.enabled -}}
+{{- if not .tls.certManager.issuerRef.name }}{{ fail (printf "%s.certManager.issuerRef: name the issuer, as %s.certManager.enabled is true" .value .value) }}{{ end }}
+---
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata:
+  name: {{ trimSuffix "-tls" .name }}
+  labels:
+    {{- .labels | nindent 4 }}
+spec:
+  secretName: {{ .name }}
+  dnsNames:
+    {{- toYaml $names | nindent 4 }}
+  {{- if .mutual }}
+  usages: [digital signature, server auth, client auth]
+  {{- end }}
+  privateKey: { algorithm: ECDSA, size: 256, rotationPolicy: Always }
+  issuerRef:
+    {{- toYaml .tls.certManager.issuerRef | nindent 4 }}
+{{- else }}
+{{- $known := lookup "v1" "Secret" .root.Release.Namespace .name }}
+---
+apiVersion: v1
+kind: Secret
+metadata:
+  name: {{ .name }}
+  labels:
+    {{- .labels | nindent 4 }}
+type: kubernetes.io/tls
+data:
+  {{- if $known }}
+  {{- toYaml $known.data | nindent 2 }}
+  {{- else }}
+  {{- $authority := genCAWithKey (printf "%s authority" .name) 3650 (genPrivateKey "ecdsa") }}
+  {{- $certificate := genSignedCertWithKey (trimSuffix "-tls" .name) (list "127.0.0.1") $names 3650 $authority (genPrivateKey "ecdsa") }}
+  ca.crt: {{ $authority.Cert | b64enc }}
+  tls.crt: {{ $certificate.Cert | b64enc }}
+  tls.key: {{ $certificate.Key | b64enc }}
+  {{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* Names by which clients reach the API. */}}
@@ -119,6 +208,15 @@ http://{{ include "xenolith.fullname" . }}-jaeger:4318
 {{/* What every process of ours is told. */}}
 {{- define "xenolith.processEnv" -}}
 - { name: NATS_URL, value: {{ include "xenolith.natsUrl" .root | quote }} }
+{{- $external := .root.Values.nats.external }}
+{{- if or .root.Values.nats.enabled $external.caSecret }}
+- { name: NATS_CA_FILE, value: /etc/xenolith/nats/ca.crt }
+{{- end }}
+{{- if .root.Values.nats.enabled }}
+- { name: NATS_NKEY_FILE, value: /etc/xenolith/bus/key }
+{{- else if $external.credentialsSecret }}
+- { name: NATS_CREDS_FILE, value: /etc/xenolith/bus/nats.creds }
+{{- end }}
 - { name: LOG_LEVEL, value: {{ .root.Values.logLevel | quote }} }
 - { name: HTTP_HOST, value: 0.0.0.0 }
 - { name: HTTP_PORT, value: "9090" }
@@ -127,6 +225,42 @@ http://{{ include "xenolith.fullname" . }}-jaeger:4318
 {{- with include "xenolith.tracingEndpoint" .root }}
 - { name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ . | quote }} }
 {{- end }}
+{{- end -}}
+
+{{/* What a process knows the bus by, and what it proves itself by: its own key only. An agent's is named after its fleet, which its Pod alone knows. */}}
+{{- define "xenolith.busMounts" -}}
+{{- $nats := .root.Values.nats }}
+{{- if or $nats.enabled $nats.external.caSecret }}
+- { name: nats-ca, mountPath: /etc/xenolith/nats, readOnly: true }
+{{- end }}
+{{- if and $nats.enabled (eq .component "agent") }}
+- { name: bus, mountPath: /etc/xenolith/bus/key, subPathExpr: agent.$(AGENT_FLEET), readOnly: true }
+{{- else if or $nats.enabled $nats.external.credentialsSecret }}
+- { name: bus, mountPath: /etc/xenolith/bus, readOnly: true }
+{{- end }}
+{{- end -}}
+
+{{- define "xenolith.busVolumes" -}}
+{{- $nats := .root.Values.nats }}
+{{- if or $nats.enabled $nats.external.caSecret }}
+- name: nats-ca
+  secret: { secretName: {{ ternary (include "xenolith.natsTlsSecret" .root) $nats.external.caSecret $nats.enabled }}, items: [{ key: ca.crt, path: ca.crt }] }
+{{- end }}
+{{- if and $nats.enabled (eq .component "agent") }}
+- name: bus
+  secret: { secretName: {{ include "xenolith.natsKeysSecret" .root }} }
+{{- else if $nats.enabled }}
+- name: bus
+  secret: { secretName: {{ include "xenolith.natsKeysSecret" .root }}, items: [{ key: {{ .component }}, path: key }] }
+{{- else if $nats.external.credentialsSecret }}
+- name: bus
+  secret: { secretName: {{ $nats.external.credentialsSecret }}, items: [{ key: nats.creds, path: nats.creds }] }
+{{- end }}
+{{- end -}}
+
+{{/* The authority of PostgreSQL's certificate. */}}
+{{- define "xenolith.databaseAuthority" -}}
+{{- if .Values.postgres.enabled }}{{ include "xenolith.postgresTlsSecret" . }}{{ else }}{{ .Values.postgres.external.caSecret }}{{ end -}}
 {{- end -}}
 
 {{/* Probes that differ: alive is who answers at all, ready is who has a database and a bus; a start may take as long as the log takes to read. */}}
@@ -249,12 +383,24 @@ containers:
     resources:
       requests: { cpu: 50m, memory: 96Mi }
       limits: { memory: 256Mi }
-    {{- if .Values.postgres.enabled }}
+    {{- $authority := include "xenolith.databaseAuthority" . }}
+    {{- if or .Values.postgres.enabled $authority }}
     volumeMounts:
+      {{- if .Values.postgres.enabled }}
       - { name: roles, mountPath: /etc/xenolith/roles, readOnly: true }
+      {{- end }}
+      {{- if $authority }}
+      - { name: postgres-ca, mountPath: /etc/xenolith/postgres, readOnly: true }
+      {{- end }}
 volumes:
+  {{- if .Values.postgres.enabled }}
   - name: roles
     secret: { secretName: {{ include "xenolith.fullname" . }}-database-roles }
+  {{- end }}
+  {{- if $authority }}
+  - name: postgres-ca
+    secret: { secretName: {{ $authority }}, items: [{ key: ca.crt, path: ca.crt }] }
+  {{- end }}
     {{- end }}
 {{- end -}}
 

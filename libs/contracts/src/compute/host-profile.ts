@@ -92,8 +92,10 @@ export const fleetHosts = (fleet: {
   readonly hosts: number;
   readonly kvmHosts: number;
   readonly profiles: readonly HostProfile[];
+  readonly hostPrefix?: string | undefined;
+  readonly kvmPrefix?: string | undefined;
 }): readonly string[] => [
-  ...hostNames(fleet.hosts),
-  ...hostNames(fleet.kvmHosts, KVM_PREFIX),
+  ...hostNames(fleet.hosts, fleet.hostPrefix),
+  ...hostNames(fleet.kvmHosts, fleet.kvmPrefix ?? KVM_PREFIX),
   ...fleet.profiles.flatMap(({ count, prefix }) => hostNames(count, prefix)),
 ];

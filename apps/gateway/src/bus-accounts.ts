@@ -1,0 +1,3 @@
+import { writeBusAccounts } from './migration/write-bus-accounts.js';
+
+await writeBusAccounts();
