@@ -1,13 +1,16 @@
-import { readFile } from 'node:fs/promises';
 import { NestLog, type ServiceContext, type ServiceProgram } from '@xenolith/runtime';
 import { ACCESS_CATEGORIES, ensureDefaultAccess, ensureDefaultNamespaces, tenancyService } from '@xenolith/tenancy';
 import type { z } from 'zod';
-import { gatewayMetrics } from './app/gateway-metrics.js';
-import { openGateway } from './app/gateway.js';
+import { gatewayMetrics, type GatewayMetrics } from './app/gateway-metrics.js';
+import { openGateway, type RunningGateway } from './app/gateway.js';
 import { describeEvent } from './describe-event.js';
 import { proofOptions } from './auth/auth-settings.js';
-import { tokenEntries } from './auth/static-tokens.js';
+import { FileFollower, readFollowed } from './auth/file-follower.js';
+import { certificateFiles, tokensFile } from './auth/followed-files.js';
 import { gatewayConfig } from './settings.js';
+
+/** Within some seconds a token that was taken back must not count; a look at three small files costs nothing. */
+const FILES_LOOK_MS = 1_000;
 
 type Context = ServiceContext<z.infer<typeof gatewayConfig>>;
 
@@ -24,6 +27,26 @@ const ensureDefaults = async ({ engine, clock, log, store }: Context): Promise<v
   }
 };
 
+/** Files of secrets are replaced while we run: tokens are taken back, certificates are renewed. */
+const followFiles = ({ config, log }: Context, gateway: RunningGateway, observer: GatewayMetrics): (() => void) => {
+  const options = { log, onState: (name: string, refused: boolean) => observer.fileState(name, refused) };
+  const tokens = new FileFollower(
+    { ...tokensFile(config), apply: (entries) => gateway.replaceTokens(entries) },
+    options,
+  );
+  const certificate = new FileFollower(
+    { ...certificateFiles(config), apply: (tls) => gateway.replaceCertificate(tls) },
+    options,
+  );
+  const look = (): void => {
+    void tokens.look();
+    void certificate.look();
+  };
+  look();
+  const timer = setInterval(look, FILES_LOOK_MS);
+  return () => clearInterval(timer);
+};
+
 const start = async (context: Context): Promise<void> => {
   const { config, log, lifecycle, readiness, metrics, store, feed, bus } = context;
   await ensureDefaults(context);
@@ -38,12 +61,12 @@ const start = async (context: Context): Promise<void> => {
     name: `gateway-${config.INSTANCE}`,
     trustedProxies: config.TRUSTED_PROXIES ?? [],
     proofs: await proofOptions(config, (fields, message) => log.warn(fields, message)),
-    tokens: tokenEntries.parse(JSON.parse(await readFile(config.TOKENS_FILE, 'utf8'))),
+    tokens: await readFollowed(tokensFile(config)),
     describeEvent,
     https: {
       host: config.GATEWAY_HOST,
       port: config.GATEWAY_PORT,
-      tls: { cert: await readFile(config.TLS_CERT_FILE), key: await readFile(config.TLS_KEY_FILE) },
+      tls: await readFollowed(certificateFiles(config)),
     },
     logger: new NestLog(log),
     requests: log,
@@ -55,7 +78,11 @@ const start = async (context: Context): Promise<void> => {
         : Promise.resolve({ ok: true, text: '[+]ping ok\nlivez check passed\n' }),
   });
   observer.watch(gateway.watches, () => gateway.cache.position);
-  lifecycle.onStop('API', () => gateway.close());
+  const stopFollowing = followFiles(context, gateway, observer);
+  lifecycle.onStop('API', async () => {
+    stopFollowing();
+    await gateway.close();
+  });
   log.info({ host: config.GATEWAY_HOST, port: gateway.port }, 'the API is served over HTTPS');
 };
 

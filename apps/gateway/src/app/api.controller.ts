@@ -3,8 +3,11 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { All, Controller, Inject, Req, Res } from '@nestjs/common';
 import { trace } from '@opentelemetry/api';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { RefusedLogin } from '../auth/access.js';
 import { isAudited } from '../auth/audited.js';
+import { bearerTokenOf } from '../auth/authenticate.js';
 import type { EndTurn, FairShare } from '../auth/fair-share.js';
+import type { LoginGuard } from '../auth/login-guard.js';
 import type { SourceAddress } from '../auth/source-address.js';
 import { versionPage } from '../discovery/index.js';
 import { jsonAnswer, type ApiAnswer, type ApiRequest, type User } from '../http/api-request.js';
@@ -22,6 +25,7 @@ export interface Gateway {
   readonly ports: ApiPorts;
   readonly log: GatewayLog;
   readonly turns: FairShare;
+  readonly logins: LoginGuard;
   readonly sourceAddress: SourceAddress;
   readonly observer?: RequestObserver;
   readonly version: string;
@@ -54,7 +58,9 @@ export class ApiController {
       const { path, query } = targetOf(message.url ?? '/');
       const open = await this.openPage(message.method ?? '', path, query);
       if (open === null) {
-        user = await authenticated(this.gateway.ports, message);
+        user = await this.gateway.logins.admit(bearerTokenOf(message), address, () =>
+          authenticated(this.gateway.ports, message),
+        );
         endTurn = await this.gateway.turns.turn(user);
         answer = await answerRequest(
           this.gateway.ports,
@@ -106,6 +112,7 @@ export class ApiController {
     if (status.code === 500 || (status.code > 500 && status.cause !== undefined))
       this.gateway.log.error({ err: error, method: message.method, url: message.url }, 'a request failed');
     const { retryAfterSeconds } = status.source.details ?? {};
+    if (error instanceof RefusedLogin) this.gateway.observer?.loginRefused(error.refusal);
     // What is left of a body that was not read would be taken for the next request.
     if (!message.complete) response.shouldKeepAlive = false;
     return jsonAnswer(status.code, statusBody(status.source), {

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { forbidden, unauthorized, type AccessAttributes, type Authorize } from '../auth/access.js';
 import { reviewAnswer, type ReviewPorts } from '../auth/reviews.js';
-import type { Authenticate } from '../auth/authenticate.js';
+import { bearerTokenOf, type Authenticate } from '../auth/authenticate.js';
 import { impersonated } from '../auth/impersonation.js';
 import {
   discoveryAnswer,
@@ -251,6 +251,6 @@ export const authenticated = async (
   message: IncomingMessage,
 ): Promise<User> => {
   const sender = await ports.authenticate(message);
-  if (sender === null) throw unauthorized();
+  if (sender === null) throw unauthorized(bearerTokenOf(message) === null ? 'none' : 'unknown');
   return impersonated(message, sender, ports.authorize);
 };

@@ -1,3 +1,4 @@
+import type { LoginRefusal } from '../auth/access.js';
 import type { EndReason } from '../watch/watch-session.js';
 import type { RequestLabels } from './request-labels.js';
 
@@ -12,4 +13,5 @@ export interface GatewayLog {
 export interface RequestObserver {
   answered(info: RequestLabels & { readonly code: number; readonly seconds: number }): void;
   watchEnded(reason: EndReason): void;
+  loginRefused(refusal: LoginRefusal): void;
 }

@@ -1,11 +1,14 @@
 import { SECONDS_BUCKETS } from '@xenolith/runtime';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { LOGIN_REFUSALS } from '../auth/access.js';
 import { END_REASONS, type Watching } from '../watch/watch-session.js';
 import type { RequestObserver } from './gateway-log.js';
 
 export interface GatewayMetrics extends RequestObserver {
   /** Shows the watches there are, and up to which position the cache is. */
   watch(sessions: () => Iterable<Watching>, position: () => number): void;
+  /** Says whether what is in a file that is read again can't be used. */
+  fileState(name: string, refused: boolean): void;
 }
 
 const showWatches = (registry: Registry, sessions: () => Iterable<Watching>): void => {
@@ -47,7 +50,22 @@ export const gatewayMetrics = (registry: Registry): GatewayMetrics => {
   });
   // Those that never happened are to show, too: an increase begins at 0.
   for (const reason of END_REASONS) ended.inc({ reason }, 0);
+  const refused = new Counter({
+    name: 'xenolith_api_logins_refused_total',
+    help: 'Requests whose sender did not prove who they are, by reason: nothing was shown, the token is unknown, has expired, is wrong in another way, or was not looked at as too many wrong ones came from its address.',
+    labelNames: ['reason'],
+    registers,
+  });
+  for (const reason of LOGIN_REFUSALS) refused.inc({ reason }, 0);
+  const files = new Gauge({
+    name: 'xenolith_api_file_refused',
+    help: "1 when what is in a file that the gateway reads again while it runs can't be used, so that what was read before goes on counting.",
+    labelNames: ['file'],
+    registers,
+  });
   return {
+    loginRefused: (reason) => refused.inc({ reason }),
+    fileState: (file, isRefused) => files.set({ file }, isRefused ? 1 : 0),
     answered: ({ verb, resource, code, seconds }) => requests.observe({ verb, resource, code: String(code) }, seconds),
     watchEnded: (reason) => ended.inc({ reason }),
     watch: (sessions, position) => {

@@ -7,7 +7,8 @@ import { bearerTokens, firstOf, firstReader } from '../auth/authenticate.js';
 import { Authorizer } from '../auth/authorizer.js';
 import { FairShare, type Shares } from '../auth/fair-share.js';
 import { sourceAddress } from '../auth/source-address.js';
-import { staticTokens, type TokenEntries } from '../auth/static-tokens.js';
+import { LoginGuard, type LoginLimits } from '../auth/login-guard.js';
+import { StaticTokens, type TokenEntries } from '../auth/static-tokens.js';
 import { WatchRegistry } from '../auth/watch-registry.js';
 import { DocumentCache, type ScanDocuments } from '../cache/document-cache.js';
 import { LogHistory, type ReadDocumentChanges } from '../cache/log-history.js';
@@ -34,6 +35,8 @@ export interface GatewayOptions {
   readonly tokens: TokenEntries;
   /** Ways to prove who one is, beside the tokens above. */
   readonly proofs?: ProofOptions;
+  /** How many wrong tokens are looked at; absent: as many as clients send by mistake. */
+  readonly logins?: LoginLimits;
   /** How many requests are worked on at once; absent: as many as a gateway can. */
   readonly shares?: Shares;
   /** Networks whose `X-Forwarded-For` is believed. */
@@ -50,6 +53,10 @@ export interface GatewayOptions {
 export interface RunningGateway {
   readonly port: number;
   readonly cache: DocumentCache;
+  /** These tokens count from now on, and watches of others end. */
+  replaceTokens(entries: TokenEntries): void;
+  /** New connections are shown this certificate. */
+  replaceCertificate(tls: HttpsOptions['tls']): void;
   readonly watches: () => Pick<WatchRegistry, 'size' | typeof Symbol.iterator>;
   close(): Promise<void>;
 }
@@ -73,7 +80,8 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
   await telemetry.start(bus);
   const sessions = new WatchRegistry(access);
   const { tokens: otherTokens, others, clientAuthorities } = options.proofs ?? NO_PROOFS;
-  const readToken = firstReader([staticTokens(options.tokens), ...otherTokens]);
+  const tokens = new StaticTokens(options.tokens);
+  const readToken = firstReader([(token) => tokens.read(token), ...otherTokens]);
   const ports: ApiPorts = {
     cache,
     bus,
@@ -97,6 +105,7 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
     {
       ports,
       turns: new FairShare(options.shares),
+      logins: new LoginGuard(Date.now, options.logins),
       sourceAddress: sourceAddress(options.trustedProxies ?? []),
       log: options.requests,
       version: options.version,
@@ -109,6 +118,11 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
     port: server.port,
     cache,
     watches: () => sessions,
+    replaceTokens: (entries) => {
+      tokens.replace(entries);
+      sessions.askAgain();
+    },
+    replaceCertificate: (tls) => server.replaceCertificate(tls),
     close: async () => {
       await server.close();
       await telemetry.stop();

@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import type { Socket } from 'node:net';
+import { Server as TlsServer, type SecureContextOptions } from 'node:tls';
 import { Module, type DynamicModule, type LoggerService } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -41,6 +42,8 @@ const clientCertificateOptions = (authorities: readonly string[]) =>
 
 export interface HttpsServer {
   readonly port: number;
+  /** New connections are shown this one. Throws when the certificate and the key do not belong together. */
+  replaceCertificate(tls: HttpsOptions['tls']): void;
   /** Takes no more requests, ends watches, waits for what is under way. */
   close(): Promise<void>;
 }
@@ -117,11 +120,16 @@ const answerBadUrl = (_error: unknown, _request: unknown, reply: FastifyReply): 
 /** Serves the API over HTTPS: Nest on Fastify, with bodies left to the verbs, which know what each may be. */
 export const openHttpsServer = async (gateway: Gateway, options: HttpsOptions): Promise<HttpsServer> => {
   const patience = options.patience ?? PATIENCE;
+  const asksForCertificates = clientCertificateOptions(options.clientAuthorities);
+  const contextOf = (tls: HttpsOptions['tls']): SecureContextOptions => ({
+    ...tls,
+    ...('ca' in asksForCertificates ? { ca: asksForCertificates.ca } : {}),
+    minVersion: 'TLSv1.2',
+  });
   const adapter = new FastifyAdapter({
     https: {
-      ...options.tls,
-      ...clientCertificateOptions(options.clientAuthorities),
-      minVersion: 'TLSv1.2',
+      ...contextOf(options.tls),
+      ...asksForCertificates,
       maxHeaderSize: MAX_HEADER_BYTES,
       headersTimeout: patience.headersMs,
       requestTimeout: patience.requestMs,
@@ -149,6 +157,9 @@ export const openHttpsServer = async (gateway: Gateway, options: HttpsOptions): 
   const address = fastify.server.address();
   return {
     port: typeof address === 'object' && address !== null ? address.port : options.port,
+    replaceCertificate: (tls) => {
+      if (fastify.server instanceof TlsServer) fastify.server.setSecureContext(contextOf(tls));
+    },
     close: async () => {
       gateway.ports.sessions.stop();
       await app.close();

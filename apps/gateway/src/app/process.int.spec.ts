@@ -3,6 +3,7 @@ import { EventEmitter } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { connect } from 'node:tls';
 import { randomFrom, type JsonObject } from '@xenolith/kernel';
 import { networkService } from '@xenolith/network';
 import { runService, serviceConfig } from '@xenolith/runtime';
@@ -31,7 +32,13 @@ class Handle extends EventEmitter {
   }
 }
 
+const NEWS_MS = { timeout: 30_000, interval: 100 };
+/** The second user that files of tokens may name. */
+const GUEST_TOKEN = 'guest-token-0123456789';
+
 let nats: TestServer;
+let tokensFile: string;
+let metricsPort: number;
 let postgres: TestPostgres;
 let folder: string;
 const handles: Handle[] = [];
@@ -57,6 +64,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'xenolith-gateway-process-'));
   const tls = await selfSigned();
   const tokens = join(folder, 'tokens.json');
+  tokensFile = tokens;
   await writeFile(join(folder, 'cert.pem'), tls.cert);
   await writeFile(join(folder, 'key.pem'), tls.key);
   await writeFile(tokens, JSON.stringify([{ token: ADMIN_TOKEN, user: 'ada', groups: ['system:masters'] }]));
@@ -69,8 +77,10 @@ beforeAll(async () => {
   const clients: GatewayClient[] = [];
   for (const index of [0, 1]) {
     const port = await freePort();
+    const variables = await environment(`gateway-${index}`, databaseUrl);
+    metricsPort = Number(variables['HTTP_PORT']);
     begin(gatewayProgram, {
-      ...(await environment(`gateway-${index}`, databaseUrl)),
+      ...variables,
       GATEWAY_PORT: String(port),
       TLS_CERT_FILE: join(folder, 'cert.pem'),
       TLS_KEY_FILE: join(folder, 'key.pem'),
@@ -209,5 +219,53 @@ describe('two gateway processes over PostgreSQL and NATS', () => {
       { timeout: 30_000, interval: 200 },
     );
     expect((await second.ask(`${NETWORKS}/after`)).status).toBe(200);
+  });
+
+  it('follow the file of tokens: who is added may come in, who is gone is out, their watches too, and nonsense changes nothing', async () => {
+    const admin = { token: ADMIN_TOKEN, user: 'ada', groups: ['system:masters'] };
+    const guest = { token: GUEST_TOKEN, user: 'gil', groups: ['xenolith:readers'] };
+    const write = (content: unknown): Promise<void> =>
+      writeFile(tokensFile, typeof content === 'string' ? content : JSON.stringify(content));
+    const refused = async (): Promise<string | undefined> =>
+      /^xenolith_api_file_refused\{.*file="tokens".*\} (\d)$/m.exec(
+        await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text(),
+      )?.[1];
+    const asGuest = async (): Promise<number> => (await second.ask(NETWORKS, { token: GUEST_TOKEN })).status;
+    expect(await asGuest()).toBe(401);
+    await write([admin, guest]);
+    await vi.waitFor(async () => expect(await asGuest()).toBe(200), NEWS_MS);
+    const watch = await second.watch(`${NETWORKS}?watch=true`, { authorization: `Bearer ${GUEST_TOKEN}` });
+    await write('[{"token": "');
+    await vi.waitFor(async () => expect(await refused()).toBe('1'), NEWS_MS);
+    expect(await asGuest()).toBe(200);
+    await write([admin]);
+    await watch.ended;
+    expect(watch.events.at(-1)).toMatchObject({ type: 'ERROR', object: { code: 401 } });
+    expect([await asGuest(), await refused()]).toEqual([401, '0']);
+    expect((await second.ask(NETWORKS)).status).toBe(200);
+  });
+
+  it('show new connections the certificate that took the place of theirs, and not one whose key is another', async () => {
+    const shown = (port: number): Promise<string> =>
+      new Promise((resolve, reject) => {
+        const socket = connect({ host: '127.0.0.1', port, rejectUnauthorized: false }, () => {
+          resolve(socket.getPeerX509Certificate()?.toString() ?? '');
+          socket.end();
+        });
+        socket.on('error', reject);
+      });
+    const before = await shown(first.port);
+    const [next, other] = await Promise.all([selfSigned(), selfSigned()]);
+    await writeFile(join(folder, 'key.pem'), other.key);
+    await writeFile(join(folder, 'cert.pem'), next.cert);
+    const metrics = async (): Promise<string> => (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
+    await vi.waitFor(
+      async () => expect(await metrics()).toMatch(/^xenolith_api_file_refused\{.*file="certificate".*\} 1$/m),
+      NEWS_MS,
+    );
+    expect(await shown(first.port)).toBe(before);
+    await writeFile(join(folder, 'key.pem'), next.key);
+    for (const { port } of [first, second])
+      await vi.waitFor(async () => expect((await shown(port)).trim()).toBe(next.cert.trim()), NEWS_MS);
   });
 });

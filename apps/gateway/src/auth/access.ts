@@ -1,6 +1,6 @@
 import type { AccessRequest, Subject } from '@xenolith/tenancy';
 import type { User } from '../http/api-request.js';
-import { resourceName, StatusError, type NamedKind } from '../http/status.js';
+import { resourceName, StatusError, type NamedKind, type StatusSource } from '../http/status.js';
 
 /** What a request wants to do, as an authorizer is asked. */
 export interface AccessAttributes {
@@ -23,12 +23,24 @@ export const accessRequestOf = (attributes: AccessAttributes): AccessRequest => 
     : { verb, group: kind.group, resource: kind.plural, subresource, name };
 };
 
-export const unauthorized = (why?: string): StatusError =>
-  new StatusError({
-    code: 401,
-    reason: 'Unauthorized',
-    message: `Unauthorized: ${why ?? 'send a bearer token of this platform, as the kubeconfig that `xenolith up` wrote does'}`,
-  });
+/** Why nobody is let in: nothing was shown, nobody knows the token, its time is over, it is wrong in another way, or it was not looked at. */
+export const LOGIN_REFUSALS = ['none', 'unknown', 'expired', 'wrong', 'throttled'] as const;
+export type LoginRefusal = (typeof LOGIN_REFUSALS)[number];
+
+/** Somebody did not prove who they are. */
+export class RefusedLogin extends StatusError {
+  constructor(
+    readonly refusal: LoginRefusal,
+    source: StatusSource,
+  ) {
+    super(source);
+  }
+}
+
+const ADVICE = 'send a bearer token of this platform, as the kubeconfig that `xenolith up` wrote does';
+
+export const unauthorized = (refusal: LoginRefusal, why = ADVICE): RefusedLogin =>
+  new RefusedLogin(refusal, { code: 401, reason: 'Unauthorized', message: `Unauthorized: ${why}` });
 
 const HELP = 'who administers the platform gives rights by roles, see kubectl create rolebinding --help';
 

@@ -56,11 +56,12 @@ const claimedBy = (token: string): string | undefined => {
 const nameOf = (claims: JWTPayload, rules: JwtRules): string => {
   const value = claims[rules.usernameClaim];
   if (typeof value !== 'string' || value === '')
-    throw unauthorized(`the token has no claim "${rules.usernameClaim}" that names its user`);
+    throw unauthorized('wrong', `the token has no claim "${rules.usernameClaim}" that names its user`);
   if (rules.usernameClaim === 'email' && claims['email_verified'] === false)
-    throw unauthorized('the e-mail address of the token is not verified');
+    throw unauthorized('wrong', 'the e-mail address of the token is not verified');
   const name = `${rules.usernamePrefix}${value}`;
-  if (name.startsWith(RESERVED)) throw unauthorized(`names that begin with "${RESERVED}" are not for tokens to give`);
+  if (name.startsWith(RESERVED))
+    throw unauthorized('wrong', `names that begin with "${RESERVED}" are not for tokens to give`);
   return name;
 };
 
@@ -76,7 +77,7 @@ const groupsOf = (claims: JWTPayload, rules: JwtRules): readonly string[] => {
 
 const checkRequired = (claims: JWTPayload, { requiredClaims }: JwtRules): void => {
   for (const [name, wanted] of requiredClaims)
-    if (claims[name] !== wanted) throw unauthorized(`the token lacks the claim ${name} that is asked for`);
+    if (claims[name] !== wanted) throw unauthorized('wrong', `the token lacks the claim ${name} that is asked for`);
 };
 
 const userOf = (claims: JWTPayload, rules: JwtRules): User => {
@@ -94,14 +95,15 @@ const userOf = (claims: JWTPayload, rules: JwtRules): User => {
 /** Why a token is refused, without anything out of it. */
 const refusalOf = (error: unknown): Error => {
   if (error instanceof IssuerAway) return unavailable(error.message, error);
-  if (error instanceof errors.JWTExpired) return unauthorized('the token has expired; get a new one from its issuer');
+  if (error instanceof errors.JWTExpired)
+    return unauthorized('expired', 'the token has expired; get a new one from its issuer');
   if (error instanceof errors.JWTClaimValidationFailed)
-    return unauthorized(`the token is not one for this server: its "${error.claim}" is ${error.reason}`);
+    return unauthorized('wrong', `the token is not one for this server: its "${error.claim}" is ${error.reason}`);
   if (error instanceof errors.JOSEAlgNotAllowed)
-    return unauthorized('the token is signed by an algorithm that is not taken here');
+    return unauthorized('wrong', 'the token is signed by an algorithm that is not taken here');
   if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys)
-    return unauthorized('the token names no key of its issuer');
-  if (error instanceof errors.JOSEError) return unauthorized('the token is not one that its issuer signed');
+    return unauthorized('wrong', 'the token names no key of its issuer');
+  if (error instanceof errors.JOSEError) return unauthorized('wrong', 'the token is not one that its issuer signed');
   return error instanceof Error ? error : new Error('a token could not be looked at', { cause: error });
 };
 

@@ -2,7 +2,7 @@ import { ADMIN_GROUP } from '@xenolith/tenancy';
 import type { User } from '../http/api-request.js';
 import type { Watching } from '../watch/watch-session.js';
 import { StatusError } from '../http/status.js';
-import { forbidden, type AccessAttributes } from './access.js';
+import { forbidden, unauthorized, type AccessAttributes } from './access.js';
 import type { Authorizer } from './authorizer.js';
 
 /** Watches of one user: several windows of a console that watches every kind, and no leak of a client goes on for long. */
@@ -66,11 +66,13 @@ export class WatchRegistry implements Iterable<Watching> {
     for (const session of this.owners.keys()) session.stop();
   }
 
-  private askAgain(): void {
+  /** Rights, or proofs of identity, have changed. */
+  askAgain(): void {
     for (const [session, owner] of this.owners) this.ask(session, owner);
   }
 
   private ask(session: Watching, { user, attributes }: WatchOwner): void {
-    if (!this.access.allows(user, attributes)) session.revoke(forbidden(user, attributes));
+    if (user.isProven?.() === false) session.revoke(unauthorized('unknown', 'the token does not count any more'));
+    else if (!this.access.allows(user, attributes)) session.revoke(forbidden(user, attributes));
   }
 }

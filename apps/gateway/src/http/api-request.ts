@@ -9,6 +9,8 @@ export interface User {
   readonly extra?: Readonly<Record<string, readonly string[]>>;
   /** When the proof of identity ends, in milliseconds since the epoch. */
   readonly expiresAt?: number;
+  /** Whether the proof of identity still counts; absent: until it ends. */
+  readonly isProven?: () => boolean;
   /** Who sent the request in this user's name. */
   readonly impersonatedBy?: string;
 }
