@@ -1,4 +1,12 @@
-export { databaseUrlOf, EXIT_CONFIG, jsonVariable, parseConfig, processConfig, readConfig, serviceConfig } from './config.js';
+export {
+  databaseUrlOf,
+  EXIT_CONFIG,
+  jsonVariable,
+  parseConfig,
+  processConfig,
+  readConfig,
+  serviceConfig,
+} from './config.js';
 export type { ProcessConfig, ServiceConfig } from './config.js';
 export { Health, type HealthCheck, type HealthReport } from './health.js';
 export { takeCharge, type Lifecycle, type ProcessHandle } from './lifecycle.js';
