@@ -40,7 +40,7 @@ export default defineConfig({
         ...shared,
         test: {
           name: 'integration',
-          include: ['{libs,apps}/**/src/**/*.int.spec.ts', 'test/{repository,chart}/src/**/*.int.spec.ts'],
+          include: ['{libs,apps}/**/src/**/*.int.spec.ts', 'test/{repository,chart,simulation}/src/**/*.int.spec.ts'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
         },

@@ -39,12 +39,12 @@ export interface Outcome {
 /** One run in a cluster of that spec: prepare, act in bad weather, heal everything, wait until quiet, look; delete everything, wait, look again. */
 export const simulate = async (seed: number, mutant?: Mutant, cluster: JsonObject = {}): Promise<Outcome> => {
   const world = new World(seed, mutant);
-  const watcher = new Watcher(world.evidence());
-  const broken = await runThrough(world, watcher, cluster);
+  const broken = await runThrough(world, new Watcher(world.evidence()), cluster);
   return { seed, hash: logHash(world.log), events: world.log.log.length, broken, log: world.log.log };
 };
 
-const runThrough = async (world: World, watcher: Watcher, cluster: JsonObject): Promise<readonly string[]> => {
+/** The same of a world and a watcher that were made before; answers what broke. */
+export const runThrough = async (world: World, watcher: Watcher, cluster: JsonObject): Promise<readonly string[]> => {
   world.start();
   let ready = false;
   void world.users.prepare(cluster).then(() => (ready = true));
