@@ -11,7 +11,7 @@ import type { LoginGuard } from '../auth/login-guard.js';
 import type { SourceAddress } from '../auth/source-address.js';
 import { versionPage } from '../discovery/index.js';
 import { jsonAnswer, type ApiAnswer, type ApiRequest, type User } from '../http/api-request.js';
-import { withoutMoment } from '../past/as-of.js';
+import { readAsOf, withoutMoment } from '../past/as-of.js';
 import { statusBody, StatusError } from '../http/status.js';
 import { answerRequest, authenticated, type ApiPorts } from './api.js';
 import type { GatewayLog, RequestObserver } from './gateway-log.js';
@@ -84,6 +84,8 @@ export class ApiController {
     if (method !== 'GET') return null;
     // A context that looks at the past asks there for what is no part of it, too.
     const path = withoutMoment(asked);
+    if (path !== '/version' && !HEALTH_PATHS.test(path)) return null;
+    readAsOf({ path: asked, query });
     if (path === '/version')
       return jsonAnswer(
         200,
@@ -93,7 +95,6 @@ export class ApiController {
           platform: `${process.platform}/${process.arch}`,
         }),
       );
-    if (!HEALTH_PATHS.test(path)) return null;
     const { ok, text } = await this.gateway.health(path, query);
     const body = ok && !query.has('verbose') ? 'ok' : text;
     return { status: ok ? 200 : 500, contentType: 'text/plain; charset=utf-8', body };

@@ -18,7 +18,7 @@ import { parseResourcePath, type ResourcePath } from '../http/api-path.js';
 import { flag } from '../http/query.js';
 import { methodNotAllowed, notFoundPath, resourceName } from '../http/status.js';
 import { openApiAnswer, swaggerAnswer } from '../schema/index.js';
-import { readAsOf, type AsOf } from '../past/as-of.js';
+import { readAsOf, resolveMoment, type AsOf } from '../past/as-of.js';
 import { checkSubresourceKept, PastReads, refuseWrite, type PastPorts } from '../past/past.js';
 import { parseFieldSelector } from '../table/index.js';
 import { readPastSubresource } from '../past/subresources.js';
@@ -224,10 +224,12 @@ const readOnly = ({ access, ...ports }: ApiPorts): ApiPorts => ({
 /** The past is read with the rights of the present. */
 const answerPast = async (ports: ApiPorts, request: ApiRequest, asOf: AsOf): Promise<ApiAnswer> => {
   const page = nonResource(ports, request);
-  if (page !== null) return page;
   const target = parseResourcePath(request.path);
+  const isReview = target !== null && REVIEW_KINDS.includes(target.kind);
+  // These are the same at all times; there is no future all the same.
+  if (page !== null || isReview) await resolveMoment(ports.past, asOf.text, request.receivedAt);
+  if (page !== null) return page;
   if (target === null) throw notFoundPath();
-  const isReview = REVIEW_KINDS.includes(target.kind);
   if (request.method !== 'GET' && !isReview) return refuseWrite(request, asOf);
   const wanted = authorized(ports, asked(request.method, target, request.query), request);
   if (isReview) return act(readOnly(ports), wanted, request);

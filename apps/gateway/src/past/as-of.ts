@@ -25,6 +25,10 @@ export interface PastMoment {
   readonly head: number;
 }
 
+/** RFC 3339, with a zone: what is meant by a time without one differs between who asks and who answers. */
+const RFC3339 = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)$/;
+const POSITION = /^\d{1,15}$/;
+
 const HOW = 'write a position of the log, such as /asof/1234/api, or a time, such as /asof/2026-01-31T12:00:00Z/api';
 
 /** Years of the past within seconds; more is a slip of the finger. */
@@ -39,6 +43,15 @@ const speedOf = (text: string): number => {
       `speed "${text}" is none of a replay; write 1 for real time, 60 for a minute in a second (up to ${FASTEST}), or max`,
     );
   return speed;
+};
+
+/** Milliseconds since the epoch; NaN where a text is no time. */
+const timeOf = (text: string): number => (RFC3339.test(text) ? Date.parse(text.replace(' ', 'T')) : Number.NaN);
+
+/** Refused wherever it is written, also before what is the same at all times. */
+const checkMoment = (text: string): void => {
+  if (!POSITION.test(text) && Number.isNaN(timeOf(text)))
+    throw badRequest(`"${text}" is no moment of the past; ${HOW}`);
 };
 
 /** Splits `2026-01-31T12:00:00Z;speed=60`: a context of kubectl can say no more than a path. */
@@ -75,13 +88,17 @@ export const readAsOf = ({ path, query }: Pick<ApiRequest, 'path' | 'query'>): A
   const inQuery = speed === null ? {} : { speed: speedOf(speed) };
   if (!path.startsWith(PREFIX)) {
     if (stated === null) return null;
-    return { speed: REAL_SPEED, ...splitMoment(stated), ...inQuery, path };
+    const moment = splitMoment(stated);
+    checkMoment(moment.text);
+    return { speed: REAL_SPEED, ...moment, ...inQuery, path };
   }
   const rest = withoutMoment(path);
   const segment = decoded(path.slice(PREFIX.length).split('/')[0] ?? '');
   if (stated !== null && stated !== segment)
     throw badRequest(`the path looks at ${segment} and asOf=${stated} at another moment; state one of them`);
-  return { speed: REAL_SPEED, ...splitMoment(segment), ...inQuery, path: rest };
+  const moment = splitMoment(segment);
+  checkMoment(moment.text);
+  return { speed: REAL_SPEED, ...moment, ...inQuery, path: rest };
 };
 
 /** Reads of the past that fail are faults of the log: the present may well be served. */
@@ -95,14 +112,11 @@ export const readingPast = async <Value>(read: () => Promise<Value>): Promise<Va
   }
 };
 
-/** RFC 3339, with a zone: what is meant by a time without one differs between who asks and who answers. */
-const RFC3339 = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)$/;
-
 export const timeText = (time: number): string => new Date(time).toISOString();
 
-/** A moment as a user wrote it. Throws a StatusError (400) for what is no moment, and for the future. */
+/** A moment as `readAsOf` took it. Throws a StatusError (400) for the future. */
 export const resolveMoment = async (past: LogPast, text: string, now: number): Promise<PastMoment> => {
-  if (/^\d{1,15}$/.test(text)) {
+  if (POSITION.test(text)) {
     const position = Number(text);
     const newest = await readingPast(() => past.newest());
     if (position > newest.position)
@@ -112,8 +126,7 @@ export const resolveMoment = async (past: LogPast, text: string, now: number): P
     const { recordedAt } = await readingPast(() => past.momentOf(position));
     return { position, time: recordedAt, head: newest.position };
   }
-  const time = RFC3339.test(text) ? Date.parse(text.replace(' ', 'T')) : Number.NaN;
-  if (Number.isNaN(time)) throw badRequest(`"${text}" is no moment of the past; ${HOW}`);
+  const time = timeOf(text);
   if (time > now)
     throw badRequest(`${text} is in the future: it is ${timeText(now)} now, and nobody knows what will be`);
   // Asked before the time is looked up, so that the newest is never older than the moment.

@@ -83,6 +83,20 @@ describe('a look at the past', () => {
       expect(refused.status, moment).toBe(400);
       expect(refused.json['message']).toContain('write a position of the log');
     }
+    for (const page of [
+      '/api',
+      '/apis',
+      ROOT,
+      '/openapi/v3',
+      '/version',
+      '/healthz',
+      '/nowhere',
+      `${NETWORKS}/x/history`,
+    ])
+      expect((await past('nonsense', page)).json, page).toMatchObject({ code: 400, reason: 'BadRequest' });
+    for (const page of ['/apis', '/openapi/v3', NETWORKS])
+      expect((await past(newest + 1, page)).json['message'], page).toContain('is in the future');
+    expect((await api.ask('/apis?asOf=nonsense')).status).toBe(400);
     expect((await past('1;speed=-1', NETWORKS)).json['message']).toContain('write 1 for real time');
     expect((await past('1;fast', NETWORKS)).json).toMatchObject({ code: 400 });
     expect((await past(1, NETWORKS, '?asOf=2')).json['message']).toContain('state one of them');
