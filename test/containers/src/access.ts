@@ -29,6 +29,28 @@ const certificate = async (): Promise<{ readonly cert: string; readonly key: str
   return { cert: signed.toString('pem'), key: `-----BEGIN PRIVATE KEY-----\n${key}\n-----END PRIVATE KEY-----\n` };
 };
 
+/** How kubectl reaches a gateway on this machine as an administrator. */
+export const kubeconfigOf = (of: {
+  readonly port: number;
+  readonly authority: string;
+  readonly token: string;
+}): object => ({
+  apiVersion: 'v1',
+  kind: 'Config',
+  clusters: [
+    {
+      name: 'xenolith',
+      cluster: {
+        server: `https://127.0.0.1:${of.port}`,
+        'certificate-authority-data': Buffer.from(of.authority).toString('base64'),
+      },
+    },
+  ],
+  users: [{ name: 'admin', user: { token: of.token } }],
+  contexts: [{ name: 'xenolith', context: { cluster: 'xenolith', user: 'admin', namespace: 'default' } }],
+  'current-context': 'xenolith',
+});
+
 export interface Access {
   /** Holds what the gateway is given; its image's user must be able to read it. */
   readonly folder: string;
@@ -42,22 +64,7 @@ export const makeAccess = async (port: number): Promise<Access> => {
   const { cert, key } = await certificate();
   const token = randomBytes(32).toString('base64url');
   const user = { token, user: 'admin', groups: ['system:masters', 'system:authenticated'] };
-  const config = {
-    apiVersion: 'v1',
-    kind: 'Config',
-    clusters: [
-      {
-        name: 'xenolith',
-        cluster: {
-          server: `https://127.0.0.1:${port}`,
-          'certificate-authority-data': Buffer.from(cert).toString('base64'),
-        },
-      },
-    ],
-    users: [{ name: 'admin', user: { token } }],
-    contexts: [{ name: 'xenolith', context: { cluster: 'xenolith', user: 'admin', namespace: 'default' } }],
-    'current-context': 'xenolith',
-  };
+  const config = kubeconfigOf({ port, authority: cert, token });
   const files = { 'server.crt': cert, 'server.key': key, 'tokens.json': JSON.stringify([user]) };
   for (const [name, content] of Object.entries(files)) await writeFile(join(folder, name), content);
   const kubeconfig = join(folder, 'kubeconfig');

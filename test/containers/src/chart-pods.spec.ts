@@ -109,3 +109,44 @@ describe('the Pods of the chart, as containers', () => {
     expect(ended.filter(([, code]) => code !== 0)).toEqual([]);
   });
 });
+
+/** Limits are the chart's own: they bound, and reserve nothing. */
+const LARGE_GATEWAYS = 3;
+const LARGE_GATEWAY_BYTES = 2.5 * 2 ** 30;
+
+// `medium` has as many Pods as `small`, and more memory: what would be seen of it is seen here.
+describe('the Pods of the size large, with two agents', () => {
+  needsEngine();
+  let chart: ChartPods | undefined;
+
+  beforeAll(async () => {
+    if (lack !== null) return;
+    chart = await ChartPods.start('agent.bootTimeSeconds=0', 'size=large', 'agent.replicas=2');
+  });
+  afterAll(async () => {
+    await chart?.remove();
+  });
+
+  it('are ready by their own probes under the limits of that size, and pass what `helm test` runs', async () => {
+    if (chart === undefined) throw new Error('the Pods did not start');
+    const gateways = chart.running.filter(({ pod }) => pod.name.startsWith('x-xenolith-gateway-'));
+    expect(gateways).toHaveLength(LARGE_GATEWAYS);
+    for (const gateway of gateways) expect(await gateway.memoryLimitBytes()).toBe(LARGE_GATEWAY_BYTES);
+    await chart.runToEnd(chart.release.jobs.starter);
+    expect(await chart.runToEnd(chart.release.jobs.test)).toMatch(/is gone/);
+    // Each agent speaks for its own hosts.
+    const door = await BusDoor.find(chart.release, chart.named('nats-0').reachedBy('client'));
+    try {
+      const agents = ['x-xenolith-agent-0', 'x-xenolith-agent-1'];
+      for (const agent of agents)
+        expect(
+          await door.mayPublish(
+            agents.map((name) => `agent.${name}`),
+            telemetrySubject(`${agent}-0001`),
+          ),
+        ).toEqual([`agent.${agent}`]);
+    } finally {
+      await door.close();
+    }
+  });
+});

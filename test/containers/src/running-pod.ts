@@ -208,6 +208,16 @@ export class RunningPod {
     return Object.values(NetworkSettings.Networks)[0]?.IPAddress ?? '';
   }
 
+  /** Its first process, as the engine's machine sees it. */
+  async pid(): Promise<number> {
+    return (await this.container.inspect()).State.Pid;
+  }
+
+  /** The memory that the engine lets it have. */
+  async memoryLimitBytes(): Promise<number> {
+    return (await this.container.inspect()).HostConfig.Memory ?? 0;
+  }
+
   /** Asks it to end by the signal of its image, as the kubelet does. */
   async stop(limitSeconds: number): Promise<number> {
     await this.container.stop({ t: limitSeconds });
