@@ -3,6 +3,7 @@ import { ACCESS_CATEGORIES, ensureDefaultAccess, ensureDefaultNamespaces, tenanc
 import type { z } from 'zod';
 import { gatewayMetrics, type GatewayMetrics } from './app/gateway-metrics.js';
 import { openGateway, type RunningGateway } from './app/gateway.js';
+import { Cluster } from './cluster/cluster.js';
 import { describeEvent } from './describe-event.js';
 import { proofOptions } from './auth/auth-settings.js';
 import { FileFollower, readFollowed } from './auth/file-follower.js';
@@ -47,10 +48,25 @@ const followFiles = ({ config, log }: Context, gateway: RunningGateway, observer
   return () => clearInterval(timer);
 };
 
+/** The cluster that the settings name. */
+const clusterOf = ({ config, log }: Context, metrics: GatewayMetrics): Cluster | undefined => {
+  const { CLUSTER_API_URL: url, CLUSTER_CA_FILE: caFile, CLUSTER_TOKEN_FILE: tokenFile } = config;
+  if (url === undefined) return undefined;
+  log.info({ url }, 'the API is a part of a cluster’s');
+  return new Cluster({
+    url,
+    caFile,
+    tokenFile,
+    warn: (message, err) => log.warn({ err }, message),
+    eventCounted: metrics.clusterEvent,
+  });
+};
+
 const start = async (context: Context): Promise<void> => {
   const { config, log, lifecycle, readiness, metrics, store, feed, bus } = context;
   await ensureDefaults(context);
   const observer = gatewayMetrics(metrics.registry);
+  const cluster = clusterOf(context, observer);
   const gateway = await openGateway({
     log: store,
     scanDocuments: (categories, onPage) => store.scanDocuments(categories, onPage),
@@ -62,6 +78,7 @@ const start = async (context: Context): Promise<void> => {
     trustedProxies: config.TRUSTED_PROXIES ?? [],
     proofs: await proofOptions(config, (fields, message) => log.warn(fields, message)),
     tokens: await readFollowed(tokensFile(config)),
+    ...(cluster === undefined ? {} : { cluster }),
     describeEvent,
     https: {
       host: config.GATEWAY_HOST,

@@ -6,6 +6,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { RefusedLogin } from '../auth/access.js';
 import { isAudited } from '../auth/audited.js';
 import { bearerTokenOf } from '../auth/authenticate.js';
+import { showsCertificate } from '../auth/client-certificates.js';
 import type { EndTurn, FairShare } from '../auth/fair-share.js';
 import type { LoginGuard } from '../auth/login-guard.js';
 import type { SourceAddress } from '../auth/source-address.js';
@@ -116,6 +117,8 @@ export class ApiController {
     if (error instanceof RefusedLogin) this.gateway.observer?.loginRefused(error.refusal);
     // What is left of a body that was not read would be taken for the next request.
     if (!message.complete) response.shouldKeepAlive = false;
+    // A certificate is looked at once for each connection; on the next one its authority may be known.
+    if (status.code === 401 && showsCertificate(message)) response.shouldKeepAlive = false;
     return jsonAnswer(status.code, statusBody(status.source), {
       ...(retryAfterSeconds === undefined ? {} : { 'Retry-After': String(retryAfterSeconds) }),
       ...(status.code === 401 ? { 'WWW-Authenticate': 'Bearer realm="xenolith"' } : {}),

@@ -35,6 +35,8 @@ import { watchObjects, type WatchPorts } from '../verbs/watch.js';
 export interface ApiPorts extends WritePorts, WatchPorts, MetricsPorts, ReviewPorts, PastPorts {
   readonly authenticate: Authenticate;
   readonly authorize: Authorize;
+  /** Settles when a namespace is here that the cluster has whose API ours is a part of; absent: we are no cluster's. */
+  readonly ensureNamespace?: (name: string) => Promise<void>;
 }
 
 /** What a request asks for. */
@@ -180,7 +182,7 @@ const ROOT_PAGE = staticAnswer({
   paths: ['/api', '/apis', '/healthz', '/livez', '/openapi/v3', '/readyz', '/version'],
 });
 
-const nonResource = (ports: ApiPorts, request: ApiRequest): ApiAnswer | null => {
+const nonResource = async (ports: ApiPorts, request: ApiRequest): Promise<ApiAnswer | null> => {
   if (request.method !== 'GET') return null;
   const page =
     request.path === '/'
@@ -190,24 +192,38 @@ const nonResource = (ports: ApiPorts, request: ApiRequest): ApiAnswer | null => 
         : discoveryAnswer(request.path, request.headers.accept);
   if (page === null) return null;
   const attributes = { verb: 'get', path: request.path };
-  if (!ports.authorize(request.user, attributes)) throw forbidden(request.user, attributes);
+  if (!(await ports.authorize(request.user, attributes))) throw forbidden(request.user, attributes);
   return staticPage(page, request);
 };
 
-const authorized = (ports: ApiPorts, wanted: Asked, request: ApiRequest): Authorized => {
+const authorized = async (ports: ApiPorts, wanted: Asked, request: ApiRequest): Promise<Authorized> => {
   const attributes = attributesOf(wanted, request.query);
-  if (!ports.authorize(request.user, attributes)) throw forbidden(request.user, attributes);
+  if (!(await ports.authorize(request.user, attributes))) throw forbidden(request.user, attributes);
   if (wanted.verb === 'watch') ports.sessions.checkRoom(request.user);
   return { ...wanted, attributes };
 };
 
+const READ_VERBS: readonly Verb[] = ['get', 'list', 'watch'];
+
+/** The namespaces are a cluster's: it makes and deletes them, and who made one there a moment ago finds it here. */
+const checkMirrored = async (ensure: (name: string) => Promise<void>, { verb, target }: Asked): Promise<void> => {
+  const isNamespace = target.kind.group === '' && target.kind.plural === 'namespaces';
+  if (isNamespace && !READ_VERBS.includes(verb))
+    throw methodNotAllowed(
+      'the namespaces here are those of the cluster that serves this API; make and delete them there',
+    );
+  if (target.namespace !== '' && (verb === 'create' || verb === 'patch')) await ensure(target.namespace);
+};
+
 const answerPresent = async (ports: ApiPorts, request: ApiRequest): Promise<ApiAnswer> => {
-  const page = nonResource(ports, request);
+  const page = await nonResource(ports, request);
   if (page !== null) return page;
   const target = parseResourcePath(request.path);
   if (target === null) throw notFoundPath();
   const wanted = asked(request.method, target, request.query);
-  return act(ports, authorized(ports, wanted, request), request);
+  const permitted = await authorized(ports, wanted, request);
+  if (ports.ensureNamespace !== undefined) await checkMirrored(ports.ensureNamespace, wanted);
+  return act(ports, permitted, request);
 };
 
 const PAST_VERBS: readonly string[] = ['get', 'list', 'watch'];
@@ -223,7 +239,7 @@ const readOnly = ({ access, ...ports }: ApiPorts): ApiPorts => ({
 
 /** The past is read with the rights of the present. */
 const answerPast = async (ports: ApiPorts, request: ApiRequest, asOf: AsOf): Promise<ApiAnswer> => {
-  const page = nonResource(ports, request);
+  const page = await nonResource(ports, request);
   const target = parseResourcePath(request.path);
   const isReview = target !== null && REVIEW_KINDS.includes(target.kind);
   // These are the same at all times; there is no future all the same.
@@ -231,7 +247,7 @@ const answerPast = async (ports: ApiPorts, request: ApiRequest, asOf: AsOf): Pro
   if (page !== null) return page;
   if (target === null) throw notFoundPath();
   if (request.method !== 'GET' && !isReview) return refuseWrite(request, asOf);
-  const wanted = authorized(ports, asked(request.method, target, request.query), request);
+  const wanted = await authorized(ports, asked(request.method, target, request.query), request);
   if (isReview) return act(readOnly(ports), wanted, request);
   checkSubresourceKept(target.subresource);
   if (isPastSubresource(target.subresource)) return readPastSubresource(ports, mustBeNamed(target), request, asOf);

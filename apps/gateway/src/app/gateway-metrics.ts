@@ -1,10 +1,13 @@
 import { SECONDS_BUCKETS } from '@xenolith/runtime';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { LOGIN_REFUSALS } from '../auth/access.js';
+import { EVENT_OUTCOMES, type EventOutcome } from '../cluster/event-export.js';
 import { END_REASONS, type Watching } from '../watch/watch-session.js';
 import type { RequestObserver } from './gateway-log.js';
 
 export interface GatewayMetrics extends RequestObserver {
+  /** Counts what became of an event that was to be written to the cluster. */
+  readonly clusterEvent: (outcome: EventOutcome) => void;
   /** Shows the watches there are, and up to which position the cache is. */
   watch(sessions: () => Iterable<Watching>, position: () => number): void;
   /** Says whether what is in a file that is read again can't be used. */
@@ -63,9 +66,17 @@ export const gatewayMetrics = (registry: Registry): GatewayMetrics => {
     labelNames: ['file'],
     registers,
   });
+  const events = new Counter({
+    name: 'xenolith_cluster_events_total',
+    help: 'Events for the cluster whose API ours is a part of, by what became of them: written, dropped as too many waited, refused there.',
+    labelNames: ['outcome'],
+    registers,
+  });
+  for (const outcome of EVENT_OUTCOMES) events.inc({ outcome }, 0);
   return {
     loginRefused: (reason) => refused.inc({ reason }),
     fileState: (file, isRefused) => files.set({ file }, isRefused ? 1 : 0),
+    clusterEvent: (outcome) => events.inc({ outcome }),
     answered: ({ verb, resource, code, seconds }) => requests.observe({ verb, resource, code: String(code) }, seconds),
     watchEnded: (reason) => ended.inc({ reason }),
     watch: (sessions, position) => {

@@ -1,6 +1,7 @@
 import { KeyLock } from '@xenolith/engine';
 import type { EventLog, LogFeed, LogPast, MessageBus } from '@xenolith/kernel';
 import type { LoggerService } from '@nestjs/common';
+import type { Authorize } from '../auth/access.js';
 import { admission } from '../auth/admission.js';
 import type { ProofOptions } from '../auth/auth-settings.js';
 import { bearerTokens, firstOf, firstReader } from '../auth/authenticate.js';
@@ -15,6 +16,7 @@ import { LogHistory, type ReadDocumentChanges } from '../cache/log-history.js';
 import { SERVED_KINDS } from '../discovery/index.js';
 import { EventView, type DescribeEvent } from '../events/event-view.js';
 import { Telemetry } from '../telemetry/telemetry.js';
+import type { Cluster } from '../cluster/cluster.js';
 import { WatchHub } from '../watch/watch-hub.js';
 import type { ApiPorts } from './api.js';
 import type { Gateway } from './api.controller.js';
@@ -37,6 +39,8 @@ export interface GatewayOptions {
   readonly proofs?: ProofOptions;
   /** How many wrong tokens are looked at; absent: as many as clients send by mistake. */
   readonly logins?: LoginLimits;
+  /** The cluster whose API ours is a part of; absent: the platform stands alone. */
+  readonly cluster?: Cluster;
   /** How many requests are worked on at once; absent: as many as a gateway can. */
   readonly shares?: Shares;
   /** Networks whose `X-Forwarded-For` is believed. */
@@ -63,9 +67,35 @@ export interface RunningGateway {
 
 const NO_PROOFS: ProofOptions = { tokens: [], others: [], clientAuthorities: [] };
 
-/** Loads the documents and the last hour's events, follows the log, and serves the API. */
-export const openGateway = async (options: GatewayOptions): Promise<RunningGateway> => {
-  const { log, feed, bus } = options;
+/** Whom the cluster sent may do what the cluster says, all others what the roles of the log say. */
+const authorizeBy =
+  (access: Authorizer, cluster: Cluster | undefined): Authorize =>
+  (user, attributes) =>
+    cluster !== undefined && user.provenBy === 'cluster'
+      ? cluster.allows(user, attributes)
+      : access.allows(user, attributes);
+
+/** How senders prove who they are; the cluster is asked about tokens that nobody here knows. */
+const proofsOf = (
+  tokens: StaticTokens,
+  { proofs = NO_PROOFS, cluster }: GatewayOptions,
+): Pick<ApiPorts, 'authenticate' | 'readToken'> => {
+  const readToken = firstReader([(token) => tokens.read(token), ...proofs.tokens]);
+  return {
+    readToken,
+    authenticate: firstOf([
+      ...proofs.others,
+      ...(cluster === undefined ? [] : [cluster.authenticate]),
+      bearerTokens(cluster === undefined ? readToken : firstReader([readToken, cluster.readToken])),
+    ]),
+  };
+};
+
+/** What the log shows, followed from here on. */
+const openViews = async (
+  options: GatewayOptions,
+): Promise<{ readonly cache: DocumentCache; readonly events: EventView; readonly access: Authorizer }> => {
+  const { log, feed } = options;
   const scan = options.scanDocuments === undefined ? {} : { scanDocuments: options.scanDocuments };
   const cache = new DocumentCache({ log, feed, name: `${options.name}-documents`, ...scan }, SERVED_KINDS);
   await cache.load();
@@ -76,12 +106,43 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
   access.load(cache);
   cache.observeWith(access);
   await cache.follow();
+  return { cache, events, access };
+};
+
+const serve = (ports: ApiPorts, options: GatewayOptions): Promise<HttpsServer> => {
+  const { clientAuthorities } = options.proofs ?? NO_PROOFS;
+  const authorities = [...clientAuthorities, ...(options.cluster?.authorities ?? [])];
+  return openHttpsServer(
+    {
+      ports,
+      turns: new FairShare(options.shares),
+      logins: new LoginGuard(Date.now, options.logins),
+      sourceAddress: sourceAddress(options.trustedProxies ?? []),
+      log: options.requests,
+      version: options.version,
+      health: options.health,
+      ...(options.observer === undefined ? {} : { observer: options.observer }),
+    },
+    {
+      ...options.https,
+      logger: options.logger,
+      // The cluster may have told none yet.
+      clientAuthorities: authorities.length === 0 && options.cluster === undefined ? null : authorities,
+    },
+  );
+};
+
+/** Loads the documents and the last hour's events, follows the log, and serves the API. */
+export const openGateway = async (options: GatewayOptions): Promise<RunningGateway> => {
+  const { log, feed, bus, cluster } = options;
+  await cluster?.open();
+  const { cache, events, access } = await openViews(options);
   const telemetry = new Telemetry(Date.now);
   await telemetry.start(bus);
-  const sessions = new WatchRegistry(access);
-  const { tokens: otherTokens, others, clientAuthorities } = options.proofs ?? NO_PROOFS;
+  const authorize = authorizeBy(access, cluster);
+  const sessions = new WatchRegistry(access, authorize);
+  const { clientAuthorities } = options.proofs ?? NO_PROOFS;
   const tokens = new StaticTokens(options.tokens);
-  const readToken = firstReader([(token) => tokens.read(token), ...otherTokens]);
   const ports: ApiPorts = {
     cache,
     bus,
@@ -95,25 +156,25 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
     documentChanges: options.documentChanges,
     sessions,
     onWatchEnd: (reason) => options.observer?.watchEnded(reason),
-    admit: admission(access),
+    admit: admission({
+      allows: authorize,
+      rulesOf: (user, namespace) => access.rulesOf(user, namespace),
+      rulesOfRole: (ref, namespace) => access.rulesOfRole(ref, namespace),
+    }),
     access,
-    readToken,
-    authenticate: firstOf([...others, bearerTokens(readToken)]),
-    authorize: (user, attributes) => access.allows(user, attributes),
+    ...proofsOf(tokens, options),
+    authorize,
+    ...(cluster === undefined ? {} : { ensureNamespace: cluster.ensureNamespace }),
   };
-  const server: HttpsServer = await openHttpsServer(
-    {
-      ports,
-      turns: new FairShare(options.shares),
-      logins: new LoginGuard(Date.now, options.logins),
-      sourceAddress: sourceAddress(options.trustedProxies ?? []),
-      log: options.requests,
-      version: options.version,
-      health: options.health,
-      ...(options.observer === undefined ? {} : { observer: options.observer }),
-    },
-    { ...options.https, logger: options.logger, clientAuthorities },
-  );
+  const server = await serve(ports, options);
+  await cluster?.follow({
+    cache,
+    bus,
+    feed,
+    events,
+    sessions,
+    trust: (authorities) => server.trust([...clientAuthorities, ...authorities]),
+  });
   return {
     port: server.port,
     cache,
@@ -125,6 +186,7 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
     replaceCertificate: (tls) => server.replaceCertificate(tls),
     close: async () => {
       await server.close();
+      await cluster?.close();
       await telemetry.stop();
       events.stop();
       await cache.stop();

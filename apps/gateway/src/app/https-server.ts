@@ -32,18 +32,25 @@ export interface HttpsOptions {
   readonly tls: { readonly cert: string | Buffer; readonly key: string | Buffer };
   readonly logger: LoggerService | false;
   readonly patience?: Patience;
-  /** Authorities of certificates that clients may prove who they are with; none: clients are asked for none. */
-  readonly clientAuthorities: readonly string[];
+  /** Authorities of certificates that clients may prove who they are with; null: clients are asked for none. */
+  readonly clientAuthorities: readonly string[] | null;
 }
 
-/** A certificate that is missing or wrong breaks no connection: there are other ways to prove who one is. */
-const clientCertificateOptions = (authorities: readonly string[]) =>
-  authorities.length === 0 ? {} : { requestCert: true, rejectUnauthorized: false, ca: [...authorities] };
+/** What connections are shown, and whom they trust. */
+type Shown = Pick<HttpsOptions, 'tls' | 'clientAuthorities'>;
+
+const contextOf = ({ tls, clientAuthorities }: Shown): SecureContextOptions => ({
+  ...tls,
+  ...(clientAuthorities === null ? {} : { ca: [...clientAuthorities] }),
+  minVersion: 'TLSv1.2',
+});
 
 export interface HttpsServer {
   readonly port: number;
   /** New connections are shown this one. Throws when the certificate and the key do not belong together. */
   replaceCertificate(tls: HttpsOptions['tls']): void;
+  /** Other authorities of clients' certificates, for connections from now on. */
+  trust(authorities: readonly string[]): void;
   /** Takes no more requests, ends watches, waits for what is under way. */
   close(): Promise<void>;
 }
@@ -120,15 +127,12 @@ const answerBadUrl = (_error: unknown, _request: unknown, reply: FastifyReply): 
 /** Serves the API over HTTPS: Nest on Fastify, with bodies left to the verbs, which know what each may be. */
 export const openHttpsServer = async (gateway: Gateway, options: HttpsOptions): Promise<HttpsServer> => {
   const patience = options.patience ?? PATIENCE;
-  const asksForCertificates = clientCertificateOptions(options.clientAuthorities);
-  const contextOf = (tls: HttpsOptions['tls']): SecureContextOptions => ({
-    ...tls,
-    ...('ca' in asksForCertificates ? { ca: asksForCertificates.ca } : {}),
-    minVersion: 'TLSv1.2',
-  });
+  let shown: Shown = options;
+  // A certificate that is missing or wrong breaks no connection: there are other ways to prove who one is.
+  const asksForCertificates = shown.clientAuthorities === null ? {} : { requestCert: true, rejectUnauthorized: false };
   const adapter = new FastifyAdapter({
     https: {
-      ...contextOf(options.tls),
+      ...contextOf(shown),
       ...asksForCertificates,
       maxHeaderSize: MAX_HEADER_BYTES,
       headersTimeout: patience.headersMs,
@@ -155,11 +159,14 @@ export const openHttpsServer = async (gateway: Gateway, options: HttpsOptions): 
   await app.listen(options.port, options.host);
   fastify.server.maxConnections = MAX_CONNECTIONS;
   const address = fastify.server.address();
+  const show = (next: Shown): void => {
+    if (fastify.server instanceof TlsServer) fastify.server.setSecureContext(contextOf(next));
+    shown = next;
+  };
   return {
     port: typeof address === 'object' && address !== null ? address.port : options.port,
-    replaceCertificate: (tls) => {
-      if (fastify.server instanceof TlsServer) fastify.server.setSecureContext(contextOf(tls));
-    },
+    replaceCertificate: (tls) => show({ ...shown, tls }),
+    trust: (clientAuthorities) => show({ ...shown, clientAuthorities }),
     close: async () => {
       gateway.ports.sessions.stop();
       await app.close();

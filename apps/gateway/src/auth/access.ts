@@ -1,4 +1,4 @@
-import type { AccessRequest, Subject } from '@xenolith/tenancy';
+import type { AccessRequest } from '@xenolith/tenancy';
 import type { User } from '../http/api-request.js';
 import { resourceName, StatusError, type NamedKind, type StatusSource } from '../http/status.js';
 
@@ -13,7 +13,8 @@ export interface AccessAttributes {
   readonly path?: string;
 }
 
-export type Authorize = (user: Subject, attributes: AccessAttributes) => boolean;
+/** Whether a user may do something. A promise where somebody else is asked, which fails with a StatusError when no answer can be had. */
+export type Authorize = (user: User, attributes: AccessAttributes) => boolean | Promise<boolean>;
 
 /** The question in the words of rules. */
 export const accessRequestOf = (attributes: AccessAttributes): AccessRequest => {

@@ -4,7 +4,7 @@ import { RuleSet, uncovered } from '@xenolith/tenancy';
 import { SERVED_KINDS, type ServedKind } from '../discovery/index.js';
 import type { User } from '../http/api-request.js';
 import { notFoundObject, resourceName, StatusError } from '../http/status.js';
-import { forbidden, type AccessAttributes } from './access.js';
+import { forbidden, type AccessAttributes, type Authorize } from './access.js';
 import type { Authorizer } from './authorizer.js';
 
 /** An object that is about to be written. */
@@ -19,9 +19,9 @@ export interface Admitted {
 }
 
 /** Looks at what is to be written, beyond what the path of the request tells. Throws a StatusError. */
-export type Admit = (change: Admitted) => void;
+export type Admit = (change: Admitted) => Promise<void>;
 
-type Rights = Pick<Authorizer, 'allows' | 'rulesOf' | 'rulesOfRole'>;
+type Rights = Pick<Authorizer, 'rulesOf' | 'rulesOfRole'> & { readonly allows: Authorize };
 
 /** Rules that a refusal names; the rest says nothing new. */
 const MAX_NAMED = 8;
@@ -56,10 +56,10 @@ const attributesOf = ({ kind, namespace, name }: Admitted, verb: string): Access
 });
 
 /** Who writes a role must hold what it grants, or have the verb `escalate` on it. */
-const checkRole = (rights: Rights, change: Admitted): void => {
+const checkRole = async (rights: Rights, change: Admitted): Promise<void> => {
   const wanted = (change.after['rules'] ?? []) as unknown as readonly PolicyRule[];
   if (change.before !== null && sameJson(change.before['rules'] ?? [], wanted)) return;
-  if (rights.allows(change.user, attributesOf(change, 'escalate'))) return;
+  if (await rights.allows(change.user, attributesOf(change, 'escalate'))) return;
   const missing = uncovered(new RuleSet(rights.rulesOf(change.user, change.namespace)), wanted);
   if (missing.length > 0) throw escalation(change, missing);
 };
@@ -68,7 +68,7 @@ const servedRole = (plural: string): ServedKind | undefined =>
   SERVED_KINDS.find(({ definition, plural: own }) => own === plural && definition !== null);
 
 /** Who binds a role must hold what it grants, or have the verb `bind` on the role. */
-const checkBinding = (rights: Rights, change: Admitted): void => {
+const checkBinding = async (rights: Rights, change: Admitted): Promise<void> => {
   const { user, namespace, before, after } = change;
   const ref = after['roleRef'] as unknown as RoleRef;
   const unchanged = before !== null && sameJson(before['subjects'] ?? [], after['subjects'] ?? []);
@@ -80,7 +80,7 @@ const checkBinding = (rights: Rights, change: Admitted): void => {
     namespace,
     name: ref.name,
   };
-  if (rights.allows(user, bind)) return;
+  if (await rights.allows(user, bind)) return;
   const granted = rights.rulesOfRole(ref, namespace);
   const kind = servedRole(plural);
   if (granted === null) throw kind === undefined ? forbidden(user, bind) : notFoundObject(kind, ref.name);
@@ -92,7 +92,7 @@ const checkBinding = (rights: Rights, change: Admitted): void => {
 const subresourceOf = (action: string): string => action.replaceAll('_', '-');
 
 /** An Operation does what a POST to the subresource of its action does, and takes the same right. */
-const checkOperation = (rights: Rights, change: Admitted): void => {
+const checkOperation = async (rights: Rights, change: Admitted): Promise<void> => {
   const { before, after, user, namespace } = change;
   if (before !== null && sameJson(before['spec'], after['spec'])) return;
   const { target, action } = after['spec'] as unknown as { target: { kind: string; name: string }; action: string };
@@ -100,14 +100,14 @@ const checkOperation = (rights: Rights, change: Admitted): void => {
   // Who is refused by the service anyway needs no other refusal.
   if (kind === undefined) return;
   const attributes = { verb: 'create', kind, namespace, name: target.name, subresource: subresourceOf(action) };
-  if (!rights.allows(user, attributes)) throw forbidden(user, attributes);
+  if (!(await rights.allows(user, attributes))) throw forbidden(user, attributes);
 };
 
 /** A PATCH or PUT that makes the object takes the right to create, too. */
-const checkCreation = (rights: Rights, change: Admitted): void => {
+const checkCreation = async (rights: Rights, change: Admitted): Promise<void> => {
   if (change.before !== null) return;
   const attributes = { verb: 'create', kind: change.kind, namespace: change.namespace };
-  if (!rights.allows(change.user, attributes)) throw forbidden(change.user, attributes);
+  if (!(await rights.allows(change.user, attributes))) throw forbidden(change.user, attributes);
 };
 
 const isRbac = (kind: ServedKind): boolean => kind.definition !== null && RBAC_KINDS.includes(kind.definition);
@@ -115,11 +115,11 @@ const isRbac = (kind: ServedKind): boolean => kind.definition !== null && RBAC_K
 /** What is checked of a change by the rights of who makes it. */
 export const admission =
   (rights: Rights): Admit =>
-  (change) => {
-    checkCreation(rights, change);
+  async (change) => {
+    await checkCreation(rights, change);
     if (isRbac(change.kind)) {
-      if ('roleRef' in change.after) checkBinding(rights, change);
-      else checkRole(rights, change);
+      if ('roleRef' in change.after) await checkBinding(rights, change);
+      else await checkRole(rights, change);
     }
-    if (change.kind.kind === 'Operation') checkOperation(rights, change);
+    if (change.kind.kind === 'Operation') await checkOperation(rights, change);
   };

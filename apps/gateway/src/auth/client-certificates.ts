@@ -4,6 +4,7 @@ import { TLSSocket, type DetailedPeerCertificate, type PeerCertificate } from 'n
 import { AUTHENTICATED_GROUP } from '@xenolith/tenancy';
 import type { User } from '../http/api-request.js';
 import type { Authenticate } from './authenticate.js';
+import { unescaped } from './impersonation.js';
 
 /** Longer chains than any that people make; also the end of a certificate that is its own issuer. */
 const MAX_CHAIN = 10;
@@ -38,6 +39,10 @@ const provenCertificate = (message: IncomingMessage, authorities: ReadonlySet<st
   return endsIn(certificate, authorities) ? certificate : null;
 };
 
+/** Whether the client has sent a certificate, good or not. */
+export const showsCertificate = ({ socket }: IncomingMessage): boolean =>
+  socket instanceof TLSSocket && Object.keys(socket.getPeerCertificate()).length > 0;
+
 const listOf = (value: string | readonly string[] | undefined): readonly string[] =>
   value === undefined ? [] : typeof value === 'string' ? [value] : value;
 
@@ -46,7 +51,13 @@ const subjectOf = ({ subject }: PeerCertificate): { readonly name: string; reado
   groups: listOf(subject.O),
 });
 
-const known = (groups: readonly string[]): readonly string[] => [...new Set([...groups, AUTHENTICATED_GROUP])];
+const ANONYMOUS = { name: 'system:anonymous', group: 'system:unauthenticated' } as const;
+
+/** Who a proxy says is nobody does not become somebody here. */
+const known = (name: string, groups: readonly string[]): readonly string[] =>
+  name === ANONYMOUS.name || groups.includes(ANONYMOUS.group)
+    ? [...new Set(groups)]
+    : [...new Set([...groups, AUTHENTICATED_GROUP])];
 
 /** Users by their certificates: the common name is the user's, the organizations are the groups. */
 export const clientCertificates = (authority: string): Authenticate => {
@@ -55,16 +66,34 @@ export const clientCertificates = (authority: string): Authenticate => {
     const certificate = provenCertificate(message, authorities);
     if (certificate === null) return null;
     const { name, groups } = subjectOf(certificate);
-    return name === '' ? null : { name, groups: known(groups), expiresAt: Date.parse(certificate.valid_to) };
+    return name === '' ? null : { name, groups: known(name, groups), expiresAt: Date.parse(certificate.valid_to) };
   };
 };
 
-const EXTRA = 'x-remote-extra-';
+/** The headers in which a front proxy names a user: of several, the first that the request has; extra keys behind any of the prefixes. */
+export interface RemoteHeaders {
+  readonly user: readonly string[];
+  readonly uid: readonly string[];
+  readonly group: readonly string[];
+  readonly extraPrefix: readonly string[];
+}
 
-const extraOf = (message: IncomingMessage): Pick<User, 'extra'> => {
-  const extra = Object.entries(message.headersDistinct)
-    .filter(([name]) => name.startsWith(EXTRA))
-    .map(([name, values]): [string, readonly string[]] => [name.slice(EXTRA.length), values ?? []]);
+const REMOTE_HEADERS: RemoteHeaders = {
+  user: ['x-remote-user'],
+  uid: ['x-remote-uid'],
+  group: ['x-remote-group'],
+  extraPrefix: ['x-remote-extra-'],
+};
+
+const firstHeader = (message: IncomingMessage, names: readonly string[]): readonly string[] =>
+  names.map((name) => message.headersDistinct[name.toLowerCase()] ?? []).find((values) => values.length > 0) ?? [];
+
+const extraOf = (message: IncomingMessage, prefixes: readonly string[]): Pick<User, 'extra'> => {
+  const extra = prefixes.flatMap((prefix) =>
+    Object.entries(message.headersDistinct)
+      .filter(([name]) => name.startsWith(prefix.toLowerCase()))
+      .map(([name, values]): [string, readonly string[]] => [unescaped(name.slice(prefix.length)), values ?? []]),
+  );
   return extra.length === 0 ? {} : { extra: Object.fromEntries(extra) };
 };
 
@@ -72,19 +101,23 @@ const extraOf = (message: IncomingMessage): Pick<User, 'extra'> => {
  * Users whom a front proxy names, as Kubernetes' aggregation does: the headers count when the proxy's certificate is of its authority and bears one of
  * the names (none: any), and mean nothing from anybody else.
  */
-export const frontProxy = (authority: string, names: readonly string[]): Authenticate => {
+export const frontProxy = (
+  authority: string,
+  names: readonly string[],
+  headers: RemoteHeaders = REMOTE_HEADERS,
+): Authenticate => {
   const authorities = fingerprintsOf(authority);
   return (message) => {
     const certificate = provenCertificate(message, authorities);
     if (certificate === null || (names.length > 0 && !names.includes(subjectOf(certificate).name))) return null;
-    const [name = ''] = message.headersDistinct['x-remote-user'] ?? [];
+    const [name = ''] = firstHeader(message, headers.user);
     if (name === '') return null;
-    const [uid] = message.headersDistinct['x-remote-uid'] ?? [];
+    const [uid] = firstHeader(message, headers.uid);
     return {
       name,
-      groups: known(message.headersDistinct['x-remote-group'] ?? []),
+      groups: known(name, firstHeader(message, headers.group)),
       ...(uid === undefined ? {} : { uid }),
-      ...extraOf(message),
+      ...extraOf(message, headers.extraPrefix),
     };
   };
 };

@@ -37,7 +37,7 @@ const extraOf = (headers: Headers): Readonly<Record<string, readonly string[]>> 
   );
 
 /** Keys may be percent-encoded; one that is not is taken as it is, as Kubernetes does. */
-const unescaped = (text: string): string => {
+export const unescaped = (text: string): string => {
   try {
     return decodeURIComponent(text);
   } catch {
@@ -57,7 +57,7 @@ const groupsOf = (name: string, asked: readonly string[]): readonly string[] => 
  * The user that a request is to be made as: the sender, or who the `Impersonate-…` headers name, each part of which the sender must have the
  * right to impersonate (`kubectl --as`). Throws a StatusError (400, 403).
  */
-export const impersonated = (message: IncomingMessage, sender: User, authorize: Authorize): User => {
+export const impersonated = async (message: IncomingMessage, sender: User, authorize: Authorize): Promise<User> => {
   const headers: Headers = message.headersDistinct;
   const asked = Object.keys(headers).filter((name) => name.startsWith('impersonate-'));
   if (asked.length === 0) return sender;
@@ -76,13 +76,14 @@ export const impersonated = (message: IncomingMessage, sender: User, authorize: 
       values.map((value) => authentication('userextras', value, key)),
     ),
   ];
-  for (const attributes of wanted) if (!authorize(sender, attributes)) throw forbidden(sender, attributes);
+  for (const attributes of wanted) if (!(await authorize(sender, attributes))) throw forbidden(sender, attributes);
   return {
     name,
     groups: groupsOf(name, groups),
     ...(uid === undefined ? {} : { uid }),
     ...(Object.keys(extra).length === 0 ? {} : { extra }),
     ...(sender.expiresAt === undefined ? {} : { expiresAt: sender.expiresAt }),
+    ...(sender.provenBy === undefined ? {} : { provenBy: sender.provenBy }),
     impersonatedBy: sender.name,
   };
 };

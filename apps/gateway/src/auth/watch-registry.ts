@@ -2,7 +2,7 @@ import { ADMIN_GROUP } from '@xenolith/tenancy';
 import type { User } from '../http/api-request.js';
 import type { Watching } from '../watch/watch-session.js';
 import { StatusError } from '../http/status.js';
-import { forbidden, unauthorized, type AccessAttributes } from './access.js';
+import { forbidden, unauthorized, type AccessAttributes, type Authorize } from './access.js';
 import type { Authorizer } from './authorizer.js';
 
 /** Watches of one user: several windows of a console that watches every kind, and no leak of a client goes on for long. */
@@ -22,7 +22,10 @@ export class WatchRegistry implements Iterable<Watching> {
   private readonly owners = new Map<Watching, WatchOwner>();
   private readonly byUser = new Map<string, number>();
 
-  constructor(private readonly access: Pick<Authorizer, 'allows' | 'onChange'>) {
+  constructor(
+    access: Pick<Authorizer, 'onChange'>,
+    private readonly authorize: Authorize,
+  ) {
     access.onChange(() => this.askAgain());
   }
 
@@ -68,11 +71,25 @@ export class WatchRegistry implements Iterable<Watching> {
 
   /** Rights, or proofs of identity, have changed. */
   askAgain(): void {
-    for (const [session, owner] of this.owners) this.ask(session, owner);
+    for (const [session, owner] of this.owners) if (owner.user.provenBy !== 'cluster') this.ask(session, owner);
+  }
+
+  /** The cluster does not tell when it takes a right away: those whom it sent are asked about from time to time. */
+  askCluster(): void {
+    for (const [session, owner] of this.owners) if (owner.user.provenBy === 'cluster') this.ask(session, owner);
   }
 
   private ask(session: Watching, { user, attributes }: WatchOwner): void {
-    if (user.isProven?.() === false) session.revoke(unauthorized('unknown', 'the token does not count any more'));
-    else if (!this.access.allows(user, attributes)) session.revoke(forbidden(user, attributes));
+    if (user.isProven?.() === false) {
+      session.revoke(unauthorized('unknown', 'the token does not count any more'));
+      return;
+    }
+    const settle = (allowed: boolean): void => {
+      if (!allowed) session.revoke(forbidden(user, attributes));
+    };
+    const answer = this.authorize(user, attributes);
+    if (typeof answer === 'boolean') settle(answer);
+    // While nobody can be asked a watch keeps the right that it was found to have.
+    else void answer.then(settle, () => undefined);
   }
 }

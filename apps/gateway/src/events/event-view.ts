@@ -19,6 +19,15 @@ export interface EventDescription {
   readonly type: 'Normal' | 'Warning';
 }
 
+/** An event as it stands now: the same one is seen again with a higher count. */
+export interface SeenEvent {
+  readonly name: string;
+  readonly namespace: string;
+  readonly count: number;
+  /** As core/v1 has it, without what a server says of it. */
+  readonly document: () => JsonObject;
+}
+
 /** Each domain has one; null: not worth a line, or not of this domain. */
 export type DescribeEvent = (event: StoredEvent) => EventDescription | null;
 
@@ -79,6 +88,19 @@ const metadata = (entry: Entry): JsonObject => ({
   creationTimestamp: timestamp(entry.firstAt),
 });
 
+/** Kinds that a cluster knows better than we do are told of by itself. */
+const OWN_GROUP = /\.xenolith\.dev$/;
+
+const seen = (entry: Entry): SeenEvent => ({
+  name: entry.name,
+  namespace: entry.subject.namespace || DEFAULT_NAMESPACE,
+  count: entry.count,
+  document: () => {
+    const { name, namespace } = metadata(entry);
+    return { ...coreDocument(entry), metadata: { name, namespace } };
+  },
+});
+
 const coreDocument = (entry: Entry): JsonObject => ({
   kind: 'Event',
   apiVersion: 'v1',
@@ -119,6 +141,7 @@ export class EventView implements BatchObserver {
   private readonly entries = new Map<string, Entry>();
   private readonly forms: readonly Form[];
   private timer: NodeJS.Timeout | null = null;
+  private tell: (event: SeenEvent) => void = () => undefined;
 
   constructor(
     private readonly cache: DocumentCache,
@@ -156,9 +179,22 @@ export class EventView implements BatchObserver {
     if (this.timer !== null) clearInterval(this.timer);
   }
 
+  /** Calls back for each event of an object of our groups, once for each time that it is counted. */
+  onSeen(listener: (event: SeenEvent) => void): void {
+    this.tell = listener;
+  }
+
+  /** Events of our groups that were last seen since then, in milliseconds since the epoch; oldest first. */
+  seenSince(at: number): readonly SeenEvent[] {
+    return [...this.entries.values()]
+      .filter(({ lastAt, subject }) => lastAt >= at && OWN_GROUP.test(subject.kind.group))
+      .map(seen);
+  }
+
   observe(events: readonly LoggedEvent[]): void {
     for (const entry of this.take(events, new Map())) {
       for (const form of this.forms) form.store.put(this.object(form, entry));
+      if (OWN_GROUP.test(entry.subject.kind.group)) this.tell(seen(entry));
     }
     this.dropBeyond(MAX_EVENTS);
   }

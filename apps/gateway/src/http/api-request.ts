@@ -11,6 +11,8 @@ export interface User {
   readonly expiresAt?: number;
   /** Whether the proof of identity still counts; absent: until it ends. */
   readonly isProven?: () => boolean;
+  /** The cluster whose API ours is a part of says who this is, and what they may do. */
+  readonly provenBy?: 'cluster';
   /** Who sent the request in this user's name. */
   readonly impersonatedBy?: string;
 }

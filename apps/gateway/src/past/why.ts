@@ -206,7 +206,7 @@ export class Explanation {
     const [life] = await readingPast(() => past.lives({ uid: event.streamId, upTo: this.moment.head }));
     const named =
       kind !== undefined && life !== undefined ? { kind, name: life.name, namespace: life.namespace } : null;
-    if (named !== null && !this.maySee(this.request.user, named))
+    if (named !== null && !(await this.maySee(this.request.user, named)))
       return { told: { position: event.position }, sentence: 'of an object that you may not read' };
     const what = messageOf(event, describeEvent);
     const subject = named === null ? event.category : `${named.kind.singular} ${named.name}`;
@@ -218,10 +218,10 @@ export class Explanation {
     return { told: { ...object, ...originOf(event) }, sentence: `${subject}: ${what}${by}` };
   }
 
-  private maySee(
+  private async maySee(
     user: User,
     object: { readonly kind: { group: string; plural: string }; readonly name: string; readonly namespace: string },
-  ): boolean {
+  ): Promise<boolean> {
     const { kind, name, namespace } = object;
     return this.ports.authorize(user, { verb: 'get', kind, namespace, name });
   }

@@ -94,7 +94,7 @@ const attempt = async (
   );
   checkStated(target, object, live);
   const after = storedForm(kind, object);
-  ports.admit({ user: request.user, kind, namespace, name, before, after });
+  await ports.admit({ user: request.user, kind, namespace, name, before, after });
   const managedFields = change.managesFields
     ? object.metadata.managedFields
     : managedFieldsAfterUpdate(definition, {

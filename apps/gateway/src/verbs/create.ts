@@ -136,7 +136,7 @@ const tryCreate = async (
   );
   const after = storedForm(kind, object);
   if (creation.implied !== true)
-    ports.admit({ user: request.user, kind, namespace, name: object.metadata.name, before: null, after });
+    await ports.admit({ user: request.user, kind, namespace, name: object.metadata.name, before: null, after });
   const managedFields = managedFieldsAfterUpdate(definition, {
     before: null,
     after,
