@@ -50,6 +50,7 @@ const explanation = z.looseObject({
       sentence: z.string(),
     }),
   ),
+  hindrance: z.looseObject({ position: z.number(), time: z.string().optional(), sentence: z.string() }).optional(),
 });
 
 const print = (text: string): void => {
@@ -132,7 +133,7 @@ export const why = async (
     json(JSON.parse(text));
     return 0;
   }
-  const { sentence, chain } = explanation.parse(JSON.parse(text));
+  const { sentence, chain, hindrance } = explanation.parse(JSON.parse(text));
   print(sentence.slice(0, sentence.indexOf(': ') + 1));
   chain.forEach((link, index) => {
     print(`${'  '.repeat(index + 1)}${index === 0 ? '' : 'because '}${link.sentence}`);
@@ -140,6 +141,10 @@ export const why = async (
       `${'  '.repeat(index + 1)}  position ${link.position}, ${link.time ?? ''} ${link.type ?? ''} by ${link.actor ?? ''}`,
     );
   });
+  if (hindrance !== undefined) {
+    print(`  nothing came of what was tried since: ${hindrance.sentence}`);
+    print(`    position ${hindrance.position}, ${hindrance.time ?? ''}`);
+  }
   return 0;
 };
 

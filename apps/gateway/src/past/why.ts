@@ -30,21 +30,31 @@ interface Found {
   readonly event: PastEvent;
 }
 
+/** What set a field last, and what has kept the object from leaving that state since: its newest news, where that is bad. */
+interface LastChange {
+  readonly found: Found;
+  readonly hindrance: PastEvent | undefined;
+}
+
 /** Of what a command wrote, the event that tells most: a warning, else what people are told of at all. */
 const telling = (events: readonly PastEvent[], describe: Describe): PastEvent | undefined =>
   events.find((event) => describe(event)?.type === 'Warning') ??
   events.find((event) => describe(event) !== null) ??
+  // Who owns which field is noted beside what was changed.
+  events.find(({ type }) => !type.endsWith('MetadataChanged')) ??
   events[0];
 
 /** Finds what set a field last. */
 const lastChange = async (
   { past, describeEvent }: Pick<PastPorts, 'past' | 'describeEvent'>,
   { streamId, upTo, fields }: { readonly streamId: Uuid; readonly upTo: number; readonly fields: readonly string[] },
-) => {
+): Promise<LastChange | undefined> => {
   const found = new Map<string, Found>();
   let write: PastEvent[] = [];
+  let news: PastEvent | undefined;
   for await (const { event, change } of allChanges(past, streamId, upTo)) {
     write.push(event);
+    if (describeEvent(event) !== null) news = event;
     if (change === undefined) continue;
     for (const field of fields) {
       const [before, value] = [fieldAt(change.before, field), fieldAt(change.after, field)];
@@ -54,7 +64,15 @@ const lastChange = async (
     }
     write = [];
   }
-  return fields.map((field) => found.get(field)).find((each) => each !== undefined);
+  const last = fields.map((field) => found.get(field)).find((each) => each !== undefined);
+  if (last === undefined) return undefined;
+  const isHindered =
+    last.field.startsWith('status.') &&
+    news !== undefined &&
+    news.metadata.commandId !== last.event.metadata.commandId &&
+    news.position > last.event.position &&
+    describeEvent(news)?.type === 'Warning';
+  return { found: last, hindrance: isHindered ? news : undefined };
 };
 
 /** A process names the step that moved it last. People want what it set out to do, and what went wrong on the way. */
@@ -156,7 +174,7 @@ const shown = (value: JsonValue | undefined): string =>
 
 export class Explanation {
   constructor(
-    private readonly ports: PastPorts & { readonly authorize: Authorize },
+    private readonly ports: Pick<PastPorts, 'past' | 'describeEvent'> & { readonly authorize: Authorize },
     private readonly target: ResourcePath & { readonly name: string },
     private readonly request: ApiRequest,
     private readonly moment: PastMoment,
@@ -168,17 +186,20 @@ export class Explanation {
     const { position: upTo, head } = this.moment;
     const life = await lifeOf(past, this.target, { uid: this.request.query.get('uid'), upTo: head });
     const field = this.request.query.get('field') ?? '';
-    const found = await lastChange(this.ports, {
+    const last = await lastChange(this.ports, {
       streamId: life.streamId,
       upTo,
       fields: field === '' ? USUAL_FIELDS : [field],
     });
-    if (found === undefined) throw this.neverSet(field);
+    if (last === undefined) throw this.neverSet(field);
+    const { found } = last;
+    const hindrance = last.hindrance && (await this.link(last.hindrance));
     const chain = withoutSteps(await new Causes(past, describeEvent).chain(found.event), describeEvent);
     const links: Link[] = [];
     for (const event of chain) links.push(await this.link(event));
     const { kind, name } = this.target;
     const because = links.map(({ sentence }) => sentence).join(', because ');
+    const still = hindrance === undefined ? '' : `; nothing came of what was tried since: ${hindrance.sentence}`;
     return jsonAnswer(200, {
       kind: 'Explanation',
       apiVersion: apiVersionOf(kind),
@@ -186,8 +207,9 @@ export class Explanation {
       field: found.field,
       value: found.value ?? null,
       since: { position: found.event.position, time: timeText(found.event.recordedAt) },
-      sentence: `${found.field} of ${kind.singular} ${name} is ${shown(found.value)} since ${timeText(found.event.recordedAt)}: ${because}.`,
+      sentence: `${found.field} of ${kind.singular} ${name} is ${shown(found.value)} since ${timeText(found.event.recordedAt)}: ${because}${still}.`,
       chain: links.map(({ told, sentence }) => ({ ...told, sentence })),
+      ...(hindrance && { hindrance: { ...hindrance.told, sentence: hindrance.sentence } }),
     });
   }
 
