@@ -41,10 +41,10 @@ const MAX_LINES = 1_000_000;
 
 /**
  * The newest events stay in any case, as services read them when they start and watches resume among them: the scheduler learns how long machines live from
- * the newest 100,000, the feed is rebuilt from the newest 10,000.
+ * the newest 100,000, the gateway what happened lately from the newest 25,000. With fewer kept, these would need the archive.
  */
 const KEPT_EVENTS = 100_000;
-const LEAST_KEPT_EVENTS = 10_000;
+const LEAST_KEPT_EVENTS = 25_000;
 
 /** Each tool of a host, and how it is called. */
 const TOOL_EXAMPLES = {

@@ -34,5 +34,7 @@ export {
   type ArchiveStep,
 } from './archive/archive-log.js';
 export { ArchiveDamaged } from './archive/archive-format.js';
-export { ArchiveUnavailable, openArchiveStore, type ArchiveStore } from './archive/archive-store.js';
+export { ArchiveUnavailable, type ArchiveStore } from './archive/archive-store.js';
+export { lookAtArchive, type ArchiveState } from './archive/look-at-archive.js';
+export { openArchiveStore } from './archive/open-archive-store.js';
 export { openTimeline, type Timeline, type TimelineBound, type TimelineEntry } from './timeline.js';

@@ -1,4 +1,4 @@
-import { readSchemaState, SCHEMA_REVISION, verifyLog } from '@xenolith/event-store';
+import { ArchiveUnavailable, lookAtArchive, readSchemaState, SCHEMA_REVISION, verifyLog } from '@xenolith/event-store';
 import pg from 'pg';
 import { fine, warning, wrong, type Finding } from './finding.js';
 
@@ -150,6 +150,29 @@ const chain = async (url: string): Promise<Finding> => {
       );
 };
 
+const archive = async (url: string): Promise<readonly Finding[]> => {
+  try {
+    const found = await lookAtArchive(url);
+    if (found === null) return [];
+    const { location, position, segments, trouble } = found;
+    return [
+      trouble === undefined
+        ? fine(
+            'archive',
+            `${segments} segments up to position ${position} in ${location}, the newest as they were put there`,
+          )
+        : wrong(
+            'archive',
+            `${location}: ${trouble}`,
+            'What is in that file can not be read now. Bring it back from a copy of the archive; ./xenolith verify says whether it is the right one.',
+          ),
+    ];
+  } catch (fault) {
+    if (!(fault instanceof ArchiveUnavailable)) throw fault;
+    return [wrong('archive', fault.message, 'The past that was archived can not be read until it is reached again.')];
+  }
+};
+
 const schema = async (url: string): Promise<{ readonly finding: Finding; readonly readable: boolean }> => {
   const { revision, oldest } = await readSchemaState(url);
   if (oldest > SCHEMA_REVISION)
@@ -188,6 +211,7 @@ export const lookAtDatabase = async (
       await guards(ask),
       ...(await progress(ask)),
       await chain(url),
+      ...(await archive(url)),
     ];
   } catch (fault) {
     const why = fault instanceof Error ? fault.message : String(fault);

@@ -1,10 +1,17 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { ensureServiceRoles, migrateEventStore, openEventStore, runSequencer } from '@xenolith/event-store';
+import {
+  archiveLog,
+  ensureServiceRoles,
+  migrateEventStore,
+  openArchiveStore,
+  openEventStore,
+  runSequencer,
+} from '@xenolith/event-store';
 import { appendOf, freePort, nextTestId, startPostgres, writeTo, type TestPostgres } from '@xenolith/testing';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -167,6 +174,20 @@ describe('a doctor who looks at the log', () => {
       'error log: the guard of stored events is off',
       expect.stringMatching(/^error log: event 3 is not the one that was written: Forged/),
     ]);
+  });
+
+  it('finds files of the archive that are away or altered', async () => {
+    const folder = await mkdtemp(path.join(tmpdir(), 'xenolith-doctor-'));
+    const store = await openArchiveStore(folder);
+    await archiveLog({ ownerUrl: url, store, before: Date.now() + HOUR_MS, keepNewest: 0 });
+    expect(await look()).toEqual([]);
+    const [name = ''] = await readdir(path.join(folder, 'segments'));
+    const file = path.join(folder, 'segments', name);
+    const content = await readFile(file);
+    await writeFile(file, content.fill(0, 20, 30));
+    expect(await look()).toContainEqual(expect.stringMatching(/^error archive: .*events 1 to 5, was altered/));
+    await rm(folder, { recursive: true });
+    expect(await look()).toContainEqual(expect.stringMatching(/^error archive: .*is missing/));
   });
 
   it('finds a role that may do too much, and that there are none', async () => {

@@ -159,7 +159,7 @@ export class EventView implements BatchObserver {
   /** Reads what happened in the last hour, up to where the cache is; call it between the cache's load and its first batch. */
   async load(log: Pick<EventLog, 'readLog'>): Promise<void> {
     const end = this.cache.position;
-    let after = Math.max(await this.startPosition(log, end), end - MAX_HISTORY);
+    let after = await this.startPosition(log, end);
     const names = new Map<Uuid, Subject>();
     while (after < end) {
       const events = (await log.readLog(after, HISTORY_PAGE)).filter((event) => event.position <= end);
@@ -199,10 +199,10 @@ export class EventView implements BatchObserver {
     this.dropBeyond(MAX_EVENTS);
   }
 
-  /** The last position whose events are too old; positions grow with time, near enough. */
+  /** The last position whose events are too old, or too many; positions grow with time, near enough. Older ones are not looked at: they may be archived. */
   private async startPosition(log: Pick<EventLog, 'readLog'>, end: number): Promise<number> {
     const oldest = this.now() - EVENT_LIFE_MS;
-    let [low, high] = [0, end];
+    let [low, high] = [Math.max(0, end - MAX_HISTORY), end];
     while (low < high) {
       const middle = Math.floor((low + high) / 2);
       const [event] = await log.readLog(middle, 1);

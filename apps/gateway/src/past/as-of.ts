@@ -101,6 +101,9 @@ export const readAsOf = ({ path, query }: Pick<ApiRequest, 'path' | 'query'>): A
   return { speed: REAL_SPEED, ...moment, ...inQuery, path: rest };
 };
 
+/** The fault of the event store that does not go away by itself. */
+const ARCHIVE_DAMAGED = 'ArchiveDamaged';
+
 /** Reads of the past that fail are faults of the log: the present may well be served. */
 export const readingPast = async <Value>(read: () => Promise<Value>): Promise<Value> => {
   try {
@@ -108,7 +111,9 @@ export const readingPast = async <Value>(read: () => Promise<Value>): Promise<Va
   } catch (cause) {
     if (cause instanceof StatusError) throw cause;
     const why = cause instanceof Error ? cause.message : String(cause);
-    throw unavailable(`the past can not be read now: ${why}; ask again in a moment`, cause);
+    const lost = cause instanceof Error && cause.name === ARCHIVE_DAMAGED;
+    const next = lost ? 'an operator has to bring the file back' : 'ask again in a moment';
+    throw unavailable(`the past can not be read now: ${why}; ${next}`, cause);
   }
 };
 

@@ -172,7 +172,7 @@ class Run {
     const [row] = rows;
     if (row === undefined) throw new EventStoreFault('the log has no head');
     const [aged, kept, reached] = [Number(row.aged), Number(row.kept), Number(row.reached)];
-    const allowed = Math.min(kept, reached);
+    const allowed = Math.max(0, Math.min(kept, reached));
     const heldBackBy =
       aged <= allowed
         ? undefined

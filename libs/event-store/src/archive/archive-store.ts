@@ -74,6 +74,14 @@ export class FolderStore implements ArchiveStore {
     return path.join(this.location, name);
   }
 
+  /** The archive's own folder and one below it; what is above must be there: a disk that is not mounted is not made up for. */
+  private async makeFolders(folder: string): Promise<void> {
+    for (const each of new Set([this.location, folder]))
+      await mkdir(each, { mode: 0o700 }).catch((fault: unknown) => {
+        if (codeOf(fault) !== 'EEXIST') throw fault;
+      });
+  }
+
   private async written(
     name: string,
     content: Buffer,
@@ -82,7 +90,7 @@ export class FolderStore implements ArchiveStore {
     const file = this.file(name);
     const draft = `${file}.${randomUUID()}.part`;
     return this.reaching(async () => {
-      await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+      await this.makeFolders(path.dirname(file));
       const handle = await open(draft, 'wx', 0o600);
       try {
         await handle.writeFile(content);
@@ -118,8 +126,3 @@ export class FolderStore implements ArchiveStore {
     }
   }
 }
-
-/** The store at a location: a folder, or `s3://bucket/prefix`. */
-export const openArchiveStore = async (location: string): Promise<ArchiveStore> => {
-  return Promise.resolve(new FolderStore(location));
-};

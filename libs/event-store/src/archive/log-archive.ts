@@ -1,7 +1,8 @@
 import type { Uuid } from '@xenolith/kernel';
 import type pg from 'pg';
 import { ArchiveDamaged, decodeLine, sha256, unpack, type ArchivedEvent } from './archive-format.js';
-import { openArchiveStore, type ArchiveStore } from './archive-store.js';
+import type { ArchiveStore } from './archive-store.js';
+import { openArchiveStore } from './open-archive-store.js';
 
 /** Unpacked segments that are kept for the next reader: who asks for one event mostly asks for its neighbours too. */
 const KEPT_BYTES = 64 * 2 ** 20;

@@ -1,7 +1,8 @@
 import { createZstdDecompress } from 'node:zlib';
 import type pg from 'pg';
 import { ArchiveDamaged, decodeManifest, MANIFEST_NAME, sha256 } from './archive-format.js';
-import { openArchiveStore, type ArchiveStore } from './archive-store.js';
+import type { ArchiveStore } from './archive-store.js';
+import { openArchiveStore } from './open-archive-store.js';
 import {
   registeredSegment,
   SEGMENT_COLUMNS,
