@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { nkeys } from '@nats-io/transport-node';
 import type { ServiceDefinition } from '@xenolith/engine';
 import { migrateEventStore } from '@xenolith/event-store';
-import { ok, uuidFrom, type CommandMessage } from '@xenolith/kernel';
+import { ok, uuidFrom, type Aggregate, type CommandMessage } from '@xenolith/kernel';
 import { openMessageBus } from '@xenolith/messaging';
 import { freePort, startNats, startPostgres, type TestPostgres, type TestServer } from '@xenolith/testing';
 import pg from 'pg';
@@ -107,19 +107,19 @@ class Handle extends EventEmitter {
   }
 }
 
+const bell: Aggregate<object> = {
+  category: 'bell',
+  initial: {},
+  decide: () => ok([{ type: 'BellRung', schemaVersion: 1, data: {} }]),
+  evolve: (state) => state,
+  toResource: () => ({ kind: 'Bell' }),
+  stateVersion: 1,
+};
+
 const definition: ServiceDefinition = {
   name: 'network',
   kinds: [],
-  aggregates: [
-    {
-      category: 'bell',
-      initial: {},
-      decide: () => ok([{ type: 'BellRung', schemaVersion: 1, data: {} }]),
-      evolve: (state) => state,
-      toResource: () => ({ kind: 'Bell' }),
-      stateVersion: 1,
-    },
-  ],
+  aggregates: [bell],
   routes: [{ type: 'RingBell', category: 'bell', schema: z.object({}) }],
   indexes: [],
   processes: [],
