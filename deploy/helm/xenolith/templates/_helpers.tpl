@@ -166,7 +166,6 @@ spec:
   issuerRef:
     {{- toYaml .tls.certManager.issuerRef | nindent 4 }}
 {{- else }}
-{{- $known := lookup "v1" "Secret" .root.Release.Namespace .name }}
 ---
 apiVersion: v1
 kind: Secret
@@ -176,16 +175,49 @@ metadata:
     {{- .labels | nindent 4 }}
 type: kubernetes.io/tls
 data:
-  {{- if $known }}
-  {{- toYaml $known.data | nindent 2 }}
-  {{- else }}
-  {{- $authority := genCAWithKey (printf "%s authority" .name) 3650 (genPrivateKey "ecdsa") }}
-  {{- $certificate := genSignedCertWithKey (trimSuffix "-tls" .name) (list "127.0.0.1") $names 3650 $authority (genPrivateKey "ecdsa") }}
-  ca.crt: {{ $authority.Cert | b64enc }}
-  tls.crt: {{ $certificate.Cert | b64enc }}
-  tls.key: {{ $certificate.Key | b64enc }}
-  {{- end }}
+  {{- include "xenolith.madeCertificate" . | nindent 2 }}
 {{- end }}
+{{- end -}}
+
+{{/* The data of a certificate of the chart's own making: that of the secret that is there, or a new one, the same for all who ask within one rendering. */}}
+{{- define "xenolith.madeCertificate" -}}
+{{- $made := default dict .root.Values.madeCertificates -}}
+{{- if not (hasKey $made .name) -}}
+{{- $known := lookup "v1" "Secret" .root.Release.Namespace .name -}}
+{{- if $known -}}
+{{- $_ := set $made .name $known.data -}}
+{{- else -}}
+{{- $authority := genCAWithKey (printf "%s authority" .name) 3650 (genPrivateKey "ecdsa") -}}
+{{- $certificate := genSignedCertWithKey (trimSuffix "-tls" .name) (list "127.0.0.1") (fromJsonArray .names) 3650 $authority (genPrivateKey "ecdsa") -}}
+{{- $_ := set $made .name (dict "ca.crt" ($authority.Cert | b64enc) "tls.crt" ($certificate.Cert | b64enc) "tls.key" ($certificate.Key | b64enc)) -}}
+{{- end -}}
+{{- $_ := set .root.Values "madeCertificates" $made -}}
+{{- end -}}
+{{- toYaml (index $made .name) -}}
+{{- end -}}
+
+{{/* The account that a service runs as. In a cluster that serves our API the gateway is somebody there, and nobody else. */}}
+{{- define "xenolith.serviceAccount" -}}
+{{ include "xenolith.fullname" .root }}{{ if and .root.Values.aggregation.enabled (eq .component "gateway") }}-gateway{{ end }}
+{{- end -}}
+
+{{/* Groups that a cluster serves through the gateway. Those that Kubernetes has itself are the cluster's own. */}}
+{{- define "xenolith.apiGroups" -}}
+["chaos.xenolith.dev","compute.xenolith.dev","network.xenolith.dev","scheduling.xenolith.dev","storage.xenolith.dev"]
+{{- end -}}
+
+{{/* The authority of the API's certificate, in base64, for the cluster that calls it. */}}
+{{- define "xenolith.apiAuthority" -}}
+{{- $tls := .Values.tls -}}
+{{- if .Values.aggregation.caBundle -}}
+{{ .Values.aggregation.caBundle | b64enc }}
+{{- else if $tls.existingSecret -}}
+{{- $known := lookup "v1" "Secret" .Release.Namespace $tls.existingSecret -}}
+{{- if and $known (hasKey $known.data "ca.crt") }}{{ index $known.data "ca.crt" }}{{ else }}
+{{- fail "aggregation.caBundle: give the authority of the certificate in tls.existingSecret, in PEM; there is no such secret with a ca.crt yet" }}{{ end -}}
+{{- else -}}
+{{ index (include "xenolith.madeCertificate" (dict "root" . "name" (printf "%s-tls" (include "xenolith.fullname" .)) "names" (include "xenolith.apiNames" .)) | fromYaml) "ca.crt" }}
+{{- end -}}
 {{- end -}}
 
 {{/* Names by which clients reach the API. */}}
