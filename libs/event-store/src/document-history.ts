@@ -3,7 +3,7 @@ import type pg from 'pg';
 import { EventStoreFault } from './append-batcher.js';
 import type { ArchivedEvent } from './archive/archive-format.js';
 import type { LogArchive } from './archive/log-archive.js';
-import { preferredShape } from './sql/chronicle.sql.js';
+import { shapeAt } from './sql/chronicle.sql.js';
 
 /** A document as a write left it; `null` is a tombstone. */
 export interface DocumentVersion {
@@ -30,10 +30,11 @@ export interface DocumentChangesQuery {
 }
 
 /** What `e` left, and what the write before it had left: where that was archived, the chronicle knows its position. */
-const DOCUMENTS_OF_EVENT = `
+const documentsOf = (position: string): string => `
   join lateral (
     select c.body from es.documents c
-      where c.stream_id = e.stream_id and c.version = e.version order by ${preferredShape('c')} limit 1) d on true
+      where c.stream_id = e.stream_id and c.version = e.version
+      order by c.shape = ${shapeAt('c.category', position)} desc, c.shape desc limit 1) d on true
   left join lateral (
     select c.version, c.body, coalesce(
         (select f.position from es.events b join es.event_log f on f.seq = b.seq
@@ -42,7 +43,7 @@ const DOCUMENTS_OF_EVENT = `
           where s.stream_id = c.stream_id and s.version = c.version order by s.position desc limit 1)) as position
       from es.documents c
       where c.stream_id = e.stream_id and c.version < e.version
-      order by c.version desc, ${preferredShape('c')} limit 1) p on true`;
+      order by c.version desc, c.shape = ${shapeAt('c.category', position)} desc, c.shape desc limit 1) p on true`;
 
 const CHANGE_COLUMNS = `e.stream_id, e.version, d.body, p.version as previous_version, p.position as previous_position, p.body as previous_body`;
 
@@ -50,12 +51,12 @@ const CHANGE_COLUMNS = `e.stream_id, e.version, d.body, p.version as previous_ve
 const DOCUMENT_CHANGES = `
   select l.position, ceil(extract(epoch from e.recorded_at) * 1000)::bigint as recorded_at, ${CHANGE_COLUMNS}
   from (select * from es.event_log where position > $2 and position <= $3 order by position limit $3::bigint - $2::bigint) l
-  join es.events e on e.txid = l.txid and e.seq = l.seq and e.category = $1 ${DOCUMENTS_OF_EVENT}
+  join es.events e on e.txid = l.txid and e.seq = l.seq and e.category = $1 ${documentsOf('l.position')}
   order by l.position`;
 
 const ARCHIVED_CHANGES = `
   select e.position, e.recorded_at, ${CHANGE_COLUMNS}
-  from unnest($1::bigint[], $2::bigint[], $3::uuid[], $4::bigint[]) as e(position, recorded_at, stream_id, version) ${DOCUMENTS_OF_EVENT}
+  from unnest($1::bigint[], $2::bigint[], $3::uuid[], $4::bigint[]) as e(position, recorded_at, stream_id, version) ${documentsOf('e.position')}
   order by e.position`;
 
 interface ChangeRow {

@@ -6,8 +6,6 @@ import type { EventStore } from './event-store.js';
 const STREAM_PAGE = 100;
 /** Documents written in one transaction: a few tens of milliseconds. */
 const WRITE_PAGE = 500;
-/** Documents removed in one transaction. */
-const DROP_PAGE = 2000;
 
 /** The parts of an aggregate that make its documents. */
 export type DocumentFold<State, Event extends NewEvent = NewEvent> = Pick<
@@ -133,33 +131,14 @@ export const rebuildDocuments = async <State, Event extends NewEvent>(options: {
     written += missing;
     if (missing > 0) continue;
     await store.pool.query(
-      `insert into es.document_shapes (category, shape) values ($1, $2)
-       on conflict (category) do update set shape = excluded.shape`,
+      `with turned as (
+         insert into es.document_shapes as a (category, shape) values ($1, $2)
+           on conflict (category) do update set shape = excluded.shape where a.shape <> excluded.shape returning category)
+       insert into es.shape_turns (category, since, shape) select t.category, h.position, $2 from turned t, es.seq_head h
+         on conflict (category, since) do update set shape = excluded.shape`,
       [fold.category, shape],
     );
     return { written };
   }
   throw new EventStoreFault(`documents of ${fold.category} change faster than they can be rebuilt`);
-};
-
-/** Removes the documents of a shape that readers no longer see, a part at a time. Answers how many there were. */
-export const dropDocumentShape = async (store: EventStore, category: string, shape: number): Promise<number> => {
-  const active = await store.pool.query<{ shape: number }>(
-    'select coalesce((select shape from es.document_shapes where category = $1), 1) as shape',
-    [category],
-  );
-  if (active.rows[0]?.shape === shape) throw new EventStoreFault(`shape ${shape} of ${category} is in use`);
-  let dropped = 0;
-  for (;;) {
-    const { rowCount } = await store.pool.query(
-      `with old as (
-        select d.ctid from es.documents d where d.category = $1 and d.shape = $2
-          and exists (select from es.documents n where n.stream_id = d.stream_id and n.version = d.version and n.shape <> $2)
-        limit $3)
-       delete from es.documents d using old where d.ctid = old.ctid`,
-      [category, shape, DROP_PAGE],
-    );
-    dropped += rowCount ?? 0;
-    if ((rowCount ?? 0) < DROP_PAGE) return dropped;
-  }
 };

@@ -21,7 +21,7 @@ export {
 } from './log-feed.js';
 export type { SqlRunner } from './connection.js';
 export { SimulatedCrash, type Failpoint, type Report } from './reporting.js';
-export { dropDocumentShape, rebuildDocuments, type DocumentFold } from './document-rebuild.js';
+export { rebuildDocuments, type DocumentFold } from './document-rebuild.js';
 export { runTimers, type TimersOptions } from './timers.js';
 export { activateView, activeViewSchema, dropView, runView, type ViewDefinition } from './views.js';
 export { verifyLog, type ChainAnchor, type LogVerdict, type VerifyOptions } from './verify-log.js';

@@ -16,7 +16,7 @@ import { fillGaps, fillStream, storedArchived, withDocuments } from './archive/a
 import type { LogArchive } from './archive/log-archive.js';
 import { stepChronicle } from './chronicler.js';
 import { storedEvent, type EventRow } from './reads.js';
-import { preferredShape, STILL_ALIVE } from './sql/chronicle.sql.js';
+import { preferredShape, shapeAt, STILL_ALIVE } from './sql/chronicle.sql.js';
 
 /** What is asked for happened too lately, or the chronicle of an older log is still being written. */
 export class PastBehind extends Error {
@@ -58,7 +58,7 @@ const shown = (at: string): string => `
     where s.stream_id = v.stream_id and s.position <= ${at} order by s.position desc limit 1) s
   cross join lateral (select coalesce(
     (select c.body from es.documents c where c.stream_id = v.stream_id and c.version = s.version
-      and c.shape = coalesce((select a.shape from es.document_shapes a where a.category = $1), 1)),
+      and c.shape = ${shapeAt('$1', at)}),
     (select c.body from es.documents c where c.stream_id = v.stream_id and c.version = s.version and c.body is not null
       order by c.shape desc limit 1)) as body) d`;
 

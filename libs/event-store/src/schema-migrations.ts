@@ -4,7 +4,7 @@ import { lockKey, READ_LIMIT_MS, WRITE_LIMIT_MS } from './connection.js';
 import { readSchemaState, refuseNewer } from './schema-check.js';
 import { FUNCTIONS, OLDEST_REVISION, SCHEMA_REVISION, schemaHash } from './schema-hash.js';
 import { ARCHIVE_REVISION, createArchive } from './sql/archive.sql.js';
-import { createChronicle } from './sql/chronicle.sql.js';
+import { createChronicle, createShapeTurns } from './sql/chronicle.sql.js';
 import { createTables, forbidChanges } from './sql/schema.sql.js';
 
 const refuseDown = async (): Promise<void> =>
@@ -38,6 +38,14 @@ class CreateArchive1764100000004 implements MigrationInterface {
   readonly name = 'CreateArchive1764100000004';
   async up(runner: QueryRunner): Promise<void> {
     for (const statement of createArchive) await runner.query(statement);
+  }
+  readonly down = refuseDown;
+}
+
+class CreateShapeTurns1764200000005 implements MigrationInterface {
+  readonly name = 'CreateShapeTurns1764200000005';
+  async up(runner: QueryRunner): Promise<void> {
+    for (const statement of createShapeTurns) await runner.query(statement);
   }
   readonly down = refuseDown;
 }
@@ -79,6 +87,7 @@ export const migrate = async (databaseUrl: string): Promise<void> => {
       ForbidChanges1763760000002,
       CreateChronicle1764000000003,
       CreateArchive1764100000004,
+      CreateShapeTurns1764200000005,
     ],
     migrationsTableName: 'xenolith_event_store_migrations',
     migrationsTransactionMode: 'each',

@@ -5,7 +5,6 @@ import { rowsOf } from './connection.js';
 import {
   activateView,
   activeViewSchema,
-  dropDocumentShape,
   dropView,
   openEventStore,
   openLogFeed,
@@ -149,9 +148,48 @@ describe('documents', () => {
     expect(listed.documents).toHaveLength(4);
     expect(listed.documents.every(({ document, version }) => document['times'] === 3 && version === 3)).toBe(true);
     expect(await rebuildDocuments({ store, fold, shape: 2 })).toEqual({ written: 0 });
-    await expect(dropDocumentShape(store, 'machine', 2)).rejects.toThrow(/in use/);
-    expect(await dropDocumentShape(store, 'machine', 1)).toBe(11);
     expect(documentsOf(await wholeLog(store))).toEqual(after);
+  });
+
+  it('of the past stay as they were shown when they are rebuilt in a new shape', async () => {
+    const { databaseUrl, store } = await setUp();
+    const rename = (to: string): NewEvent => ({ type: 'MachineRenamed', schemaVersion: 1, data: { to } });
+    const stream = nextTestId();
+    const metadata = { name: 'web' };
+    const fold = renaming(({ name, times }) => ({ metadata, name, times }));
+    const write = async (log: EventStore, to: string, document: JsonObject): Promise<number> => {
+      await log.append(appendOf([writeTo(stream, { events: [rename(to)], document })]));
+      return log.head();
+    };
+    const one = await write(store, 'a', { metadata, name: 'a' });
+    const two = await write(store, 'b', { metadata, name: 'b' });
+    await store.append(appendOf([writeTo(nextTestId(), { category: 'disk' })]));
+    const turn = await store.head();
+    const shownAt = async (position: number): Promise<unknown> => {
+      const [found] = await store.past.documentsAt({ category: 'machine', position, limit: 5 });
+      const place = { category: 'machine', position, namespace: '', name: 'web' };
+      expect(await store.past.documentAt(place)).toEqual(found);
+      return found?.document;
+    };
+    const changes = async (): Promise<readonly unknown[]> =>
+      (await store.documentChanges({ category: 'machine', after: 0, upTo: turn })).map(({ document }) => document);
+    const before = [await shownAt(one), await shownAt(two), await changes()];
+    await rebuildDocuments({ store, fold, shape: 2 });
+    expect([await shownAt(one), await shownAt(two), await changes()]).toEqual(before);
+    expect((await store.documents(['machine'])).documents[0]?.document).toEqual({ metadata, name: 'b', times: 2 });
+    expect(await shownAt(turn)).toEqual({ metadata, name: 'b', times: 2 });
+    const newer = await openEventStore({ databaseUrl, name: 'newer', documentShapes: { machine: 2 } });
+    cleanups.push(() => newer.close());
+    const three = await write(newer, 'c', { metadata, name: 'c', times: 3 });
+    expect([await shownAt(two), await shownAt(turn), await shownAt(three)]).toEqual([
+      { metadata, name: 'b' },
+      { metadata, name: 'b', times: 2 },
+      { metadata, name: 'c', times: 3 },
+    ]);
+    expect(await rebuildDocuments({ store, fold, shape: 2 })).toEqual({
+      written: 0,
+    });
+    expect(await shownAt(two)).toEqual({ metadata, name: 'b' });
   });
 
   it('appear for streams that showed none before', async () => {

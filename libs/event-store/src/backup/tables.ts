@@ -38,6 +38,7 @@ export const BACKUP_TABLES: readonly BackupTable[] = [
     columns: ['stream_id', 'version', 'shape', 'category', 'body'],
   },
   { name: 'document_shapes', source: 'es.document_shapes', columns: ['category', 'shape'] },
+  { name: 'shape_turns', source: 'es.shape_turns', columns: ['category', 'since', 'shape'] },
   {
     name: 'commands',
     source: 'es.commands',

@@ -46,6 +46,22 @@ export const createChronicle = [
    for each statement execute function es.refuse_change()`,
 ];
 
+/** From which position on documents of a category are shown in another shape than before: what was shown earlier stays as it was. */
+export const createShapeTurns = [
+  `create table es.shape_turns (
+    category text not null,
+    since bigint not null,
+    shape integer not null,
+    primary key (category, since)
+  )`,
+  // Of shapes that were activated before this was noted, nobody knows when.
+  `insert into es.shape_turns (category, since, shape) select a.category, 0, a.shape from es.document_shapes a`,
+];
+
+/** The shape in which documents were shown at a position. */
+export const shapeAt = (category: string, position: string): string =>
+  `coalesce((select t.shape from es.shape_turns t where t.category = ${category} and t.since <= ${position} order by t.since desc limit 1), 1)`;
+
 /** The active shape of a document first, else the newest. */
 export const preferredShape = (alias: string): string =>
   `${alias}.shape = coalesce((select a.shape from es.document_shapes a where a.category = ${alias}.category), 1) desc, ${alias}.shape desc`;
