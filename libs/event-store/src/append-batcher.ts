@@ -11,6 +11,13 @@ import { COMMAND_RACE } from './sql/append.sql.js';
 const BATCH_REQUESTS = 256;
 /** So few go together even when more connections are free: each call has a fixed price for its transaction, and neighbours wait little for one more. */
 const SMALL_BATCH = 8;
+/**
+ * Where several come at once, the next call waits as long as the last one took, for company: a call that carries eight costs each of them a third of the CPU
+ * that two pay each. So a busy machine groups more, and one that is idle waits a millisecond or two. Bounded, as a call may have waited for a lock.
+ */
+const LONGEST_LINGER_MS = 10;
+/** After a call that carried fewer nobody waits: measured, eight callers of four services waited 3 ms each, and seldom met. */
+const COMPANY = 3;
 /** Characters of JSON in one call: a transaction of that size takes a few tens of milliseconds. */
 const BATCH_SIZE = 2 ** 20;
 /** Ten seconds of appends at full speed: a caller beyond it would only time out. */
@@ -62,6 +69,9 @@ export class AppendBatcher {
   #queue: Waiting[] = [];
   #running = 0;
   #scheduled = false;
+  /** When a call that carries few may begin. */
+  #lingerUntil = 0;
+  #lingering = false;
   #closed = false;
   #idle: (() => void)[] = [];
 
@@ -91,6 +101,7 @@ export class AppendBatcher {
   /** Refuses new appends and settles when those in hand are answered. */
   async close(): Promise<void> {
     this.#closed = true;
+    this.#startDue();
     if (this.#running === 0 && this.#queue.length === 0) return;
     await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
@@ -101,8 +112,28 @@ export class AppendBatcher {
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
-      while (this.#queue.length > 0 && this.#running < this.#options.concurrency) this.#start(this.#take());
+      this.#startDue();
     });
+  }
+
+  #startDue(): void {
+    while (this.#queue.length > 0 && this.#running < this.#options.concurrency) {
+      const lingerMs = this.#queue.length >= SMALL_BATCH || this.#closed ? 0 : this.#lingerUntil - performance.now();
+      if (lingerMs > 0) {
+        this.#linger(lingerMs);
+        return;
+      }
+      this.#start(this.#take());
+    }
+  }
+
+  #linger(lingerMs: number): void {
+    if (this.#lingering) return;
+    this.#lingering = true;
+    setTimeout(() => {
+      this.#lingering = false;
+      this.#startDue();
+    }, lingerMs);
   }
 
   /** A batch holds no command id twice, also not as a cancelled one: the second must see the first one's result. */
@@ -135,8 +166,11 @@ export class AppendBatcher {
 
   #start(batch: readonly Waiting[]): void {
     this.#running += 1;
+    const began = performance.now();
     void this.#settle(batch).finally(() => {
       this.#running -= 1;
+      const ended = performance.now();
+      if (batch.length >= COMPANY) this.#lingerUntil = ended + Math.min(LONGEST_LINGER_MS, ended - began);
       if (this.#queue.length > 0) this.#schedule();
       else if (this.#running === 0) for (const resolve of this.#idle.splice(0)) resolve();
     });

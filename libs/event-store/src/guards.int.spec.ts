@@ -57,6 +57,17 @@ describe('guards', () => {
 });
 
 describe('a group commit', () => {
+  it('is not waited for in vain by what comes after a call of several, nor when the store closes', async () => {
+    const store = await openEventStore({ databaseUrl: await testbed().newDatabase(), name: 'test' });
+    const append = () => store.append(appendOf([writeTo(nextTestId())]));
+    await Promise.all(Array.from({ length: 8 }, append));
+    expect(await append()).toMatchObject({ status: 'appended' });
+    await Promise.all(Array.from({ length: 8 }, append));
+    const last = append();
+    await store.close();
+    expect(await last).toMatchObject({ status: 'appended' });
+  });
+
   it('fails the one request whose data the database refuses, and no other', async () => {
     const databaseUrl = await testbed().newDatabase();
     const store = await openEventStore({ databaseUrl, name: 'test', poolSize: 1 });
