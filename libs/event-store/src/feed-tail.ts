@@ -15,7 +15,7 @@ const KEPT_BYTES = 8 * 2 ** 20;
  * which then copy it twice and leave it to a full collection: measured, four tenths of all that survived in a busy service were such events.
  */
 const UNPACKED_BATCHES = 2;
-/** While the feed works, a look at the head only catches what it missed. */
+/** While the feed works, a look at the head only catches what it missed: what it has not brought by the look after. */
 const LOOK_MS = 500;
 /** Without a feed the head is the only news: as often as the sequencer looks. */
 const LOOK_WITHOUT_FEED_MS = 50;
@@ -49,6 +49,8 @@ export class FeedTail {
   #batches: KeptBatch[] = [];
   #bytes = 0;
   #head = 0;
+  /** The head at the last look. */
+  #looked = 0;
   #logId: string | undefined;
   #connected = false;
   #stopped = false;
@@ -65,7 +67,7 @@ export class FeedTail {
 
   /** Reads the head once, so that followers know where the log stands, then keeps watching. */
   async start(): Promise<void> {
-    await this.#readHead();
+    await this.#readHead('now');
     this.#loops = Promise.all([this.#lookLoop(), this.#consumeLoop()]);
   }
 
@@ -100,7 +102,8 @@ export class FeedTail {
     for (const listener of this.#listeners) listener();
   }
 
-  async #readHead(): Promise<void> {
+  /** Learns where the head is. Followers hear of it now, or, while the feed may still bring what is new, of what it should have brought since the last look. */
+  async #readHead(tell: 'now' | 'what the feed missed'): Promise<void> {
     const { rows } = await this.#options.pool.query<{ position: string; log_id: string }>({
       name: 'es_tail_head',
       text: 'select position, log_id from es.seq_head where id = 1',
@@ -108,15 +111,17 @@ export class FeedTail {
     const [row] = rows;
     if (!row) return;
     this.#logId = row.log_id;
-    this.#advance(Number(row.position));
+    const head = Number(row.position);
+    this.#advance(tell === 'now' ? head : this.#looked);
+    this.#looked = head;
   }
 
   async #lookLoop(): Promise<void> {
     let broken = false;
     while (!this.#stopped) {
-      await this.#look.wait(this.#connected ? LOOK_MS : LOOK_WITHOUT_FEED_MS);
+      const woken = await this.#look.wait(this.#connected ? LOOK_MS : LOOK_WITHOUT_FEED_MS);
       try {
-        await this.#readHead();
+        await this.#readHead(woken || !this.#connected ? 'now' : 'what the feed missed');
         broken = false;
       } catch (fault) {
         if (!broken) this.#options.report('warn', 'the head of the log can not be read', { fault });
