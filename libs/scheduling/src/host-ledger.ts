@@ -52,7 +52,19 @@ export const HOST_LEDGER_CATEGORY = 'hostledger';
 /** A ledger's stream never ends and grows with each placement; a snapshot bounds what a restart reads of it. */
 const SNAPSHOT_EVERY = 200;
 
-export const hostLedgerId = (hostUid: Uuid): Uuid => uuidFrom('hostledger', hostUid);
+/** As many as the largest fleet that is planned for has hosts: 10 MB of them. */
+const KNOWN_IDS = 50_000;
+const knownIds = new Map<Uuid, Uuid>();
+
+/** Hashed once for each host: it is asked for with every placement. */
+export const hostLedgerId = (hostUid: Uuid): Uuid => {
+  const known = knownIds.get(hostUid);
+  if (known !== undefined) return known;
+  const id = uuidFrom('hostledger', hostUid);
+  if (knownIds.size >= KNOWN_IDS) knownIds.clear();
+  knownIds.set(hostUid, id);
+  return id;
+};
 
 interface Used {
   readonly memoryBytes: number;
