@@ -1,6 +1,6 @@
 import { commandSubject, timestamp, type PlacementRequest } from '@xenolith/contracts';
 import { migrateEventStore, openEventStore, type EventStore } from '@xenolith/event-store';
-import { uuidFrom, type JsonObject, type Uuid } from '@xenolith/kernel';
+import { randomFrom, uuidFrom, type JsonObject, type Uuid } from '@xenolith/kernel';
 import { openMessageBus, type NatsMessageBus } from '@xenolith/messaging';
 import { freePort, startNats, startPostgres } from '@xenolith/testing';
 import { spawn } from 'node:child_process';
@@ -9,7 +9,7 @@ import { once } from 'node:events';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { GIB, hostDocument } from './fleet.js';
-import { closedLoop, floorRow, limitRow, percentile, progress, shareRow, type Row } from './report.js';
+import { atMostRow, closedLoop, floorRow, limitRow, percentile, progress, shareRow, type Row } from './report.js';
 
 const GROUP = 'placement';
 const SCHEDULER = resolve(import.meta.dirname, '../../apps/scheduler/dist/main.js');
@@ -20,6 +20,12 @@ const HOST = { threads: 128, memoryBytes: 512 * GIB, nodes: 2, features: ['vmx',
 const CALLERS = 64;
 /** So few that nobody waits for another's turn: what a decision takes by itself. */
 const FEW_CALLERS = 8;
+/** Placements a second that come on their own, whether or not those before them are answered. */
+const ARRIVALS = 400;
+/** The same as a share of what closed loops get. */
+const ARRIVALS_SHARE = 0.5;
+/** A run that falls this far behind its arrivals is over: what they would wait then is a figure of the run's length only. */
+const WAITING_LIMIT = 5_000;
 const WARM_UP_MS = 4_000;
 const RUN_MS = 15_000;
 const REQUEST_MS = 10_000;
@@ -102,18 +108,23 @@ const requestFor = (number: number, uid: Uuid): PlacementRequest => ({
   guestType: 'pvh',
 });
 
-/** Asks for placements by closed loops; the milliseconds that each took. */
+interface Waits {
+  readonly p50: number;
+  readonly p99: number;
+}
+
+/** Asks for placements; the milliseconds that each took. */
 class Asker {
   readonly tookMs: number[] = [];
   private count = 0;
 
   constructor(private readonly bus: NatsMessageBus) {}
 
-  async place(): Promise<void> {
+  /** `due` is when it should have been asked: an asker that is late itself has kept it waiting, too. */
+  async place(due = performance.now()): Promise<void> {
     const uid = randomUUID();
     const commandId = randomUUID();
     const data = { request: requestFor((this.count += 1), uid) } as unknown as JsonObject;
-    const asked = performance.now();
     const reply = await this.bus.request(
       commandSubject('scheduler', 'PlaceVirtualMachine'),
       {
@@ -123,7 +134,7 @@ class Asker {
       { timeoutMs: REQUEST_MS },
     );
     if (!reply.ok) throw new Error(`a placement was refused: ${reply.rejection.message}`);
-    this.tookMs.push(performance.now() - asked);
+    this.tookMs.push(performance.now() - due);
   }
 
   async run(callers: number): Promise<{ readonly rate: number; readonly p99: number }> {
@@ -131,6 +142,36 @@ class Asker {
     this.tookMs.length = 0;
     const rate = await closedLoop(callers, RUN_MS, () => this.place());
     return { rate, p99: percentile(this.tookMs, 0.99) };
+  }
+
+  /** Placements that arrive by chance (Poisson), so many a second on average, and how long each waited from then on. */
+  async arrive(perSecond: number): Promise<Waits> {
+    await this.arrivals(perSecond, WARM_UP_MS);
+    this.tookMs.length = 0;
+    await this.arrivals(perSecond, RUN_MS);
+    return { p50: percentile(this.tookMs, 0.5), p99: percentile(this.tookMs, 0.99) };
+  }
+
+  private async arrivals(perSecond: number, durationMs: number): Promise<void> {
+    const random = randomFrom(`arrivals/${perSecond}/${durationMs}`);
+    const waiting = new Set<Promise<void>>();
+    const began = performance.now();
+    const failures: unknown[] = [];
+    const refuseFailures = (): void => {
+      if (failures.length > 0) throw new Error('a placement that arrived failed', { cause: failures[0] });
+    };
+    for (let due = began; due - began < durationMs; due += (-Math.log(1 - random.next()) * 1_000) / perSecond) {
+      const earlyMs = due - performance.now();
+      if (earlyMs > 0) await new Promise((resume) => setTimeout(resume, earlyMs));
+      refuseFailures();
+      if (waiting.size >= WAITING_LIMIT)
+        throw new Error(`${WAITING_LIMIT} placements wait: ${perSecond}/s are too many`);
+      const placed = this.place(due).catch((error: unknown) => void failures.push(error));
+      waiting.add(placed);
+      void placed.finally(() => waiting.delete(placed));
+    }
+    await Promise.all(waiting);
+    refuseFailures();
   }
 }
 
@@ -149,6 +190,20 @@ const overbooked = async (store: EventStore): Promise<number> => {
   return [...used.values()].filter((bytes) => bytes > HOST.memoryBytes).length;
 };
 
+const arrivingRows = async (asker: Asker, what: string, rates: readonly number[]): Promise<readonly Row[]> => {
+  const rows: Row[] = [];
+  for (const rate of rates) {
+    progress(`placements that arrive ${rate} times a second`);
+    const { p50, p99 } = await asker.arrive(rate);
+    const row = { group: GROUP, what: `${what}, ${rate}/s arriving`, unit: 'ms' };
+    rows.push(
+      atMostRow({ ...row, what: `${row.what}, p50`, ours: p50, against: 'p99', theirs: p99, atMost: Infinity }),
+      limitRow({ ...row, what: `${row.what}, p99`, ours: p99, limit: 20 }),
+    );
+  }
+  return rows;
+};
+
 const measure = async (store: EventStore, bus: NatsMessageBus, schedulers: readonly Scheduler[]): Promise<Row[]> => {
   const counted = async (metric: string): Promise<number> => {
     const counts = await Promise.all(schedulers.map((each) => each.count(metric, 'type="PlaceVirtualMachine"')));
@@ -164,11 +219,13 @@ const measure = async (store: EventStore, bus: NatsMessageBus, schedulers: reado
     await counted('xenolith_decision_retries_total'),
   ];
   const what = `durable placements, ${SCHEDULERS} schedulers`;
+  const rates = [ARRIVALS, Math.round(many.rate * ARRIVALS_SHARE)];
   return [
     floorRow({ group: GROUP, what: `${what}, ${CALLERS} callers`, ours: many.rate, unit: '/s', floor: 2_000 }),
     limitRow({ group: GROUP, what: `${what}, ${CALLERS} callers, p99`, ours: many.p99, unit: 'ms', limit: 20 }),
     shareRow({ group: GROUP, what: `${what}, ${FEW_CALLERS} callers`, ours: few.rate, unit: '/s', whole: many.rate }),
     limitRow({ group: GROUP, what: `${what}, ${FEW_CALLERS} callers, p99`, ours: few.p99, unit: 'ms', limit: 20 }),
+    ...(await arrivingRows(asker, what, rates)),
     limitRow({
       ...{ group: GROUP, what: 'decisions made again, of all', unit: '%', limit: 1 },
       ours: (100 * again) / decisions,
