@@ -1,4 +1,14 @@
-import { migrateEventStore, openEventStore, runSequencer } from '@xenolith/event-store';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import {
+  archiveLog,
+  migrateEventStore,
+  openArchiveStore,
+  openEventStore,
+  runSequencer,
+  verifyLog,
+} from '@xenolith/event-store';
 import { present, type LogPast, type Random, type StoredDocument } from '@xenolith/kernel';
 import { startPostgres, type MemoryEventLog, type TestPostgres } from '@xenolith/testing';
 import pg from 'pg';
@@ -163,5 +173,42 @@ it.each(MUTANTS)('notices when $what', async ({ from, to }) => {
     expect((await readAgain()).length, `seed ${SEED}`).toBeGreaterThan(0);
   } finally {
     await admin.query(original);
+  }
+});
+
+/** All events of the log, and each object's own. */
+const told = async (): Promise<string> => {
+  const store = await openEventStore({ databaseUrl, name: 'test' });
+  const upTo = world.log.log.length;
+  const answers: unknown[] = [await store.past.eventsAfter(0, upTo)];
+  for (const streamId of new Set(world.log.log.map((event) => event.streamId)))
+    answers.push(await store.past.eventsOf({ streamId, after: 0, upTo, limit: upTo }));
+  await store.close();
+  return JSON.stringify(answers);
+};
+
+it('shows the same, and tells every event the same, when all of it was archived', async () => {
+  expect(await readAgain()).toEqual([]);
+  const before = await told();
+  const folder = await mkdtemp(path.join(tmpdir(), 'xenolith-archive-'));
+  try {
+    const store = await openArchiveStore(folder);
+    const before2100 = Date.UTC(2100, 0);
+    const done = await archiveLog({
+      ownerUrl: databaseUrl,
+      store,
+      before: before2100,
+      keepNewest: 0,
+      segmentEvents: 1_000,
+    });
+    expect(done.position).toBe(world.log.log.length);
+    expect(done.removed, `seed ${SEED}`).toBeGreaterThan(100);
+    expect((await told()) === before, `seed ${SEED}`).toBe(true);
+    const opened = await openEventStore({ databaseUrl, name: 'test' });
+    expect(await unlike(opened.past)).toEqual([]);
+    await opened.close();
+    expect((await verifyLog({ databaseUrl })).sound).toBe(true);
+  } finally {
+    await rm(folder, { recursive: true });
   }
 });
