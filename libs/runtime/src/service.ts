@@ -12,7 +12,7 @@ import {
   type Report,
   type StoreLogFeed,
 } from '@xenolith/event-store';
-import { AssertionError, type CommandMessage, type JsonObject } from '@xenolith/kernel';
+import { AssertionError, NewerEvent, type CommandMessage, type JsonObject } from '@xenolith/kernel';
 import { FaultFilter, NatsTransport, type NatsTransportOptions } from '@xenolith/messaging';
 import { Module, type DynamicModule, type Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -161,6 +161,11 @@ const startEngine = async (context: LogContext, definition: ServiceDefinition): 
         );
       },
       defect: (error) => {
+        // Beside a newer release that is as it should be, and ends with the upgrade.
+        if (error instanceof NewerEvent) {
+          log.warn({ err: error }, 'the stream is left to newer processes');
+          return;
+        }
         counted.defect?.(error);
         if (error instanceof AssertionError) lifecycle.fail(error, 'the engine met a defect: ending');
         log.error({ err: error }, 'a part of the engine failed; it tries again');

@@ -26,7 +26,7 @@ export interface Evidence {
   readonly hosts: () => readonly HostTruth[];
   readonly sent: readonly Sent[];
   /** Definitions whose aggregates fold the log once more. */
-  readonly definitions: readonly ServiceDefinition[];
+  readonly definitions: () => readonly ServiceDefinition[];
   /** Definitions that run, with the indexes that they keep, each beside one that has seen nothing yet. */
   readonly running: () => readonly { readonly live: ServiceDefinition; readonly fresh: ServiceDefinition }[];
   /** Said since the last look. */

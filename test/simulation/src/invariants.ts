@@ -1,5 +1,5 @@
 import { ACTIVE_NAMESPACE_SCOPE, type OperationPhase, type PlacementRequest } from '@xenolith/contracts';
-import { canonicalJson, uuidFrom, type AnyAggregate, type Uuid } from '@xenolith/kernel';
+import { canonicalJson, uuidFrom, upcast, type AnyAggregate, type Uuid } from '@xenolith/kernel';
 import { hostLedgerId, type HostLedgerState } from '@xenolith/scheduling';
 import type { MemoryEventLog } from '@xenolith/testing';
 import type { Evidence } from './evidence.js';
@@ -267,7 +267,7 @@ const unlikeLedgers = (evidence: Evidence, watcher: Watcher): readonly string[] 
 /** Documents against the fold of their streams' events. */
 const unlikeReplay = (evidence: Evidence): readonly string[] => {
   const aggregates = new Map<string, AnyAggregate>(
-    evidence.definitions.flatMap(({ aggregates: all }) => all.map((aggregate) => [aggregate.category, aggregate])),
+    evidence.definitions().flatMap(({ aggregates: all }) => all.map((aggregate) => [aggregate.category, aggregate])),
   );
   const states = new Map<Uuid, { aggregate: AnyAggregate; state: unknown }>();
   const broken: string[] = [];
@@ -280,7 +280,10 @@ const unlikeReplay = (evidence: Evidence): readonly string[] => {
     const before = states.get(event.streamId)?.state ?? (aggregate.initial as unknown);
     const { streamId, version, metadata } = event;
     const place = { streamId, version, at: metadata.at, actor: metadata.actor };
-    states.set(streamId, { aggregate, state: aggregate.evolve(before, event, place) as unknown });
+    states.set(streamId, {
+      aggregate,
+      state: aggregate.evolve(before, upcast(event, aggregate.upcasters), place) as unknown,
+    });
   }
   const newest = new Map(
     evidence.log.documents(undefined).documents.map((stored) => [stored.streamId, stored.document]),

@@ -44,12 +44,17 @@ export const simulate = async (seed: number, mutant?: Mutant, cluster: JsonObjec
 };
 
 /** The same of a world and a watcher that were made before; answers what broke. */
-export const runThrough = async (world: World, watcher: Watcher, cluster: JsonObject): Promise<readonly string[]> => {
+export const runThrough = async (
+  world: World,
+  watcher: Watcher,
+  cluster: JsonObject,
+  acts: typeof act = act,
+): Promise<readonly string[]> => {
   world.start();
   let ready = false;
   void world.users.prepare(cluster).then(() => (ready = true));
   if (!(await world.clock.advanceUntil(() => ready, QUIET_LIMIT_MS))) return ['the inventory was never accepted'];
-  const acted = await act(world, watcher, cluster);
+  const acted = await acts(world, watcher, cluster);
   if (acted.length > 0) return acted;
   heal(world);
   const rested = await rest(world, watcher, () => brokenWhenQuiet(world.evidence(), watcher));
@@ -80,7 +85,7 @@ const act = async (world: World, watcher: Watcher, cluster: JsonObject): Promise
 };
 
 /** Time passes to `until`, the invariants looked at after every step that changed something. */
-const run = async (world: World, watcher: Watcher, until: number): Promise<readonly string[]> => {
+export const run = async (world: World, watcher: Watcher, until: number): Promise<readonly string[]> => {
   let seen = -1;
   while (await world.clock.step(until)) {
     if (world.log.log.length === seen) continue;

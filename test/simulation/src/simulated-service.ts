@@ -22,6 +22,7 @@ const isCompute = (definition: ServiceDefinition): definition is ComputeService 
 /** One service process that can be killed and started again; nothing of it survives but what is in the log. */
 export class SimulatedService {
   private life: Life | null = null;
+  private retired = false;
 
   constructor(
     readonly name: string,
@@ -45,7 +46,7 @@ export class SimulatedService {
   }
 
   start(): void {
-    if (this.life) return;
+    if (this.life || this.retired) return;
     const connection = this.world.log.connect();
     const life: Life = {
       clock: new ProcessClock(this.world.clock),
@@ -68,6 +69,12 @@ export class SimulatedService {
     this.life.bus.kill();
     this.life.log.kill();
     this.life = null;
+  }
+
+  /** Ends it for good, as an upgrade does with the process of the release before. */
+  retire(): void {
+    this.retired = true;
+    this.crash();
   }
 
   /** The connection that holds the leases breaks; the process goes on. */

@@ -8,7 +8,15 @@ import {
   type BusRights,
 } from '@xenolith/contracts';
 import type { EngineObserver, ServiceDefinition } from '@xenolith/engine';
-import { BusFault, randomFrom, subjectMatches, type CommandMessage, type Random } from '@xenolith/kernel';
+import {
+  assert,
+  BusFault,
+  NewerEvent,
+  randomFrom,
+  subjectMatches,
+  type CommandMessage,
+  type Random,
+} from '@xenolith/kernel';
 import { networkService } from '@xenolith/network';
 import { schedulingService } from '@xenolith/scheduling';
 import { storageService } from '@xenolith/storage';
@@ -35,6 +43,9 @@ const SLOWEST_CALL_MS = 4;
 /** Chance that a service runs twice, side by side. */
 const TWICE = 0.4;
 
+/** What sets the processes of one service apart. */
+const INSTANCE = /-(a|b|next)$/;
+
 export const DEFINITIONS: readonly (() => ServiceDefinition)[] = [
   tenancyService,
   computeService,
@@ -54,14 +65,14 @@ export class World {
   readonly clock = new VirtualClock();
   readonly log: MemoryEventLog;
   readonly network: Network;
-  readonly services: readonly SimulatedService[];
+  services: readonly SimulatedService[];
   readonly agent: SimulatedAgent;
   readonly users: Users;
   readonly random: Random;
   private readonly defects: string[] = [];
   private readonly agentAnswers = new AnswerBook((what) => this.defects.push(what));
   private readonly bus: MemoryBus;
-  private readonly replayed: readonly ServiceDefinition[] = DEFINITIONS.map((define) => define());
+  private replayed: readonly ServiceDefinition[] = DEFINITIONS.map((define) => define());
 
   constructor(seed: number | string, mutant?: Mutant) {
     this.random = randomFrom(seed);
@@ -94,6 +105,21 @@ export class World {
     );
   }
 
+  /** Starts a process of a release beside those of a service, and answers what ends those. From then on that release reads the log for whoever looks. */
+  upgrade(service: string, release: (definition: ServiceDefinition) => ServiceDefinition): () => void {
+    const before = this.services.filter(({ name }) => name.replace(INSTANCE, '') === service);
+    const [define] = DEFINITIONS.filter((candidate) => candidate().name === service);
+    assert(define !== undefined && before.length > 0, `${service} runs`);
+    const after = this.newService(`${service}-next`, () => release(define()));
+    this.services = [...this.services, after];
+    this.replayed = this.replayed.map((definition) => (definition.name === service ? release(define()) : definition));
+    after.start();
+    return () => {
+      for (const process of before) process.retire();
+      this.services = this.services.filter((process) => !before.includes(process));
+    };
+  }
+
   start(): void {
     for (const service of this.services) service.start();
     this.agent.start();
@@ -105,36 +131,39 @@ export class World {
       log: this.log,
       hosts: () => this.agent.truth(),
       sent: this.users.sent,
-      definitions: this.replayed,
+      definitions: () => this.replayed,
       running: () => this.services.flatMap((service) => service.views()),
       defects: this.defects,
     };
   }
 
   private newServices(mutant: Mutant | undefined): readonly SimulatedService[] {
-    const observer: EngineObserver = { defect: (error) => this.defect(error) };
-    const { clock, log, bus } = this;
-    const luck = this.network.logLuck;
     const dice = this.random.fork('instances');
     return DEFINITIONS.flatMap((define) => {
       const { name } = define();
       const mutated = (): ServiceDefinition => (mutant?.service ? mutant.service(define()) : define());
       const names = dice.chance(TWICE) ? [`${name}-a`, `${name}-b`] : [name];
-      return names.map((instance) => new SimulatedService(instance, mutated, { clock, log, bus, luck, observer }));
+      return names.map((instance) => this.newService(instance, mutated));
     });
+  }
+
+  private newService(instance: string, define: () => ServiceDefinition): SimulatedService {
+    const observer: EngineObserver = { defect: (error) => this.defect(error) };
+    const { clock, log, bus } = this;
+    return new SimulatedService(instance, define, { clock, log, bus, luck: this.network.logLuck, observer });
   }
 
   /** Whoever asks what a real server would forget: the list of rights lacks something, or the sender oversteps. */
   private requireRight({ from, subject, kind }: { from: string; subject: string; kind: string }): void {
     if (kind === 'reply') return;
-    const rights = RIGHTS.get(from.replace(/-[ab]$/, ''));
+    const rights = RIGHTS.get(from.replace(INSTANCE, ''));
     if (rights && !rights.publish.some((pattern) => subjectMatches(pattern, subject)))
       this.defects.push(`${from} may not send to ${subject}`);
   }
 
-  /** Faults of bus and log are part of the weather; everything else is a bug. */
+  /** Faults of bus and log are part of the weather, streams of a newer release are part of an upgrade; everything else is a bug. */
   private defect(error: unknown): void {
-    if (error instanceof BusFault || error instanceof LogFault) return;
+    if (error instanceof BusFault || error instanceof LogFault || error instanceof NewerEvent) return;
     this.defects.push(`defect: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   }
 
