@@ -24,7 +24,7 @@ const FEW_CALLERS = 8;
 const ARRIVALS = 400;
 /** The same as a share of what closed loops get. */
 const ARRIVALS_SHARE = 0.5;
-/** A run that falls this far behind its arrivals is over: what they would wait then is a figure of the run's length only. */
+/** A run that falls this far behind its arrivals ends early: what later ones wait is a figure of the run's length only. */
 const WAITING_LIMIT = 5_000;
 const WARM_UP_MS = 4_000;
 const RUN_MS = 15_000;
@@ -190,18 +190,14 @@ const overbooked = async (store: EventStore): Promise<number> => {
   return [...used.values()].filter((bytes) => bytes > HOST.memoryBytes).length;
 };
 
-const arrivingRows = async (asker: Asker, what: string, rates: readonly number[]): Promise<readonly Row[]> => {
-  const rows: Row[] = [];
-  for (const rate of rates) {
-    progress(`placements that arrive ${rate} times a second`);
-    const { p50, p99 } = await asker.arrive(rate);
-    const row = { group: GROUP, what: `${what}, ${rate}/s arriving`, unit: 'ms' };
-    rows.push(
-      atMostRow({ ...row, what: `${row.what}, p50`, ours: p50, against: 'p99', theirs: p99, atMost: Infinity }),
-      limitRow({ ...row, what: `${row.what}, p99`, ours: p99, limit: 20 }),
-    );
-  }
-  return rows;
+const arrivingRows = async (asker: Asker, perSecond: number, what: string): Promise<readonly Row[]> => {
+  progress(`placements that arrive ${perSecond} times a second`);
+  const { p50, p99 } = await asker.arrive(perSecond);
+  const row = { group: GROUP, unit: 'ms' };
+  return [
+    atMostRow({ ...row, what: `${what}, p50`, ours: p50, against: 'p99', theirs: p99, atMost: Infinity }),
+    limitRow({ ...row, what: `${what}, p99`, ours: p99, limit: 20 }),
+  ];
 };
 
 const measure = async (store: EventStore, bus: NatsMessageBus, schedulers: readonly Scheduler[]): Promise<Row[]> => {
@@ -219,13 +215,14 @@ const measure = async (store: EventStore, bus: NatsMessageBus, schedulers: reado
     await counted('xenolith_decision_retries_total'),
   ];
   const what = `durable placements, ${SCHEDULERS} schedulers`;
-  const rates = [ARRIVALS, Math.round(many.rate * ARRIVALS_SHARE)];
+  const half = Math.round(many.rate * ARRIVALS_SHARE);
   return [
     floorRow({ group: GROUP, what: `${what}, ${CALLERS} callers`, ours: many.rate, unit: '/s', floor: 2_000 }),
     limitRow({ group: GROUP, what: `${what}, ${CALLERS} callers, p99`, ours: many.p99, unit: 'ms', limit: 20 }),
     shareRow({ group: GROUP, what: `${what}, ${FEW_CALLERS} callers`, ours: few.rate, unit: '/s', whole: many.rate }),
     limitRow({ group: GROUP, what: `${what}, ${FEW_CALLERS} callers, p99`, ours: few.p99, unit: 'ms', limit: 20 }),
-    ...(await arrivingRows(asker, what, rates)),
+    ...(await arrivingRows(asker, ARRIVALS, `${what}, ${ARRIVALS}/s arriving`)),
+    ...(await arrivingRows(asker, half, `${what}, arriving half as often as ${CALLERS} callers get them`)),
     limitRow({
       ...{ group: GROUP, what: 'decisions made again, of all', unit: '%', limit: 1 },
       ours: (100 * again) / decisions,
