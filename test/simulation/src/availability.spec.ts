@@ -1,9 +1,21 @@
-import type { ServiceDefinition } from '@xenolith/engine';
+import type { CommandRoute, ServiceDefinition } from '@xenolith/engine';
+import { ok, type JsonObject } from '@xenolith/kernel';
 import { describe } from 'vitest';
 import type { Mutant } from './mutants.js';
 import { keepsItsPromises } from './promises.spec-fixture.js';
 
 const cluster = { highAvailability: { hostFailures: 1 } };
+
+/** The host is chosen as if the breach of the promise were asked for. */
+const withoutAdmission = (route: CommandRoute): CommandRoute => ({
+  ...route,
+  prepare: async (message, attempt) => {
+    const request = message.data['request'] as JsonObject;
+    const asking = { ...message, data: { ...message.data, request: { ...request, allowOvercommit: true } } };
+    const prepared = await route.prepare?.(asking, attempt);
+    return prepared?.ok === true ? ok({ ...prepared.value, request }) : ok(message.data);
+  },
+});
 
 const MUTANTS: readonly Mutant[] = [
   {
@@ -25,6 +37,17 @@ const MUTANTS: readonly Mutant[] = [
         index.name === 'restart-rules'
           ? { name: index.name, categories: index.categories, load: () => undefined, apply: () => undefined }
           : index,
+      ),
+    }),
+  },
+  {
+    name: 'admission',
+    what: 'a machine is let in where a loss could not be covered then',
+    shownBy: 10,
+    service: (definition): ServiceDefinition => ({
+      ...definition,
+      routes: definition.routes.map((route) =>
+        route.type === 'PlaceVirtualMachine' ? withoutAdmission(route) : route,
       ),
     }),
   },

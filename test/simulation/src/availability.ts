@@ -151,15 +151,30 @@ interface ClusterDocument {
   readonly status: { readonly highAvailability?: { readonly state: string; readonly uncovered?: readonly string[] } };
 }
 
-/** Whether clusters, and the plans for the loss of each host, say what trying every way finds. */
-export const unlikeAvailability = (evidence: Evidence, ledgers: Ledgers): readonly string[] => {
+const guaranteeing = (evidence: Evidence): ClusterDocument | null => {
   const [cluster] = evidence.log
     .documents(['cluster'])
     .documents.map(({ document }) => document as unknown as ClusterDocument);
-  if (cluster?.spec.highAvailability?.hostFailures !== 1) return [];
+  return cluster?.spec.highAvailability?.hostFailures === 1 ? cluster : null;
+};
+
+const uncoveredOf = (picture: Picture): readonly string[] =>
+  picture.hosts.filter((host) => !picture.survives(host)).map(({ name }) => name);
+
+/** Hosts whose loss nobody could make up for now; null where nothing is promised, or where it can't be told. */
+export const uncoveredLosses = (evidence: Evidence, ledgers: Ledgers): readonly string[] | null => {
+  if (!guaranteeing(evidence)) return null;
+  const picture = new Picture(evidence, ledgers);
+  return picture.isMoving ? null : uncoveredOf(picture);
+};
+
+/** Whether clusters, and the plans for the loss of each host, say what trying every way finds. */
+export const unlikeAvailability = (evidence: Evidence, ledgers: Ledgers): readonly string[] => {
+  const cluster = guaranteeing(evidence);
+  if (!cluster) return [];
   const picture = new Picture(evidence, ledgers);
   if (picture.isMoving) return [];
-  const uncovered = picture.hosts.filter((host) => !picture.survives(host)).map(({ name }) => name);
+  const uncovered = uncoveredOf(picture);
   const said = cluster.status.highAvailability;
   const state = uncovered.length === 0 ? 'Protected' : 'Overcommitted';
   const broken: string[] = [];

@@ -1,5 +1,6 @@
 import { hostLedgerAggregate, type HostLedgerState } from '@xenolith/scheduling';
 import type { JsonObject, LoggedEvent, Uuid } from '@xenolith/kernel';
+import { AdmissionWatch } from './admission.js';
 import type { Evidence } from './evidence.js';
 
 interface Shown {
@@ -31,14 +32,23 @@ export class Watcher {
   private readonly off = new Set<Uuid>();
   private hostDeleted = false;
 
-  constructor(private readonly evidence: Evidence) {}
+  private readonly admission: AdmissionWatch;
+
+  constructor(private readonly evidence: Evidence) {
+    this.admission = new AdmissionWatch(evidence);
+  }
 
   /** What broke since the last look. */
   look(): readonly string[] {
     const { log, defects } = this.evidence;
     const news = log.log.slice(this.seen);
     this.seen = log.log.length;
-    return [...defects.splice(0), ...news.flatMap((event) => this.follow(event)), ...this.lookAtHosts()];
+    return [
+      ...defects.splice(0),
+      ...news.flatMap((event) => this.follow(event)),
+      ...this.admission.look(news, this.ledgers),
+      ...this.lookAtHosts(),
+    ];
   }
 
   /** The state of every ledger, by its own id. */
