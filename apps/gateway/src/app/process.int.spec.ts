@@ -9,6 +9,7 @@ import { networkService } from '@xenolith/network';
 import { runService, serviceConfig } from '@xenolith/runtime';
 import { freePort, startNats, startPostgres, type TestPostgres, type TestServer } from '@xenolith/testing';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { startCluster } from '../fixture/cluster-under-test.js';
 import { selfSigned } from '../fixture/self-signed.js';
 import { ADMIN_TOKEN, gatewayAt, type GatewayClient } from '../fixture/test-platform.js';
 import { gatewayProgram } from '../gateway-program.js';
@@ -53,10 +54,11 @@ const environment = async (instance: string, databaseUrl: string): Promise<Recor
   INSTANCE: instance,
 });
 
-const begin = (program: Parameters<typeof runService>[0], env: Record<string, string>): void => {
+const begin = (program: Parameters<typeof runService>[0], env: Record<string, string>): Handle => {
   const handle = new Handle(env);
   handles.push(handle);
   void runService(program, handle);
+  return handle;
 };
 
 beforeAll(async () => {
@@ -161,6 +163,46 @@ describe('two gateway processes over PostgreSQL and NATS', () => {
     const deleted = await second.kubectl(['delete', 'network', '--all']);
     expect(deleted.code, deleted.stderr).toBe(0);
     expect((await first.kubectl(['get', 'networks'])).stderr).toContain('No resources found');
+  });
+
+  it('are a part of a cluster’s API when they are told so, and do not start while the cluster does not say how it proves who it is', async () => {
+    const cluster = await startCluster();
+    const tls = await selfSigned();
+    await writeFile(join(folder, 'own-cert.pem'), tls.cert);
+    await writeFile(join(folder, 'own-key.pem'), tls.key);
+    const start = async (url: string): Promise<{ readonly port: number; readonly handle: Handle }> => {
+      const port = await freePort();
+      const handle = begin(gatewayProgram, {
+        ...(await environment('gateway-of-a-cluster', handles[0]?.env['DATABASE_URL'] ?? '')),
+        GATEWAY_PORT: String(port),
+        TLS_CERT_FILE: join(folder, 'own-cert.pem'),
+        TLS_KEY_FILE: join(folder, 'own-key.pem'),
+        TOKENS_FILE: tokensFile,
+        CLUSTER_API_URL: url,
+        CLUSTER_CA_FILE: cluster.address.caFile,
+        CLUSTER_TOKEN_FILE: cluster.address.tokenFile,
+      });
+      return { port, handle };
+    };
+    const { handle, port } = await start(cluster.address.url);
+    await cluster.aggregate({ port, ca: tls.cert });
+    await vi.waitFor(
+      async () => expect((await cluster.api.ask(NETWORKS)).json).toMatchObject({ kind: 'NetworkList' }),
+      NEWS_MS,
+    );
+    expect((await cluster.api.kubectl(['create', 'namespace', 'green'])).code).toBe(0);
+    await vi.waitFor(async () => expect((await first.ask('/api/v1/namespaces/green')).status).toBe(200), NEWS_MS);
+    const made = await cluster.api.ask(NETWORKS, { method: 'POST', body: network('of-a-cluster') });
+    expect(made.status, made.text).toBe(201);
+    await vi.waitFor(
+      () => expect(JSON.stringify([...cluster.events.objects.values()])).toContain('of-a-cluster'),
+      NEWS_MS,
+    );
+    expect((await cluster.api.ask(`${NETWORKS}/of-a-cluster`, { method: 'DELETE' })).status).toBe(200);
+    handle.emit('SIGTERM', 'SIGTERM');
+    expect(await handle.ended).toBe(0);
+    await cluster.close();
+    expect(await (await start(cluster.address.url)).handle.ended).not.toBe(0);
   });
 
   it('show later what they showed at any moment, byte for byte', async () => {

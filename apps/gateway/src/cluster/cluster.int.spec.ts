@@ -26,20 +26,6 @@ let gateway: GatewayUnderTest;
 const outcomes: EventOutcome[] = [];
 const warnings: string[] = [];
 
-const grant = async (name: string, rules: readonly JsonObject[], subject: JsonObject): Promise<void> => {
-  const role = { metadata: { name }, rules };
-  const binding = { metadata: { name }, roleRef: { kind: 'ClusterRole', name }, subjects: [subject] };
-  for (const [plural, body] of Object.entries({ clusterroles: role, clusterrolebindings: binding }))
-    expect((await cluster.api.ask(`${RBAC}/${plural}`, { method: 'POST', body })).status).toBe(201);
-};
-
-/** What the chart gives the gateway's service account. */
-const ACCOUNT_RULES: readonly JsonObject[] = [
-  { apiGroups: [''], resources: ['namespaces'], verbs: ['get', 'list', 'watch'] },
-  { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },
-  { apiGroups: ['authorization.k8s.io'], resources: ['subjectaccessreviews'], verbs: ['create'] },
-];
-
 const network = (name: string): string =>
   JSON.stringify({
     apiVersion: 'network.xenolith.dev/v1alpha1',
@@ -63,12 +49,9 @@ const refused = async (line: string, input?: string): Promise<string> => {
 
 beforeAll(async () => {
   cluster = await startCluster();
-  await grant('x-gateway', ACCOUNT_RULES, { kind: 'User', name: ACCOUNT });
-  await grant(
-    'networkers',
-    [{ apiGroups: ['network.xenolith.dev'], resources: ['networks'], verbs: ['create', 'get', 'list', 'watch'] }],
-    { kind: 'User', name: 'tina' },
-  );
+  await cluster.grant('networkers', 'tina', [
+    { apiGroups: ['network.xenolith.dev'], resources: ['networks'], verbs: ['create', 'get', 'list', 'watch'] },
+  ]);
   platform = await startTestPlatform({
     gateways: 2,
     cluster: () =>
