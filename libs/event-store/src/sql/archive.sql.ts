@@ -57,7 +57,7 @@ const linkAt = (
 
 /**
  * Records that the next segment of the archive is whole: its links must be those of the chain. Which streams it has events of is read from the log itself. Runs with the rights of the
- * caller, as all of the archive does: the owner.
+ * caller, as all of the archive does: the owner. Everything is read before anything is written: a transaction holds the sequencer back from its first write on.
  */
 export const createRegisterSegment = `
 create or replace function es.register_segment(p_location text, p_first bigint, p_last bigint, p_name text, p_bytes bigint,
@@ -65,32 +65,39 @@ create or replace function es.register_segment(p_location text, p_first bigint, 
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
-  v_position bigint;
-  v_count bigint;
+  v_position bigint := coalesce((select a.position from es.archive a where a.id = 1), 0);
+  v_events bigint;
+  v_from timestamptz;
+  v_until timestamptz;
+  v_streams uuid[];
+  v_firsts bigint[];
+  v_lasts bigint[];
 begin
-  select a.position into v_position from es.archive a where a.id = 1 for update;
-  if p_first <> coalesce(v_position, 0) + 1 or p_last < p_first then
-    raise exception 'the archive ends at %, segment % holds % to %', coalesce(v_position, 0), p_name, p_first, p_last;
+  if p_first <> v_position + 1 or p_last < p_first then
+    raise exception 'the archive ends at %, segment % holds % to %', v_position, p_name, p_first, p_last;
   end if;
   if ${linkAt('p_last')} is distinct from p_link_after
     or (p_first > 1 and ${linkAt('p_first - 1')} is distinct from p_link_before) then
     raise exception 'segment % does not fit into the chain of hashes', p_name;
   end if;
-  select count(*) into v_count from (select 1 from es.event_log where position >= p_first and position <= p_last
-    order by position limit p_last - p_first + 1) l;
-  if v_count <> p_last - p_first + 1 then
-    raise exception 'the log has % events from position % to %', v_count, p_first, p_last;
+  select sum(s.events), min(s.recorded_from), max(s.recorded_until), array_agg(s.stream_id), array_agg(s.first), array_agg(s.last)
+    into v_events, v_from, v_until, v_streams, v_firsts, v_lasts
+    from (select e.stream_id, count(*) as events, min(e.recorded_at) as recorded_from, max(e.recorded_at) as recorded_until,
+        min(e.version) as first, max(e.version) as last
+      from (select * from es.event_log where position >= p_first and position <= p_last order by position limit p_last - p_first + 1) l
+      join es.events e on e.txid = l.txid and e.seq = l.seq group by e.stream_id) s;
+  if v_events is distinct from p_last - p_first + 1 then
+    raise exception 'the log has % events from position % to %', coalesce(v_events, 0), p_first, p_last;
+  end if;
+  insert into es.archive (id, location, position) values (1, p_location, p_last)
+    on conflict (id) do update set position = excluded.position where es.archive.position = v_position;
+  if not found then
+    raise exception 'the archive was changed by another run meanwhile';
   end if;
   insert into es.archive_streams (stream_id, last_position, first_version, last_version)
-    select e.stream_id, p_last, min(e.version), max(e.version)
-      from (select * from es.event_log where position >= p_first and position <= p_last order by position limit v_count) l
-      join es.events e on e.txid = l.txid and e.seq = l.seq group by e.stream_id;
+    select u.stream_id, p_last, u.first, u.last from unnest(v_streams, v_firsts, v_lasts) as u(stream_id, first, last);
   insert into es.archive_segments (last_position, first_position, name, bytes, sha256, recorded_from, recorded_until, link_before, link_after)
-    select p_last, p_first, p_name, p_bytes, p_sha256, min(e.recorded_at), max(e.recorded_at), p_link_before, p_link_after
-      from (select * from es.event_log where position >= p_first and position <= p_last order by position limit v_count) l
-      join es.events e on e.txid = l.txid and e.seq = l.seq;
-  insert into es.archive (id, location, position) values (1, p_location, p_last)
-    on conflict (id) do update set position = excluded.position;
+    values (p_last, p_first, p_name, p_bytes, p_sha256, v_from, v_until, p_link_before, p_link_after);
   update es.applied set hash = '${ARCHIVE_REVISION}' where name = 'oldest_revision' and hash::int < ${ARCHIVE_REVISION};
 end $$`;
 
