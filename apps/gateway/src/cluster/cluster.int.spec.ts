@@ -236,6 +236,23 @@ describe('events of our objects', () => {
   });
 });
 
+describe('when the gateway ends that mirrors', () => {
+  it('the next one goes on with namespaces and events', async () => {
+    const [, next] = platform.gateways as [GatewayUnderTest, GatewayUnderTest];
+    await gateway.gateway.close();
+    await cluster.aggregate(next);
+    gateway = next;
+    await kubectl('create namespace green');
+    await vi.waitFor(async () => expect((await next.ask('/api/v1/namespaces/green')).status).toBe(200), {
+      timeout: 20_000,
+    });
+    await kubectl('create -n green -f -', network('after'));
+    await vi.waitFor(async () => expect(await kubectl('describe net after -n green')).toContain('It was created'), {
+      timeout: 20_000,
+    });
+  });
+});
+
 describe('while the cluster does not answer', () => {
   it('nobody is let in on a guess', async () => {
     const identity = await cluster.proxies().issue(`CN=${FRONT_PROXY}`);
