@@ -110,6 +110,14 @@ export const ALERT_CASES: readonly AlertCase[] = [
     cleared: '20m',
   },
   {
+    alert: 'XenolithFileRefused',
+    series: { [`xenolith_api_file_refused{${OF_GATEWAY},file="tokens"}`]: '0x9 1x9 0x9' },
+    quiet: ['4m', '5m'],
+    fires: '7m',
+    labels: { instance: 'gateway-0', file: 'tokens' },
+    cleared: '11m',
+  },
+  {
     alert: 'XenolithCommandFaults',
     series: {
       'xenolith_request_seconds_count{service="compute",instance="compute-0",type="ProvisionVolume",outcome="ok"}':
