@@ -169,12 +169,15 @@ describe('an archive of the log', () => {
     let runs = 0;
     for (let steps = 1; ; steps += 1) {
       let left = steps;
+      const abort = new AbortController();
+      // Every other run is asked to end; then it does so where it is safe.
       const failpoint = (): Promise<void> => {
         left -= 1;
-        return left === 0 ? Promise.reject(new Killed()) : Promise.resolve();
+        if (left === 0 && steps % 2 === 0) abort.abort(new Killed());
+        return left === 0 && steps % 2 === 1 ? Promise.reject(new Killed()) : Promise.resolve();
       };
       runs += 1;
-      const outcome = await archiveLog(archiving(log.databaseUrl, folder, { failpoint })).catch(
+      const outcome = await archiveLog(archiving(log.databaseUrl, folder, { failpoint, signal: abort.signal })).catch(
         (fault: unknown) => fault,
       );
       expect(await present(log.databaseUrl)).toBe(before.present);
