@@ -15,7 +15,8 @@ import {
   type TestPlatform,
 } from '../fixture/test-platform.js';
 import { Cluster } from './cluster.js';
-import type { EventOutcome } from './event-export.js';
+import { ClusterApi } from './cluster-api.js';
+import { EventExport, type EventOutcome } from './event-export.js';
 
 const GROUP = '/apis/network.xenolith.dev/v1alpha1';
 const RBAC = '/apis/rbac.authorization.k8s.io/v1';
@@ -80,6 +81,7 @@ describe('through the API of the cluster', () => {
     expect(await kubectl('delete net web')).toContain('deleted');
     await watch.until((seen) => seen.some(({ type }) => type === 'DELETED'));
     watch.close();
+    expect(await kubectl('explain network.spec.cidr')).toContain('FIELD: cidr');
     // None of it is the cluster's own.
     expect((await cluster.platform.gateways[0]?.ask(`${GROUP}/networks`))?.json['items']).toEqual([]);
   });
@@ -262,5 +264,21 @@ describe('while the cluster does not answer', () => {
     expect(answer.status).toBe(503);
     expect(answer.json['message']).toContain('the cluster can’t be asked whether this is allowed'.replace('’', "'"));
     expect((await gateway.ask(`${GROUP}/networks`)).status).toBe(200);
+  });
+
+  it('only so many events wait for it, and the others are counted', async () => {
+    const api = new ClusterApi(cluster.address);
+    const dropped: EventOutcome[] = [];
+    const exported = new EventExport(api, { counted: (outcome) => dropped.push(outcome), warn: () => undefined });
+    exported.lead(true, () => []);
+    for (let index = 0; index < 1_100; index += 1)
+      exported.take({ name: `e${index}`, namespace: 'default', count: 1, document: () => ({}) });
+    // One that is being written already waits for that.
+    exported.take({ name: 'e0', namespace: 'default', count: 2, document: () => ({}) });
+    await exported.stop();
+    api.close();
+    expect(new Set(dropped)).toEqual(new Set(['dropped']));
+    // A thousand wait, and one is in the hand of each writer.
+    expect(dropped).toHaveLength(97);
   });
 });

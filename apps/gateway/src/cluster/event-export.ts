@@ -33,6 +33,8 @@ export class EventExport {
   /** Oldest first; the newest count of each. */
   private readonly waiting = new Map<string, SeenEvent>();
   private readonly written = new Set<string>();
+  /** Being written: what is seen of them meanwhile waits, so that a count never goes back. */
+  private readonly inHand = new Set<string>();
   private writers = 0;
   private pauseMs = FIRST_PAUSE_MS;
   private resume: NodeJS.Timeout | null = null;
@@ -71,7 +73,7 @@ export class EventExport {
 
   private fill(): void {
     if (this.resume !== null) return;
-    while (this.writers < WRITERS && this.waiting.size > 0) {
+    while (this.writers < WRITERS && this.next() !== undefined) {
       this.writers += 1;
       void this.work();
     }
@@ -79,14 +81,21 @@ export class EventExport {
 
   private async work(): Promise<void> {
     for (;;) {
-      const [next] = this.waiting;
+      const next = this.next();
       if (next === undefined || this.resume !== null) break;
       const [key, event] = next;
       this.waiting.delete(key);
+      this.inHand.add(key);
       await this.write(key, event);
+      this.inHand.delete(key);
     }
     this.writers -= 1;
     if (this.writers === 0) this.idle();
+  }
+
+  private next(): readonly [string, SeenEvent] | undefined {
+    for (const entry of this.waiting) if (!this.inHand.has(entry[0])) return entry;
+    return undefined;
   }
 
   private async write(key: string, event: SeenEvent): Promise<void> {
