@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { busAccounts, DEFAULT_FLEET, fleetHosts, hostProfiles, HOSTS_MAX, platformUsers } from '@xenolith/contracts';
 import { publicUserKey } from '@xenolith/messaging';
-import { EXIT_CONFIG, jsonVariable, readConfig } from '@xenolith/runtime';
+import { EXIT_CONFIG, jsonVariable, readConfig, type ProcessHandle } from '@xenolith/runtime';
 import { z } from 'zod';
 
 /** More agents than anybody runs beside one bus. */
@@ -45,8 +45,10 @@ const publicKeyIn = async (folder: string, user: string): Promise<string> => {
 };
 
 /** Writes who may log in to a NATS server of the platform's own, and what each may do there, for its configuration to include. Ends with code 78 when a key is missing. */
-export const writeBusAccounts = async (): Promise<void> => {
-  const { BUS_KEYS_DIR, BUS_FLEETS, BUS_ACCOUNTS_FILE } = readConfig(accountsConfig);
+export const writeBusAccounts = async (
+  handle: Pick<ProcessHandle, 'env' | 'stderr' | 'exit'> = process,
+): Promise<void> => {
+  const { BUS_KEYS_DIR, BUS_FLEETS, BUS_ACCOUNTS_FILE } = readConfig(accountsConfig, handle);
   try {
     const users = await Promise.all(
       platformUsers(BUS_FLEETS.map((each) => ({ name: each.fleet, hosts: fleetHosts(each) }))).map(async (user) => ({
@@ -56,7 +58,7 @@ export const writeBusAccounts = async (): Promise<void> => {
     );
     await writeFile(BUS_ACCOUNTS_FILE, `${JSON.stringify(busAccounts(users), null, 1)}\n`);
   } catch (fault) {
-    process.stderr.write(`${String(fault)}\n`);
-    process.exit(EXIT_CONFIG);
+    handle.stderr.write(`${String(fault)}\n`);
+    handle.exit(EXIT_CONFIG);
   }
 };
