@@ -21,6 +21,8 @@ const OPEN_MS = 2;
  * waits for nothing.
  */
 const WINDOW_EVERY_MS = 5;
+/** A window that took longer is followed by a pause as long as it took: on a busy machine they then hold more each. Longer pauses than this help nobody. */
+const LONGEST_PAUSE_MS = 20;
 /** How often a candidate tries to become the holder: what a take-over adds to the time the log stands still. */
 const CANDIDATE_MS = 100;
 const OFFENDER_LOOK_MS = 250;
@@ -229,11 +231,13 @@ class Candidate {
       }
       await this.#work.rest(nextWindow - performance.now(), () => this.#isOver(term));
       await this.#options.failpoint?.('before-sequence');
+      const began = performance.now();
       const { state, numbered } = await this.#sequence(session, limit);
       if (state === 'fenced') throw new Fenced(`epoch ${this.#epoch} is over`);
       await this.#options.failpoint?.('sequenced');
       if (numbered > 0) {
-        nextWindow = performance.now() + WINDOW_EVERY_MS;
+        const ended = performance.now();
+        nextWindow = ended + Math.min(LONGEST_PAUSE_MS, Math.max(WINDOW_EVERY_MS, ended - began));
         this.#relayWork.wake();
       }
       if (state === 'timeout') limit = Math.max(1, Math.floor(limit / 4));
