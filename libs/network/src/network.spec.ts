@@ -149,6 +149,18 @@ describe('ports', () => {
     expect(host()).toBeUndefined();
   });
 
+  it('stay free when a move comes late that their machine sent before it let go: they could never be deleted', async () => {
+    const service = await started();
+    await service.send('ProvisionPort', 'eth0', { ...provision(1), host: 'host-1' });
+    const letGo = { virtualMachine: { uid: machine('web').uid } };
+    expect(verdict(await service.send('DetachPort', 'eth0', letGo))).toBe('ok');
+    const late = { virtualMachine: machine('web'), incarnation: 1 };
+    expect(verdict(await service.send('AttachPort', 'eth0', late))).toBe('virtual_machine_stale_incarnation');
+    await service.logged('virtualmachine', machine('web').uid, 'VirtualMachineDeleted');
+    expect(verdict(await service.send('DeletePort', 'eth0', {}))).toBe('ok');
+    expect(service.documents('port').size).toBe(0);
+  });
+
   it('are free once their machine is gone: one that a teardown had left behind could never be deleted', async () => {
     const service = await started();
     await service.send('ProvisionPort', 'eth0', provision(1));

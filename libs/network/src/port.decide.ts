@@ -63,7 +63,7 @@ const decideByType = (command: Command, state: PortState): Events => {
     case 'AttachPort': {
       const data = attachPortData.parse(command.data);
       if (state.phase !== 'present') return notFound(portKind, command.streamId);
-      return attach(state, { ...data, incarnation: data.incarnation ?? state.own.attachment?.incarnation ?? 0 });
+      return move(state, { ...data, incarnation: data.incarnation ?? state.own.attachment?.incarnation ?? 0 });
     }
     case 'DetachPort': {
       const data = detachPortData.parse(command.data);
@@ -152,6 +152,15 @@ const attach = (port: Port, wished: PortAttachment): Events => {
   const same = attachment?.incarnation === wished.incarnation && attachment.host === wished.host;
   return ok(same ? [] : [eventOf('PortAttached', { attachment: wished })]);
 };
+
+/** A machine that let go of the port has it no more, whatever comes late of what it sent before: nobody would untie it again. */
+const move = (port: Port, wished: PortAttachment): Events =>
+  port.own.attachment === null
+    ? reject(
+        'virtual_machine_stale_incarnation',
+        `port "${port.meta.name}": virtual machine "${wished.virtualMachine.name}" has let go of it; a machine takes a port when it is started with it`,
+      )
+    : attach(port, wished);
 
 /** Unties that run or an older one, and ends the port when only the attachment kept it. */
 const detach = (port: Port, virtualMachine: string, incarnation: number): readonly NewEvent[] => {

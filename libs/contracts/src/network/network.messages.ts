@@ -92,8 +92,8 @@ export const portKind = defineKind({
 });
 
 /**
- * `AttachPort` (stream: the port) ties it to a machine, and says on which host that is: without `host`, on none. `DetachPort` unties it. Refusals: `port_in_use`,
- * `virtual_machine_stale_incarnation` (a younger run has it). The answer has `mac`, `ips`, `bridge`, `name`, `uid`.
+ * `AttachPort` (stream: the port) says on which host the machine is that has it: without `host`, on none. `DetachPort` unties it. Refusals: `port_in_use`,
+ * `virtual_machine_stale_incarnation` (a younger run has it, or the machine has let go of it). The answer has `mac`, `ips`, `bridge`, `name`, `uid`.
  */
 export const attachPortData = z.strictObject({
   virtualMachine: z.strictObject({ uid: z.string(), name: z.string() }),
