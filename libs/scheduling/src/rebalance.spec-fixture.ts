@@ -126,8 +126,8 @@ export class RebalancedFleet {
     this.scheduler.logged('virtualmachine', machineUid(name), event, { document });
   }
 
-  free(name: string): void {
-    this.show(name, MOVABLE, { event: 'VirtualMachineUnpaused' });
+  free(name: string, event = 'VirtualMachineUnpaused'): void {
+    this.show(name, MOVABLE, { event });
   }
 
   /** The machine ends where it is. */

@@ -51,6 +51,21 @@ describe('the maintenance of a host', () => {
     expect(phases(fleet)).toEqual(['Completed', 'Completed']);
   });
 
+  it.each(['VirtualMachineRebooted', 'VirtualMachineSnapshotTaken', 'VirtualMachineReverted'])(
+    'moves a machine that %s has made free: one that was rebooted out of its pause stayed for ever',
+    async (event) => {
+      const fleet = await fleetOf(host(1), host(2));
+      await fleet.run('a', 'host-1');
+      fleet.show('a', { powerState: 'Paused', allowedOperations: ['unpause'], currentOperations: {} });
+      fleet.setMaintenance('host-1', true);
+      await rest(fleet);
+      expect(fleet.evacuationOf('host-1')).toMatchObject({ remaining: 1 });
+      fleet.free('a', event);
+      await rest(fleet);
+      expect(fleet.evacuationOf('host-1')).toMatchObject({ remaining: 0, blocked: [] });
+    },
+  );
+
   it('explains a lack of room as placement does, and goes on when there is some', async () => {
     const fleet = await fleetOf(host(1), host(2));
     await fleet.run('large', 'host-1', { memoryBytes: 6 * GIB });
