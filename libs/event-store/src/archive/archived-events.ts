@@ -39,6 +39,12 @@ export const withDocuments = async (
   return events.map((event) => ({ event, document: bodies.get(`${event.streamId}/${event.version}`) }));
 };
 
+/** Where events are that were archived, and how they become what a reader wants of them. */
+interface Archived<Event> {
+  readonly archive: LogArchive;
+  readonly read: (events: readonly ArchivedEvent[]) => Promise<readonly Event[]>;
+}
+
 /**
  * What a range of the log holds, of which the database gave `found`, in order: gaps are filled from the archive. The newest event of the log is never removed, so that nothing is missing
  * behind the last one found.
@@ -46,10 +52,7 @@ export const withDocuments = async (
 export const fillGaps = async <Event extends { readonly position: number }>(
   found: readonly Event[],
   range: { readonly after: number; readonly limit: number },
-  archived: {
-    readonly archive: LogArchive;
-    readonly read: (events: readonly ArchivedEvent[]) => Promise<readonly Event[]>;
-  },
+  archived: Archived<Event>,
 ): Promise<readonly Event[]> => {
   const last = found.at(-1)?.position ?? range.after;
   if (last - range.after === found.length) return found;
@@ -75,10 +78,7 @@ export const fillGaps = async <Event extends { readonly position: number }>(
 export const fillStream = async <Event extends { readonly version: number }>(
   found: readonly Event[],
   stream: { readonly streamId: Uuid; readonly after: number },
-  archived: {
-    readonly archive: LogArchive;
-    readonly read: (events: readonly ArchivedEvent[]) => Promise<readonly Event[]>;
-  },
+  archived: Archived<Event>,
 ): Promise<readonly Event[]> => {
   const [first] = found;
   const { streamId, after } = stream;
