@@ -10,8 +10,9 @@ import process from 'node:process';
 const DIST = 'deploy/docker/dist';
 const [, , systemPackages] = process.argv;
 
+// Peers that nothing uses are not installed (.npmrc), which npm would call a problem.
 const known = JSON.parse(
-  execFileSync('npm', ['sbom', '--sbom-format=cyclonedx', '--loglevel=error'], {
+  execFileSync('npm', ['sbom', '--legacy-peer-deps', '--sbom-format=cyclonedx', '--loglevel=error'], {
     encoding: 'utf8',
     maxBuffer: 64 * 2 ** 20,
   }),
