@@ -7,10 +7,10 @@ import { Cluster } from './cluster/cluster.js';
 import { describeEvent } from './describe-event.js';
 import { proofOptions } from './auth/auth-settings.js';
 import { FileFollower, readFollowed } from './auth/file-follower.js';
-import { certificateFiles, tokensFile } from './auth/followed-files.js';
+import { authorityFiles, certificateFiles, tokensFile } from './auth/followed-files.js';
 import { gatewayConfig } from './settings.js';
 
-/** Within some seconds a token that was taken back must not count; a look at three small files costs nothing. */
+/** Within some seconds a token that was taken back must not count; a look at a few small files costs nothing. */
 const FILES_LOOK_MS = 1_000;
 
 type Context = ServiceContext<z.infer<typeof gatewayConfig>>;
@@ -39,9 +39,16 @@ const followFiles = ({ config, log }: Context, gateway: RunningGateway, observer
     { ...certificateFiles(config), apply: (tls) => gateway.replaceCertificate(tls) },
     options,
   );
+  const authorities = authorityFiles(config);
+  const followers = [
+    tokens,
+    certificate,
+    ...(authorities === null
+      ? []
+      : [new FileFollower({ ...authorities, apply: (found) => gateway.replaceAuthorities(found) }, options)]),
+  ];
   const look = (): void => {
-    void tokens.look();
-    void certificate.look();
+    for (const follower of followers) void follower.look();
   };
   look();
   const timer = setInterval(look, FILES_LOOK_MS);

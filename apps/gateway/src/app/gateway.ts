@@ -4,6 +4,7 @@ import type { LoggerService } from '@nestjs/common';
 import type { Authorize } from '../auth/access.js';
 import { admission } from '../auth/admission.js';
 import type { ProofOptions } from '../auth/auth-settings.js';
+import type { ClientAuthorities } from '../auth/certificate-proofs.js';
 import { bearerTokens, firstOf, firstReader } from '../auth/authenticate.js';
 import { Authorizer } from '../auth/authorizer.js';
 import { FairShare, type Shares } from '../auth/fair-share.js';
@@ -59,13 +60,15 @@ export interface RunningGateway {
   readonly cache: DocumentCache;
   /** These tokens count from now on, and watches of others end. */
   replaceTokens(entries: TokenEntries): void;
+  /** Certificates of clients and front proxies count when these signed them, and watches of others end. */
+  replaceAuthorities(authorities: ClientAuthorities): void;
   /** New connections are shown this certificate. */
   replaceCertificate(tls: HttpsOptions['tls']): void;
   readonly watches: () => Pick<WatchRegistry, 'size' | typeof Symbol.iterator>;
   close(): Promise<void>;
 }
 
-const NO_PROOFS: ProofOptions = { tokens: [], others: [], clientAuthorities: [] };
+const NO_PROOFS: ProofOptions = { tokens: [], certificates: null };
 
 /** Whom the cluster sent may do what the cluster says, all others what the roles of the log say. */
 const authorizeBy =
@@ -84,7 +87,7 @@ const proofsOf = (
   return {
     readToken,
     authenticate: firstOf([
-      ...proofs.others,
+      ...(proofs.certificates === null ? [] : [proofs.certificates.authenticate]),
       ...(cluster === undefined ? [] : [cluster.authenticate]),
       bearerTokens(cluster === undefined ? readToken : firstReader([readToken, cluster.readToken])),
     ]),
@@ -109,9 +112,14 @@ const openViews = async (
   return { cache, events, access };
 };
 
+/** Whose certificates are looked at. */
+const authoritiesOf = ({ proofs, cluster }: Pick<GatewayOptions, 'proofs' | 'cluster'>): readonly string[] => [
+  ...(proofs?.certificates?.authorities ?? []),
+  ...(cluster?.authorities ?? []),
+];
+
 const serve = (ports: ApiPorts, options: GatewayOptions): Promise<HttpsServer> => {
-  const { clientAuthorities } = options.proofs ?? NO_PROOFS;
-  const authorities = [...clientAuthorities, ...(options.cluster?.authorities ?? [])];
+  const { proofs = NO_PROOFS, cluster } = options;
   return openHttpsServer(
     {
       ports,
@@ -127,7 +135,7 @@ const serve = (ports: ApiPorts, options: GatewayOptions): Promise<HttpsServer> =
       ...options.https,
       logger: options.logger,
       // The cluster may have told none yet.
-      clientAuthorities: authorities.length === 0 && options.cluster === undefined ? null : authorities,
+      clientAuthorities: proofs.certificates === null && cluster === undefined ? null : authoritiesOf(options),
     },
   );
 };
@@ -141,7 +149,6 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
   await telemetry.start(bus);
   const authorize = authorizeBy(access, cluster);
   const sessions = new WatchRegistry(access, authorize);
-  const { clientAuthorities } = options.proofs ?? NO_PROOFS;
   const tokens = new StaticTokens(options.tokens);
   const ports: ApiPorts = {
     cache,
@@ -173,7 +180,7 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
     feed,
     events,
     sessions,
-    trust: (authorities) => server.trust([...clientAuthorities, ...authorities]),
+    authoritiesChanged: () => server.trust(authoritiesOf(options)),
   });
   return {
     port: server.port,
@@ -181,6 +188,11 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
     watches: () => sessions,
     replaceTokens: (entries) => {
       tokens.replace(entries);
+      sessions.askAgain();
+    },
+    replaceAuthorities: (authorities) => {
+      options.proofs?.certificates?.replace(authorities);
+      server.trust(authoritiesOf(options));
       sessions.askAgain();
     },
     replaceCertificate: (tls) => server.replaceCertificate(tls),

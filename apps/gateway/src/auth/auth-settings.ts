@@ -1,7 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { clientCertificates, frontProxy } from './client-certificates.js';
-import type { Authenticate, TokenReader } from './authenticate.js';
+import type { TokenReader } from './authenticate.js';
+import { CertificateProofs } from './certificate-proofs.js';
+import { readFollowed } from './file-follower.js';
+import { authorityFiles } from './followed-files.js';
 import { issuerKeys, jsonFrom } from './issuer-keys.js';
 import { parseNetwork } from './source-address.js';
 import { jwtReader, SIGNING_ALGORITHMS, type JwtRules } from './jwt.js';
@@ -87,9 +89,8 @@ export const authFaults = (config: AuthConfig): readonly { readonly variable: st
 /** Ways of proof beside the tokens of the platform's own. */
 export interface ProofOptions {
   readonly tokens: readonly TokenReader[];
-  readonly others: readonly Authenticate[];
-  /** Authorities whose certificates clients are asked for. */
-  readonly clientAuthorities: readonly string[];
+  /** By certificates; null: clients are asked for none. */
+  readonly certificates: CertificateProofs | null;
 }
 
 type Warn = (fields: Record<string, unknown>, message: string) => void;
@@ -128,18 +129,12 @@ const issuerTokens = async (config: AuthConfig, warn: Warn): Promise<readonly To
 
 /** Reads the files that the settings name. Throws a fault for what can't be read. */
 export const proofOptions = async (config: AuthConfig, warn: Warn): Promise<ProofOptions> => {
-  const read = async (file: string | undefined): Promise<string | undefined> =>
-    file === undefined ? undefined : readFile(file, 'utf8');
-  const [clients, proxies] = await Promise.all([
-    read(config.CLIENT_CA_FILE),
-    read(config.REQUESTHEADER_CLIENT_CA_FILE),
-  ]);
+  const files = authorityFiles(config);
   return {
     tokens: await issuerTokens(config, warn),
-    others: [
-      ...(proxies === undefined ? [] : [frontProxy(proxies, config.REQUESTHEADER_ALLOWED_NAMES ?? [])]),
-      ...(clients === undefined ? [] : [clientCertificates(clients)]),
-    ],
-    clientAuthorities: [clients, proxies].filter((authority) => authority !== undefined),
+    certificates:
+      files === null
+        ? null
+        : new CertificateProofs(config.REQUESTHEADER_ALLOWED_NAMES ?? [], await readFollowed(files)),
   };
 };

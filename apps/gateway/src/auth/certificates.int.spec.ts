@@ -1,4 +1,5 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { Agent, request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
@@ -105,6 +106,59 @@ describe('client certificates', () => {
     const token = 'admin-token-0123456789';
     expect(await identified({ token })).toMatchObject({ username: 'ada' });
     expect(await identified({ token, identity })).toMatchObject({ username: 'ada' });
+  });
+});
+
+describe('authorities that are replaced while the gateway runs', () => {
+  it('count at once, on open connections as well', async () => {
+    const before = { clients: users.cert, proxies: proxies.cert };
+    const identity = await users.issue('CN=tina, O=xenolith:readers');
+    const next = await strangers.issue('CN=tim, O=xenolith:readers');
+    const proxy = await proxies.issue('CN=front-proxy');
+    const open = new Agent({ keepAlive: true, maxSockets: 1, ca: api.ca, ...identity });
+    const onOpen = (): Promise<number> =>
+      new Promise((resolve, reject) => {
+        const asked = request(
+          { host: '127.0.0.1', port: api.port, path: '/api/v1/namespaces', agent: open },
+          (answer) => {
+            answer.resume();
+            answer.on('end', () => resolve(answer.statusCode ?? 0));
+          },
+        );
+        asked.on('error', reject);
+        asked.end();
+      });
+    expect(await onOpen()).toBe(200);
+    const watch = await api.watch('/api/v1/namespaces?watch=1', {}, identity);
+    expect(watch.status).toBe(200);
+    const kept = await api.watch('/api/v1/namespaces?watch=1');
+
+    api.gateway.replaceAuthorities({ ...before, clients: `${strangers.cert}\n` });
+    await watch.ended;
+    expect(await onOpen()).toBe(401);
+    expect(await identified({ identity })).toBe(401);
+    expect(await identified({ identity: next })).toMatchObject({ username: 'tim' });
+    expect(await identified({ identity: proxy, headers: { 'x-remote-user': 'ada' } })).toMatchObject({
+      username: 'ada',
+    });
+
+    const still = await api.watch('/api/v1/namespaces?watch=1', {}, next);
+    api.gateway.replaceAuthorities({ ...before, clients: `${users.cert}\n${strangers.cert}` });
+    expect(await identified({ identity })).toMatchObject({ username: 'tina' });
+    expect([...api.gateway.watches()]).toHaveLength(2);
+
+    api.gateway.replaceAuthorities(before);
+    await still.ended;
+    expect([...api.gateway.watches()]).toHaveLength(1);
+    kept.close();
+    open.destroy();
+  });
+
+  it('are refused when there is no certificate in the file, which is named', async () => {
+    const empty = join(folder, 'empty');
+    await writeFile(empty, 'nothing');
+    const config = configOf({ CLIENT_CA_FILE: empty, REQUESTHEADER_CLIENT_CA_FILE: join(folder, 'proxies') });
+    await expect(proofOptions(config, () => undefined)).rejects.toThrow(`no certificate in PEM in ${empty}`);
   });
 });
 

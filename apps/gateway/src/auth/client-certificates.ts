@@ -3,7 +3,6 @@ import type { IncomingMessage } from 'node:http';
 import { TLSSocket, type DetailedPeerCertificate, type PeerCertificate } from 'node:tls';
 import { AUTHENTICATED_GROUP } from '@xenolith/tenancy';
 import type { User } from '../http/api-request.js';
-import type { Authenticate } from './authenticate.js';
 import { unescaped } from './impersonation.js';
 
 /** Longer chains than any that people make; also the end of a certificate that is its own issuer. */
@@ -11,7 +10,11 @@ const MAX_CHAIN = 10;
 
 const PEM = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
-const fingerprintsOf = (authority: string): ReadonlySet<string> =>
+/** Who a certificate proves somebody to be; null: nobody whom this authority answers for. */
+export type ReadCertificate = (message: IncomingMessage) => User | null;
+
+/** Each of the certificates in a text; throws for one that is none. */
+export const fingerprintsOf = (authority: string): ReadonlySet<string> =>
   new Set((authority.match(PEM) ?? []).map((pem) => new X509Certificate(pem).fingerprint256));
 
 /** The types say that there is always an issuer; a chain that was sent short has none. */
@@ -33,7 +36,7 @@ const endsIn = (certificate: DetailedPeerCertificate, authorities: ReadonlySet<s
  */
 const provenCertificate = (message: IncomingMessage, authorities: ReadonlySet<string>): PeerCertificate | null => {
   const { socket } = message;
-  if (!(socket instanceof TLSSocket) || !socket.authorized) return null;
+  if (!(socket instanceof TLSSocket) || !socket.authorized || socket.destroyed) return null;
   const certificate = socket.getPeerCertificate(true);
   if (Object.keys(certificate).length === 0 || Date.parse(certificate.valid_to) <= Date.now()) return null;
   return endsIn(certificate, authorities) ? certificate : null;
@@ -60,7 +63,7 @@ const known = (name: string, groups: readonly string[]): readonly string[] =>
     : [...new Set([...groups, AUTHENTICATED_GROUP])];
 
 /** Users by their certificates: the common name is the user's, the organizations are the groups. */
-export const clientCertificates = (authority: string): Authenticate => {
+export const clientCertificates = (authority: string): ReadCertificate => {
   const authorities = fingerprintsOf(authority);
   return (message) => {
     const certificate = provenCertificate(message, authorities);
@@ -105,7 +108,7 @@ export const frontProxy = (
   authority: string,
   names: readonly string[],
   headers: RemoteHeaders = REMOTE_HEADERS,
-): Authenticate => {
+): ReadCertificate => {
   const authorities = fingerprintsOf(authority);
   return (message) => {
     const certificate = provenCertificate(message, authorities);

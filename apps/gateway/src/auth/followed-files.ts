@@ -1,10 +1,17 @@
 import { X509Certificate, createPrivateKey } from 'node:crypto';
-import type { z } from 'zod';
-import type { gatewayConfig } from '../settings.js';
+import type { ClientAuthorities } from './certificate-proofs.js';
+import { fingerprintsOf } from './client-certificates.js';
 import type { Followed } from './file-follower.js';
 import { tokenEntries, type TokenEntries } from './static-tokens.js';
 
-type Config = z.infer<typeof gatewayConfig>;
+/** The settings that name files which are read again when they change. */
+interface Config {
+  readonly TOKENS_FILE: string;
+  readonly TLS_CERT_FILE: string;
+  readonly TLS_KEY_FILE: string;
+  readonly CLIENT_CA_FILE?: string | undefined;
+  readonly REQUESTHEADER_CLIENT_CA_FILE?: string | undefined;
+}
 
 /** The platform's own tokens. What is wrong is told without a word of what is in the file. */
 export const tokensFile = ({ TOKENS_FILE }: Pick<Config, 'TOKENS_FILE'>): Omit<Followed<TokenEntries>, 'apply'> => ({
@@ -36,3 +43,26 @@ export const certificateFiles = ({
     return { cert, key };
   },
 });
+
+/** The authorities of certificates that clients show; null: the settings name none. */
+export const authorityFiles = ({
+  CLIENT_CA_FILE: clients,
+  REQUESTHEADER_CLIENT_CA_FILE: proxies,
+}: Pick<Config, 'CLIENT_CA_FILE' | 'REQUESTHEADER_CLIENT_CA_FILE'>): Omit<
+  Followed<ClientAuthorities>,
+  'apply'
+> | null => {
+  const files = [clients, proxies].filter((file) => file !== undefined);
+  if (files.length === 0) return null;
+  return {
+    name: 'client-authorities',
+    files,
+    parse: (contents) => {
+      for (const [index, text] of contents.entries())
+        if (fingerprintsOf(text).size === 0) throw new Error(`there is no certificate in PEM in ${files[index] ?? ''}`);
+      const of = (file: string | undefined): string | null =>
+        file === undefined ? null : (contents[files.indexOf(file)] ?? null);
+      return { clients: of(clients), proxies: of(proxies) };
+    },
+  };
+};

@@ -81,7 +81,7 @@ export class WatchRegistry implements Iterable<Watching> {
 
   private ask(session: Watching, { user, attributes }: WatchOwner): void {
     if (user.isProven?.() === false) {
-      session.revoke(unauthorized('unknown', 'the token does not count any more'));
+      session.revoke(unauthorized('unknown', 'the token or certificate does not count any more'));
       return;
     }
     const settle = (allowed: boolean): void => {

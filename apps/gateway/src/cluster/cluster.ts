@@ -29,8 +29,8 @@ export interface ClusterPorts {
   readonly feed: LogFeed;
   readonly events: EventView;
   readonly sessions: WatchRegistry;
-  /** Takes the authorities of certificates that clients may show from now on. */
-  readonly trust: (authorities: readonly string[]) => void;
+  /** The authorities of certificates that clients may show are others from now on. */
+  readonly authoritiesChanged: () => void;
 }
 
 /** The cluster whose API ours is a part of: it says who its users are and what they may do, and which namespaces there are. */
@@ -86,9 +86,9 @@ export class Cluster {
   };
 
   /** Begins to mirror, to write events, and to follow what the cluster changes of its proofs. */
-  async follow({ cache, bus, feed, events, sessions, trust }: ClusterPorts): Promise<void> {
-    this.identity.whenAuthoritiesChange(() => trust(this.authorities));
-    trust(this.authorities);
+  async follow({ cache, bus, feed, events, sessions, authoritiesChanged }: ClusterPorts): Promise<void> {
+    this.identity.whenAuthoritiesChange(authoritiesChanged);
+    authoritiesChanged();
     const mirror = new NamespaceMirror(this.api, { cache, bus, warn: this.options.warn });
     this.mirror = mirror;
     await mirror.start();
