@@ -24,4 +24,6 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
   mv "$draft"/* "$PGDATA/"
   rmdir "$draft"
 fi
+# As the official image does at each start: who gives volumes to groups may have opened it, and the server refuses one that is open.
+chmod 700 "$PGDATA"
 exec "$@"

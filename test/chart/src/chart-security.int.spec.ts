@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { render, type Rendered } from './helm.js';
 import { CERT_MANAGER, EXTERNAL_SECURED } from './secured-values.js';
-import { containerOf, named, variables, workload } from './workloads.js';
+import { containerOf, named, podsOf, variables, workload } from './workloads.js';
 
 describe('the chart makes sure', () => {
   it('external servers are proved by the secrets that are named', async () => {
@@ -58,6 +58,16 @@ describe('the chart makes sure', () => {
         profiles: [],
       })),
     );
+  });
+
+  it('the database comes back on the volume that it left, with its Pod or with a release of that name', async () => {
+    const objects = await render();
+    // Else each start opens PostgreSQL's folder to the group of the volume, and PostgreSQL refuses it.
+    for (const { name, spec } of podsOf(objects))
+      expect(spec.securityContext, name).toMatchObject({ fsGroupChangePolicy: 'OnRootMismatch' });
+    // Uninstalling keeps the volume; the password that it knows is in this secret alone.
+    const kept = objects.filter(({ metadata }) => metadata.annotations?.['helm.sh/resource-policy'] === 'keep');
+    expect(kept.map(({ kind, metadata }) => `${kind} ${metadata.name}`)).toEqual(['Secret x-xenolith-postgres']);
   });
 
   it('each service logs in to the database as itself, and a job that is the owner makes it so', async () => {

@@ -62,11 +62,13 @@ readOnlyRootFilesystem: true
 capabilities: { drop: [ALL] }
 {{- end -}}
 
+{{/* Volumes are given to the group once, when they are new: at each start it would be given PostgreSQL's folder too, which PostgreSQL then refuses. */}}
 {{- define "xenolith.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: {{ .user }}
 runAsGroup: {{ .user }}
 fsGroup: {{ .user }}
+fsGroupChangePolicy: OnRootMismatch
 seccompProfile: { type: RuntimeDefault }
 {{- end -}}
 

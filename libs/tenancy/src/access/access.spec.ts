@@ -262,6 +262,22 @@ describe('roles that every platform has', () => {
     ).toBe(true);
   });
 
+  it('let whoever may see an object ask for its history, and why it is so', () => {
+    const index = new AccessIndex();
+    for (const { category, streamId, document } of documentsOf()) index.put(category, streamId, document);
+    index.put(BINDING, 'b1', binding('red', 'ClusterRole', 'view', [{ kind: 'User', name: 'tina' }]));
+    for (const subresource of ['status', 'metrics', 'history', 'why'])
+      expect(
+        index.allows(tina, 'red', {
+          verb: 'get',
+          group: 'compute.xenolith.dev',
+          resource: 'virtualmachines',
+          subresource,
+        }),
+        subresource,
+      ).toBe(true);
+  });
+
   it('hold what the smaller of them grant', () => {
     const rulesOf = (name: string): readonly PolicyRule[] =>
       DEFAULT_CLUSTER_ROLES.find((candidate) => candidate.name === name)?.rules ?? [];

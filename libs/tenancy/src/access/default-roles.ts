@@ -33,7 +33,7 @@ const viewRules: readonly PolicyRule[] = [
     apiGroups: [group],
     resources: pluralsOf(kinds),
   })),
-  { verbs: ['get'], apiGroups: TENANT_GROUPS, resources: ['*/status', '*/metrics', '*/history'] },
+  { verbs: ['get'], apiGroups: TENANT_GROUPS, resources: ['*/status', '*/metrics', '*/history', '*/why'] },
   { verbs: ['get', 'list'], apiGroups: ['compute.xenolith.dev'], resources: ['virtualmachinemetrics'] },
   { verbs: READ, apiGroups: ['', 'events.k8s.io'], resources: ['events'] },
   { verbs: READ, apiGroups: [''], resources: ['namespaces', 'resourcequotas', 'resourcequotas/status', 'services'] },
