@@ -163,8 +163,9 @@ export class Agent {
     for (const name of this.options.hosts) this.announcer.register(this.fleet.slot(name));
   }
 
-  /** Hosts whose registration compute has answered since they booted or the bus came back, or that are powered off. */
+  /** Hosts whose registration compute has answered since they booted or the bus came back, or that are powered off. None until the journal has been read. */
   get registered(): number {
+    if (!this.live) return 0;
     return this.announcer.registeredOf(this.options.hosts);
   }
 

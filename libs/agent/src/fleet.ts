@@ -1,4 +1,4 @@
-import { uuidFrom, type Clock, type Uuid } from '@xenolith/kernel';
+import { assert, present, uuidFrom, type Clock, type Uuid } from '@xenolith/kernel';
 import {
   timingFor,
   emulatedHostModel,
@@ -85,7 +85,8 @@ export class Fleet {
   private model: EmulatedHostModel = emulatedHostModel(timingFor(0));
   /** Hosts that are not the usual ones. */
   private readonly makes = new Map<string, MadeHost>();
-  private origin: FleetOrigin = { at: 0, seed: '', profile: '2x8-128' };
+  /** Null until the journal has told, or was found empty: until then there is no host to look at. */
+  private origin: FleetOrigin | null = null;
   private time = 0;
   /** While the journal is read, what falls due waits for the next line or for the end. */
   private live = false;
@@ -199,8 +200,9 @@ export class Fleet {
     return this.restOf(slot).bootId;
   }
 
-  /** Fixes what a host is, before anything happens to it. */
+  /** Fixes what a host is, before anybody looks at it. */
   make(name: string, made: MadeHost): void {
+    assert(this.own(name).state === null, `${name} was looked at before it was said what it is`);
     this.makes.set(name, made);
   }
 
@@ -210,7 +212,7 @@ export class Fleet {
   }
 
   makeOf(name: string): HostMake {
-    return { hypervisor: 'xen', profile: this.origin.profile, ...this.makes.get(name) };
+    return { hypervisor: 'xen', profile: this.begun().profile, ...this.makes.get(name) };
   }
 
   /** Domains that exist; those being torn down are left out. */
@@ -265,8 +267,12 @@ export class Fleet {
     return slot.state;
   }
 
+  private begun(): FleetOrigin {
+    return present(this.origin, 'a host is looked at once its fleet is born');
+  }
+
   private newborn(name: string): EmulatedHostState {
-    const { seed, at } = this.origin;
+    const { seed, at } = this.begun();
     return this.model.create({ name, seed, at, ...this.makeOf(name) });
   }
 

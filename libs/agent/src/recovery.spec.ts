@@ -342,6 +342,38 @@ describe('an agent whose hosts are off', () => {
   });
 });
 
+describe('an agent that is asked whether it is ready before it has read its journal', () => {
+  it('has made no host up meanwhile, of another boot and another kind', async () => {
+    const clock = new VirtualClock();
+    const network = new MemoryBus(clock);
+    const services = new Services();
+    const suite = network.connect('suite');
+    await services.serve(suite);
+    const kvm = ['host-0002', { hypervisor: 'kvm' }] as const;
+    const options = { ...OPTIONS, made: new Map([kvm]) };
+    const packer = { pack: (text: string) => text, unpack: (packed: string) => packed };
+    const agent = new Agent(options, { bus: network.connect(), clock, journal: new MemoryJournal(), packer });
+    expect(agent.registered).toBe(0);
+    await agent.start();
+    expect(await clock.advanceUntil(() => agent.registered === 2, 10_000)).toBe(true);
+    const [xen, other] = services.heard.map(({ data }) => data);
+    expect([xen?.['hypervisor'], other?.['hypervisor']]).toEqual(['xen', 'kvm']);
+    // Long enough for hosts that nothing happens to to be put away, and made again for what is next.
+    await clock.advance(60_000);
+    const commandId = uuidFrom('start');
+    const data = { incarnation: 1, paused: false, config: configOf('vm') };
+    const message = { commandId, type: 'StartDomain', streamId: uuidFrom('vm'), data, actor: 'test', at: 0 };
+    const started = suite.request(
+      agentSubject('host-0001', 'StartDomain'),
+      { ...message, correlationId: commandId, causationId: commandId },
+      { timeoutMs: 30_000 },
+    );
+    await clock.advance(30_000);
+    expect(await started).toMatchObject({ ok: true, value: { bootId: xen?.['bootId'] } });
+    await agent.stop();
+  });
+});
+
 describe('an agent that is killed and started again', () => {
   it('answers every command, and runs every domain, as one that was never killed', async () => {
     await fc.assert(
