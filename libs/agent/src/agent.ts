@@ -165,8 +165,7 @@ export class Agent {
 
   /** Hosts whose registration compute has answered since they booted or the bus came back, or that are powered off. None until the journal has been read. */
   get registered(): number {
-    if (!this.live) return 0;
-    return this.announcer.registeredOf(this.options.hosts);
+    return this.live ? this.announcer.registeredOf(this.options.hosts) : 0;
   }
 
   get hosts(): number {
