@@ -146,6 +146,16 @@ describe('verdicts that are kept for a class', () => {
     fc.assert(property, { numRuns: 150 });
   });
 
+  it('show the host that has most, though the one that was shown has less than before like the next', () => {
+    const fleet = new TestFleet(hostFacts('a'), hostFacts('b'), hostFacts('c'));
+    const asked = { memoryBytes: 9 * GIB };
+    const shown = (): string => fleet.explain(asked).refused[0]?.example ?? '';
+    expect(shown()).toBe('a');
+    fleet.use('b', GIB);
+    fleet.use('a', 5 * GIB);
+    expect(shown()).toBe('c');
+  });
+
   it('are made anew once more has changed than is kept', () => {
     const fleet = new TestFleet(hostFacts('a'), hostFacts('b'));
     expect(fleet.whyNot({ memoryBytes: 9 * GIB })).toBe('0/2 hosts: 2 lack memory (need 9Gi, most free 8Gi on a)');

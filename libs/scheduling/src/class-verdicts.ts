@@ -62,8 +62,14 @@ export class ClassVerdicts {
     const { table } = this;
     const { journal } = table;
     if (this.verdicts.length < table.length) this.grow();
-    if (journal.knows(this.revision)) journal.since(this.revision, (slot) => this.judge(slot));
-    else for (let slot = 0; slot < table.length; slot += 1) this.judge(slot);
+    // An example may have become a worse one: none is held against another before it is looked at again itself.
+    if (journal.knows(this.revision)) {
+      journal.since(this.revision, (slot) => this.forgetExample(slot));
+      journal.since(this.revision, (slot) => this.judge(slot));
+    } else {
+      for (let slot = 0; slot < table.length; slot += 1) this.forgetExample(slot);
+      for (let slot = 0; slot < table.length; slot += 1) this.judge(slot);
+    }
     this.revision = journal.revision;
   }
 
@@ -74,12 +80,15 @@ export class ClassVerdicts {
     return { considered: hosts, refused: counts.slice(), example: examples.slice() };
   }
 
+  private forgetExample(slot: number): void {
+    const verdict = this.of(slot);
+    if (verdict >= 0 && this.examples[verdict] === slot) this.examples[verdict] = NOT_KNOWN;
+  }
+
   private judge(slot: number): void {
     const { table, verdicts } = this;
     const before = verdicts[slot] ?? ABSENT;
     const now = table.present[slot] === 1 ? classVerdict(table, slot, this.asked) : ABSENT;
-    // An example may have become a worse one.
-    if (before >= 0 && this.examples[before] === slot) this.examples[before] = NOT_KNOWN;
     if (before !== now) {
       verdicts[slot] = now;
       this.count(before, -1);
