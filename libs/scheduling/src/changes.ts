@@ -1,7 +1,7 @@
 import type { PlacementChange } from '@xenolith/contracts';
 import { FILTERS, NO_CELL, refuses, cellFor, type Filter, type Wish } from './filters.js';
 import type { Fleet } from './machine-affinity.js';
-import { CELLS_MAX } from './host-table.js';
+import { freeCellMemory, freeCellVcpus } from './host-cells.js';
 import { unreachedNetworks, unreachedStorage } from './request-class.js';
 import { untolerated } from './selectors.js';
 
@@ -33,9 +33,8 @@ const isPlain = (filter: Filter): filter is Exclude<Filter, Counted> => filter i
 const nodeShortages = ({ table }: Fleet, slot: number, { request }: Wish): PlacementChange[] => {
   if (request.numa !== 'single-numa-node' || cellFor(table, slot, request) !== NO_CELL) return [];
   const nodes = Array.from({ length: table.cells[slot] ?? 0 }, (_, cell) => {
-    const at = slot * CELLS_MAX + cell;
-    const memory = request.memoryBytes - (table.cellMemory[at] ?? 0) + (table.cellUsedMemory[at] ?? 0);
-    const vcpus = request.vcpus - (table.cellVcpus[at] ?? 0) + (table.cellUsedVcpus[at] ?? 0);
+    const memory = request.memoryBytes - freeCellMemory(table, slot, cell);
+    const vcpus = request.vcpus - freeCellVcpus(table, slot, cell);
     return { cell, memory: Math.max(0, memory), vcpus: Math.max(0, vcpus) };
   });
   const lacks = (node: { memory: number; vcpus: number }): number => Number(node.memory > 0) + Number(node.vcpus > 0);

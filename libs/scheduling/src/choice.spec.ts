@@ -167,12 +167,12 @@ describe('levels of scores', () => {
       { ...cell, pin: '2-3' },
     ];
     const fleet = new TestFleet(host('a', { cells }), host('b', { cells }));
-    fleet.use('b', 2 * GIB, 1, { cell: 0 });
+    fleet.use('b', 4 * GIB, 1, { cell: 0 });
+    fleet.use('b', 2 * GIB, 1, { cell: 1 });
     for (const node of [0, 1]) fleet.use('a', 1.5 * GIB, 1, { cell: node });
-    fleet.use('b', 4 * GIB);
     expect(fleet.choose({ memoryBytes: 2 * GIB })).toBe('a');
     expect(fleet.choice({ memoryBytes: 2 * GIB, numa: 'best-effort' })).toMatchObject({ slot: 0, cell: 0 });
-    expect(fleet.choice({ memoryBytes: 2 * GIB, numa: 'best-effort' }, 'density')).toMatchObject({ cell: 0 });
+    expect(fleet.choice({ memoryBytes: 2 * GIB, numa: 'best-effort' }, 'density')).toMatchObject({ slot: 1, cell: 1 });
     for (const node of [0, 1]) fleet.use('a', GIB, 1, { cell: node });
     expect(fleet.choice({ memoryBytes: 2 * GIB, numa: 'best-effort' })).toMatchObject({
       slot: 1,

@@ -137,7 +137,7 @@ const situation: fc.Arbitrary<Situation> = fc
   }));
 
 const onNode = (facts: HostFacts, change: PlacementChange, amount: number): HostFacts['cells'] => {
-  const cells = facts.cells?.length ? facts.cells : [{ memoryBytes: 12 * GIB, vcpus: 12, pin: '' }];
+  const cells = facts.cells?.length ? facts.cells : [{ memoryBytes: 24 * GIB, vcpus: 12, pin: '' }];
   return cells.map((cell, number) => {
     if (String(number) !== change.name) return cell;
     return change.unit === 'bytes'

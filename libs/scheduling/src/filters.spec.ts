@@ -91,6 +91,23 @@ const CASES: readonly [string, Partial<HostFacts>, Partial<PlacementRequest>, Fi
   ['best effort on several', { cells }, { numa: 'best-effort', memoryBytes: 8 * GIB }, null],
 ];
 
+/** `used`: by machines of no node; half of it is on each node, as long as both have room. */
+const ON_NODES: readonly (readonly [what: string, used: number, asked: Partial<PlacementRequest>, Filter | null])[] = [
+  ['what others leave of a node', 3, { memoryBytes: 3.5 * GIB }, null],
+  ['a byte more than others leave of a node', 3, { memoryBytes: 3.5 * GIB + 1 }, 'numa'],
+  ['what fits on several only, when others are there', 3, { memoryBytes: 5 * GIB, numa: 'none' }, null],
+];
+
+describe('the filter of NUMA nodes', () => {
+  it.each(ON_NODES)('%s', (_what, used, asked, filter) => {
+    const fleet = new TestFleet(host('a', { cells }));
+    fleet.use('a', used * GIB);
+    const wish = { numa: 'single-numa-node' as const, vcpus: 1, ...asked };
+    expect(fleet.refusal('a', wish)).toBe(filter);
+    expect(fleet.fits('a', wish)).toBe(filter === null);
+  });
+});
+
 describe('filters', () => {
   it.each(CASES)('%s', (_what, facts, asked, filter) => {
     const fleet = new TestFleet(host('a', facts));

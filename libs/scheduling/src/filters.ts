@@ -1,7 +1,8 @@
 import type { PlacementRequest } from '@xenolith/contracts';
 import type { AvailabilityCheck } from './availability/availability-book.js';
 import { chooseDevices } from './device-choice.js';
-import { CELLS_MAX, type HostTable } from './host-table.js';
+import { freeCellMemory, freeCellVcpus } from './host-cells.js';
+import type { HostTable } from './host-table.js';
 import { hasRepellent, lacksCompany, type Fleet, type MachineWish } from './machine-affinity.js';
 import {
   isTraitFilter,
@@ -64,10 +65,9 @@ export const cellFor = (
   let [found, best] = [NO_CELL, 0];
   const cells = table.cells[slot] ?? 0;
   for (let cell = 0; cell < cells; cell += 1) {
-    const at = slot * CELLS_MAX + cell;
-    const free = (table.cellMemory[at] ?? 0) - (table.cellUsedMemory[at] ?? 0);
+    if (freeCellVcpus(table, slot, cell) < demand.vcpus) continue;
+    const free = freeCellMemory(table, slot, cell);
     if (free < demand.memoryBytes) continue;
-    if ((table.cellVcpus[at] ?? 0) - (table.cellUsedVcpus[at] ?? 0) < demand.vcpus) continue;
     if (found === NO_CELL || (prefer === 'tightest' ? free < best : free > best)) [found, best] = [cell, free];
   }
   return found;

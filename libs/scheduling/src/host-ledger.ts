@@ -20,6 +20,7 @@ import {
   type Result,
   type Uuid,
 } from '@xenolith/kernel';
+import { freeOfNode } from './node-memory.js';
 import { areFar } from './placement-keys.js';
 
 /**
@@ -87,15 +88,28 @@ type Asked = Omit<ReserveHostCapacityData, 'host' | 'hostUid' | 'capacity'>;
 const full = (host: string, free: string, asked: string): Result<never> =>
   reject('host_ledger_full', `host ${host} has ${free} left, ${asked} were asked`);
 
+const freeOn = (
+  numaNode: number,
+  { numaNodes = [] }: HostCapacity,
+  { memoryBytes, reservations }: Used,
+): { readonly memoryBytes: number; readonly vcpus: number } => {
+  const rooms = numaNodes.map((node) => node.memoryBytes);
+  let [spread, vcpus] = [memoryBytes, numaNodes[numaNode]?.vcpus ?? 0];
+  for (const reservation of reservations) {
+    if (reservation.numaNode === undefined) continue;
+    rooms[reservation.numaNode] = (rooms[reservation.numaNode] ?? 0) - reservation.memoryBytes;
+    spread -= reservation.memoryBytes;
+    if (reservation.numaNode === numaNode) vcpus -= reservation.vcpus;
+  }
+  return { memoryBytes: freeOfNode(rooms, Math.max(1, numaNodes.length), numaNode, spread), vcpus };
+};
+
 /** What is asked beside the memory and vCPUs of the host as a whole; null: nothing is in the way. */
 const refusedBeside = (host: string, capacity: HostCapacity, used: Used, asked: Asked): Result<never> | null => {
   const { numaNode, resources = {}, machine } = asked;
   const there = used.reservations;
   if (numaNode !== undefined) {
-    const node = capacity.numaNodes?.[numaNode] ?? { memoryBytes: 0, vcpus: 0 };
-    const onNode = there.filter((reservation) => reservation.numaNode === numaNode);
-    const memoryBytes = onNode.reduce((free, reservation) => free - reservation.memoryBytes, node.memoryBytes);
-    const vcpus = onNode.reduce((free, reservation) => free - reservation.vcpus, node.vcpus);
+    const { memoryBytes, vcpus } = freeOn(numaNode, capacity, used);
     if (asked.memoryBytes > memoryBytes || asked.vcpus > vcpus) {
       const free = `${approximateBytes(memoryBytes)} and ${vcpus} vCPUs on NUMA node ${numaNode}`;
       return full(host, free, `${approximateBytes(asked.memoryBytes)} and ${asked.vcpus} vCPUs`);

@@ -204,6 +204,14 @@ describe('what several schedulers decide at the same moment', () => {
     ).toEqual([0, 1, 'none']);
   });
 
+  it('puts no machine on a NUMA node that machines of no node have taken', async () => {
+    const hosts = [host(1, { nodes: 2, memoryBytes: 8 * GIB, threads: 8 })];
+    const { scheduler, where } = await asked(hosts, ['spread'], { memoryBytes: 4 * GIB });
+    expect(where).toEqual(['host-0001']);
+    await scheduler.settled(scheduler.place('whole', { numa: 'single-numa-node', memoryBytes: 2.5 * GIB }));
+    expect(scheduler.placements().map(({ host: name }) => name ?? 'waits')).toEqual(['host-0001', 'waits']);
+  });
+
   it('promises no counted thing twice', async () => {
     const hosts = [host(1, { resources: { gpu: 2 } }), host(2)];
     const { where } = await asked(hosts, ['a', 'b', 'c'], { resources: { gpu: 1 } });
@@ -341,6 +349,14 @@ const withWord = (placements: Placed): Placed => placements.filter(({ request })
 const farApart = (placements: Placed): Placed => placements.filter(({ request }) => request.affinity !== undefined);
 const withThing = (placements: Placed): Placed => placements.filter(({ request }) => request.resources !== undefined);
 
+/** Memory of a node that is neither reserved there nor of machines of no node, which have as much of each node as it has room for. */
+const freeOn = (placed: Placed, node: number): number => {
+  const rooms = Array.from({ length: NODES }, (_, number) => (4 * GIB) / NODES - memoryOf(onNode(placed, number)));
+  const spread = memoryOf(placed.filter(({ numaNode }) => numaNode === undefined));
+  const [here = 0, other = 0] = node === 0 ? rooms : rooms.toReversed();
+  return here - Math.max(spread / 2, spread - other);
+};
+
 /** No rule of one host is broken. */
 const expectUnbroken = (placed: Placed): void => {
   expect(memoryOf(placed)).toBeLessThanOrEqual(4 * GIB);
@@ -358,6 +374,4 @@ const keptOff = ({ request }: Placed[number], placed: Placed): boolean =>
   (request.affinity !== undefined && farApart(placed).length > 0) ||
   (request.resources !== undefined && withThing(placed).length >= THINGS) ||
   (request.numa !== undefined &&
-    Array.from({ length: NODES }, (_, node) => (4 * GIB) / NODES - memoryOf(onNode(placed, node))).every(
-      (free) => free < request.memoryBytes,
-    ));
+    Array.from({ length: NODES }, (_, node) => freeOn(placed, node)).every((free) => free < request.memoryBytes));

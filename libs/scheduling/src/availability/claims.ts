@@ -1,4 +1,5 @@
 import type { AffinityBook, Term } from '../machine-affinity.js';
+import { freeCellMemory, freeCellVcpus, type Claimed } from '../host-cells.js';
 import { CELLS_MAX, type HostTable } from '../host-table.js';
 import type { Bond, Resident } from './resident.js';
 
@@ -21,7 +22,7 @@ const shiftedAt = <Key>(counts: Map<Key, Map<Place, number>>, key: Key, place: P
  * What is thought to be added to hosts or gone from them, beside what is there. All of it are whole numbers, so that taking a claim back leaves
  * exactly what was before.
  */
-export class Claims {
+export class Claims implements Claimed {
   private memory = new Float64Array(64);
   private vcpus = new Float64Array(64);
   private readonly cellMemory = new Map<number, number>();
@@ -82,15 +83,23 @@ export class Claims {
     return this.table.freeOf(slot, thing) - (this.things.get(thing)?.get(slot) ?? 0);
   }
 
+  memoryAt(slot: number): number {
+    return this.memory[slot] ?? 0;
+  }
+
+  cellMemoryAt(cell: number): number {
+    return this.cellMemory.get(cell) ?? 0;
+  }
+
   /** The tightest NUMA node that a machine fits on as a whole; undefined: none. */
   cellFor(slot: number, demand: { readonly memoryBytes: number; readonly vcpus: number }): number | undefined {
     const { table } = this;
     let [found, least]: [number | undefined, number] = [undefined, Number.POSITIVE_INFINITY];
     for (let cell = 0; cell < (table.cells[slot] ?? 0); cell += 1) {
-      const at = slot * CELLS_MAX + cell;
-      const free = (table.cellMemory[at] ?? 0) - (table.cellUsedMemory[at] ?? 0) - (this.cellMemory.get(at) ?? 0);
-      const vcpus = (table.cellVcpus[at] ?? 0) - (table.cellUsedVcpus[at] ?? 0) - (this.cellVcpus.get(at) ?? 0);
-      if (free < demand.memoryBytes || vcpus < demand.vcpus || free >= least) continue;
+      const vcpus = freeCellVcpus(table, slot, cell) - (this.cellVcpus.get(slot * CELLS_MAX + cell) ?? 0);
+      if (vcpus < demand.vcpus) continue;
+      const free = freeCellMemory(table, slot, cell, this);
+      if (free < demand.memoryBytes || free >= least) continue;
       [found, least] = [cell, free];
     }
     return found;

@@ -16,7 +16,7 @@ class Wave {
   private readonly into = new Map<number, number>();
   private readonly waitedFor = new Set<number>();
   private readonly waiting = new Set<PlannedMachine>();
-  /** Hosts where an arriving machine chooses its NUMA node: two would choose by the order in which they come. */
+  /** Hosts where an arriving machine chooses its NUMA node: what comes beside it may find its memory there first. */
   private readonly choosing = new Set<number>();
   private ruled = false;
 
@@ -47,7 +47,7 @@ class Wave {
     if (machine.slot !== from || this.waiting.has(machine)) return false;
     if (this.begun.some((step) => step.machine === machine)) return false;
     if ((this.out.get(from) ?? 0) >= PER_HOST || (this.into.get(to) ?? 0) >= PER_HOST) return false;
-    if (choosesNode(machine) && this.choosing.has(to)) return false;
+    if (this.choosing.has(to)) return false;
     // The company that it needs is there for certain only when nobody with rules is on the way.
     if (this.ruled && requiredNear(machine).length > 0) return false;
     return this.waiting.size === 0 || (!this.waitedFor.has(to) && !this.whatIf.isRuled(machine));
