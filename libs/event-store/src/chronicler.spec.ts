@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { Chronicler } from './chronicler.js';
 
-const LOOK_MS = 250;
+const LOOK_MS = 500;
 const STEP = 500;
 
 beforeEach(() => void vi.useFakeTimers());

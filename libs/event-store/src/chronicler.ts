@@ -5,9 +5,9 @@ import { Signal } from './signal.js';
 /** Events of one step: some 10 ms of reading, and a few of writing, for which the sequencer waits. */
 const STEP_EVENTS = 500;
 /** How far the chronicle lags behind the log, about, unless that is busy. Each step costs a commit. */
-const LOOK_EVERY_MS = 250;
+const LOOK_EVERY_MS = 500;
 /** A log that grows faster than by so many events between two looks is busy: whoever appends goes first. */
-const BUSY_EVENTS = STEP_EVENTS;
+const BUSY_EVENTS = 2 * STEP_EVENTS;
 /** So far behind a busy log the chronicle may fall: what it takes a reader of the newest past about a second to make up for. */
 const MOST_BEHIND = 50_000;
 /** Pause after a fault. */

@@ -3,7 +3,7 @@ import { SCHEMA_REVISION, schemaHash } from './schema-hash.js';
 
 it('has a revision of its own for each shape of the schema: when this fails, count SCHEMA_REVISION up', () => {
   expect({ revision: SCHEMA_REVISION, hash: schemaHash().slice(0, 16) }).toEqual({
-    revision: 5,
-    hash: 'de527a1901897c7c',
+    revision: 6,
+    hash: '6561263a631ab424',
   });
 });

@@ -18,7 +18,7 @@ export const FUNCTIONS = [
 ];
 
 /** Counts the versions of the schema: grows whenever a table or a function changes. */
-export const SCHEMA_REVISION = 5;
+export const SCHEMA_REVISION = 6;
 /** The oldest revision whose code works with this schema, so that services of two releases can run side by side while one replaces the other. */
 export const OLDEST_REVISION = 0;
 

@@ -68,7 +68,31 @@ export const preferredShape = (alias: string): string =>
 
 /** What an event's hash is over; `event-chain.ts` says the same for those who verify. */
 const CONTENT = `sha256(convert_to(concat_ws(e'\\x1f', l.position, e.stream_id, e.version, e.event_id, e.category, e.type,
-  e.schema_version, (extract(epoch from e.recorded_at) * 1000000)::bigint, e.data::text, e.meta::text), 'UTF8'))`;
+  e.schema_version, (extract(epoch from e.recorded_at) * 1000000)::bigint, e.data, e.meta), 'UTF8'))`;
+
+/** What a document shows, by its shape; shapes count from 1. */
+const GONE = '0';
+const shownBy = (alias: string): string => `case when ${alias}.body is null then ${GONE} else ${alias}.shape end`;
+
+/** The shape in which documents of the event's category are shown now. */
+const ACTIVE = `coalesce((v_shapes ->> e.category)::int, 1)`;
+
+/**
+ * Category, namespace and name of the document that `t` shows first. Documents begin as we write them, `{"apiVersion":"...","kind":"...","metadata":{"name":"...","namespace":"...",`: then names are cut
+ * out of their text, which costs a part of what parsing does. It is safe: a key right before the second brace is one of the whole document, and a quote that no backslash stands before begins or
+ * ends a string. What begins in another way is parsed.
+ */
+const BORN = `
+  select d.category, case
+      when right(h.outside, 11) = '"metadata":' and starts_with(h.inside, '"name":"' || h.name || '","namespace":"')
+        and strpos(h.inside, e'\\\\') = 0 and strpos(h.rest, '"') > 0
+      then array[split_part(h.rest, '"', 1), h.name]
+      else array[d.body -> 'metadata' ->> 'namespace', d.body -> 'metadata' ->> 'name'] end as names
+    from (select d.category, d.body, d.body::text as text from es.documents d
+      where d.stream_id = t.stream_id and d.version = t.version and d.shape = t.shape offset 0) d
+    cross join lateral (select split_part(d.text, '{', 2) as outside, split_part(d.text, '{', 3) as inside offset 0) p
+    cross join lateral (select p.outside, p.inside, split_part(p.inside, '"', 4) as name,
+      split_part(p.inside, '","namespace":"', 2) as rest offset 0) h`;
 
 /**
  * Takes the chronicle up to `p_limit` positions further, not beyond the head. Everything is read before anything is written: a transaction gets
@@ -91,7 +115,7 @@ declare
   v_streams uuid[];
   v_versions bigint[];
   v_positions bigint[];
-  v_alive boolean[];
+  v_shown int[];
   v_turns record;
   v_shapes jsonb;
 begin
@@ -105,19 +129,20 @@ begin
 
   select jsonb_object_agg(a.category, a.shape) into v_shapes from es.document_shapes a;
   select array_agg(c.content order by c.position), max(c.recorded_at),
-      array_agg(c.stream_id order by c.position) filter (where c.alive is not null),
-      array_agg(c.version order by c.position) filter (where c.alive is not null),
-      array_agg(c.position order by c.position) filter (where c.alive is not null),
-      array_agg(c.alive order by c.position) filter (where c.alive is not null)
-    into v_links, v_newest, v_streams, v_versions, v_positions, v_alive
+      array_agg(c.stream_id order by c.position) filter (where c.shape is not null),
+      array_agg(c.version order by c.position) filter (where c.shape is not null),
+      array_agg(c.position order by c.position) filter (where c.shape is not null),
+      array_agg(c.shape order by c.position) filter (where c.shape is not null)
+    into v_links, v_newest, v_streams, v_versions, v_positions, v_shown
     from (select l.position, e.recorded_at, e.stream_id, e.version, ${CONTENT} as content,
-        coalesce(
-          (select d.body is not null from es.documents d where d.stream_id = e.stream_id and d.version = e.version
-            and d.shape = coalesce((v_shapes ->> e.category)::int, 1)),
-          (select d.body is not null from es.documents d where d.stream_id = e.stream_id and d.version = e.version
-            order by d.shape desc limit 1)) as alive
+        case when d.shape = ${ACTIVE} then ${shownBy('d')}
+          when d.shape is not null then coalesce((select ${shownBy('n')} from es.documents n where n.stream_id = e.stream_id
+            and n.version = e.version and n.shape = ${ACTIVE}), ${shownBy('d')}) end as shape
       from (select * from es.event_log where position > v_from and position <= reached order by position limit p_limit) l
       join es.events e on e.txid = l.txid and e.seq = l.seq
+      -- Most documents have one shape: the newest is the one that is shown.
+      left join lateral (select n.shape, n.body from es.documents n where n.stream_id = e.stream_id and n.version = e.version
+        order by n.shape desc limit 1) d on true
       -- So that each of these is computed once, not once for each column above.
       offset 0) c;
   if coalesce(cardinality(v_links), 0) <> reached - v_from then
@@ -130,19 +155,16 @@ begin
   end loop;
 
   with shown as (
-    select u.*, coalesce(lag(u.alive) over (partition by u.stream_id order by u.position),
-        exists (select from es.lives v where v.stream_id = u.stream_id and v.ended = ${STILL_ALIVE})) as before
-      from unnest(v_streams, v_versions, v_positions, v_alive) as u(stream_id, version, position, alive)),
+    select u.*, u.shape > ${GONE} as alive, coalesce(lag(u.shape) over (partition by u.stream_id order by u.position) > ${GONE},
+        -- As a value, not by "exists": that is answered by a table of all that is alive, made anew for each step.
+        (select true from es.lives v where v.stream_id = u.stream_id and v.ended = ${STILL_ALIVE} limit 1), false) as before
+      from unnest(v_streams, v_versions, v_positions, v_shown) as u(stream_id, version, position, shape)),
   turned as (
-    select t.*, o.category, o.metadata from shown t
-      left join lateral (select d.category, d.body -> 'metadata' as metadata from es.documents d
-        where d.stream_id = t.stream_id and d.version = t.version and d.body is not null
-        order by ${preferredShape('d')} limit 1) o on t.alive
-      where t.alive <> t.before)
+    select t.*, o.category, o.names from shown t left join lateral (${BORN}) o on t.alive where t.alive <> t.before)
   select
       array_agg(t.stream_id) filter (where t.alive) as born_id, array_agg(t.category) filter (where t.alive) as born_category,
-      array_agg(coalesce(t.metadata ->> 'namespace', '')) filter (where t.alive) as born_namespace,
-      array_agg(coalesce(t.metadata ->> 'name', '')) filter (where t.alive) as born_name,
+      array_agg(coalesce(t.names[1], '')) filter (where t.alive) as born_namespace,
+      array_agg(coalesce(t.names[2], '')) filter (where t.alive) as born_name,
       array_agg(t.position) filter (where t.alive) as born_at,
       array_agg(t.stream_id) filter (where not t.alive) as ended_id, array_agg(t.position) filter (where not t.alive) as ended_at
     into v_turns from turned t;
@@ -159,7 +181,7 @@ begin
     select reached, v_from + 1, string_agg(u.link, ''::bytea order by u.place), greatest(v_until, v_newest)
       from unnest(v_links) with ordinality as u(link, place);
   insert into es.shown (stream_id, position, version) select u.stream_id, u.position, u.version
-    from unnest(v_streams, v_versions, v_positions, v_alive) as u(stream_id, version, position, alive) where u.alive;
+    from unnest(v_streams, v_versions, v_positions, v_shown) as u(stream_id, version, position, shape) where u.shape > ${GONE};
   insert into es.lives (stream_id, category, namespace, name, born)
     select * from unnest(v_turns.born_id, v_turns.born_category, v_turns.born_namespace, v_turns.born_name, v_turns.born_at);
   update es.lives v set ended = u.position from unnest(v_turns.ended_id, v_turns.ended_at) as u(stream_id, position)
