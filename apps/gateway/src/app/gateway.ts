@@ -180,7 +180,10 @@ export const openGateway = async (options: GatewayOptions): Promise<RunningGatew
     feed,
     events,
     sessions,
-    authoritiesChanged: () => server.trust(authoritiesOf(options)),
+    authoritiesChanged: () => {
+      server.trust(authoritiesOf(options));
+      sessions.askCluster();
+    },
   });
   return {
     port: server.port,

@@ -135,6 +135,6 @@ export const proofOptions = async (config: AuthConfig, warn: Warn): Promise<Proo
     certificates:
       files === null
         ? null
-        : new CertificateProofs(config.REQUESTHEADER_ALLOWED_NAMES ?? [], await readFollowed(files)),
+        : new CertificateProofs({ names: config.REQUESTHEADER_ALLOWED_NAMES ?? [] }, await readFollowed(files)),
   };
 };

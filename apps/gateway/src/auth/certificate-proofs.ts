@@ -1,6 +1,6 @@
 import type { User } from '../http/api-request.js';
 import type { Authenticate } from './authenticate.js';
-import { clientCertificates, frontProxy, type ReadCertificate } from './client-certificates.js';
+import { clientCertificates, frontProxy, type ReadCertificate, type RemoteHeaders } from './client-certificates.js';
 
 /** Authorities in PEM, one or more in each; null: certificates of this use prove nothing. */
 export interface ClientAuthorities {
@@ -10,18 +10,26 @@ export interface ClientAuthorities {
   readonly proxies: string | null;
 }
 
+export interface ProxyRules {
+  /** Common names that front proxies must have one of; none: any. */
+  readonly names: readonly string[];
+  /** Absent: those of Kubernetes' own servers. */
+  readonly headers?: RemoteHeaders;
+}
+
+const NO_AUTHORITIES: ClientAuthorities = { clients: null, proxies: null };
+
 /**
- * Users by certificates that the platform's own authorities signed. The authorities can be replaced while connections are open: each request, and each
+ * Users by certificates that authorities signed: the platform's own, or a cluster's. The authorities can be replaced while connections are open: each request, and each
  * watch that is asked again, is judged by those of then.
  */
 export class CertificateProofs {
   private ways: readonly ReadCertificate[] = [];
   private known: readonly string[] = [];
 
-  /** `proxyNames`: common names that front proxies must have one of; none: any. */
   constructor(
-    private readonly proxyNames: readonly string[],
-    authorities: ClientAuthorities,
+    private rules: ProxyRules,
+    authorities = NO_AUTHORITIES,
   ) {
     this.replace(authorities);
   }
@@ -31,9 +39,10 @@ export class CertificateProofs {
     return this.known;
   }
 
-  replace({ clients, proxies }: ClientAuthorities): void {
+  replace({ clients, proxies }: ClientAuthorities, rules = this.rules): void {
+    this.rules = rules;
     this.ways = [
-      ...(proxies === null ? [] : [frontProxy(proxies, this.proxyNames)]),
+      ...(proxies === null ? [] : [frontProxy(proxies, rules.names, rules.headers)]),
       ...(clients === null ? [] : [clientCertificates(clients)]),
     ];
     this.known = [clients, proxies].filter((authority) => authority !== null);

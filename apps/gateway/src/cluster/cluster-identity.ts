@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { JsonObject } from '@xenolith/kernel';
 import { z } from 'zod';
 import type { Authenticate, TokenReader } from '../auth/authenticate.js';
-import { clientCertificates, frontProxy } from '../auth/client-certificates.js';
+import { CertificateProofs } from '../auth/certificate-proofs.js';
 import type { User } from '../http/api-request.js';
 import { StatusError } from '../http/status.js';
 import { BriefMemory } from './brief-memory.js';
@@ -61,15 +61,11 @@ const tokenReview = z.looseObject({
 
 type Warn = (message: string, err: unknown) => void;
 
-const NOBODY: Authenticate = () => null;
-
 /** Who the cluster says that somebody is: by its front proxy, by its users' certificates, and by tokens that it is asked about. */
 export class ClusterIdentity {
   private readonly settings: ListWatch;
   private readonly tokens = new BriefMemory<User | null>(MAX_TOKENS);
-  private byProxy: Authenticate = NOBODY;
-  private byCertificate: Authenticate = NOBODY;
-  private known: readonly string[] = [];
+  private readonly certificates = new CertificateProofs({ names: [] });
   private onChange: () => void = () => undefined;
 
   constructor(
@@ -90,7 +86,7 @@ export class ClusterIdentity {
 
   /** Authorities of certificates that clients may show. */
   get authorities(): readonly string[] {
-    return this.known;
+    return this.certificates.authorities;
   }
 
   /** Calls back when the authorities have changed. */
@@ -98,9 +94,9 @@ export class ClusterIdentity {
     this.onChange = listener;
   }
 
-  readonly authenticate: Authenticate = async (message: IncomingMessage) => {
-    const user = (await this.byProxy(message)) ?? (await this.byCertificate(message));
-    return user === null ? null : { ...user, provenBy: 'cluster' };
+  readonly authenticate: Authenticate = (message: IncomingMessage) => {
+    const user = this.certificates.authenticate(message);
+    return user && { ...user, provenBy: 'cluster' };
   };
 
   /** Asks the cluster whose a token is. Throws a StatusError (503) when it can't be asked. */
@@ -136,16 +132,14 @@ export class ClusterIdentity {
       return;
     }
     const { data } = read.data;
-    const [proxies, clients] = [data['requestheader-client-ca-file'], data['client-ca-file']];
+    const [proxies = null, clients = null] = [data['requestheader-client-ca-file'], data['client-ca-file']];
     const headers = {
       user: data['requestheader-username-headers'],
       uid: data['requestheader-uid-headers'],
       group: data['requestheader-group-headers'],
       extraPrefix: data['requestheader-extra-headers-prefix'],
     };
-    this.byProxy = proxies === undefined ? NOBODY : frontProxy(proxies, data['requestheader-allowed-names'], headers);
-    this.byCertificate = clients === undefined ? NOBODY : clientCertificates(clients);
-    this.known = [proxies, clients].filter((authority) => authority !== undefined);
+    this.certificates.replace({ clients, proxies }, { names: data['requestheader-allowed-names'], headers });
     this.onChange();
   }
 }

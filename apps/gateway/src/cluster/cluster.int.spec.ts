@@ -138,8 +138,12 @@ describe('through the API of the cluster', () => {
       vi.waitFor(async () => expect((await cluster.api.ask(`${GROUP}/networks`)).status).toBe(200), {
         timeout: 20_000,
       });
+    const headers = { 'x-remote-user': 'ada', 'x-remote-group': 'system:masters' };
+    const watch = await gateway.watch(`${GROUP}/networks?watch=1`, headers, old);
+    expect(watch.status).toBe(200);
     await cluster.renewProxy();
     await isFollowed();
+    await watch.ended;
     // A watch that ended goes on where it was.
     cluster.configMaps.endWatches();
     await cluster.renewProxy();
@@ -149,7 +153,6 @@ describe('through the API of the cluster', () => {
     await cluster.renewProxy();
     cluster.configMaps.forget();
     await isFollowed();
-    const headers = { 'x-remote-user': 'ada', 'x-remote-group': 'system:masters' };
     expect((await gateway.ask(`${GROUP}/networks`, { token: null, headers, identity: old })).status).toBe(401);
   });
 });
