@@ -1,3 +1,5 @@
+import { bundle } from '../bundling.mjs';
+
 /** The programs of the images: each one folder that needs nothing but Node. */
 const PROGRAMS = {
   gateway: 'apps/gateway/dist/main.js',
@@ -13,14 +15,6 @@ const BESIDE = {
   gateway: { migrate: 'apps/gateway/dist/migrate.js', 'bus-accounts': 'apps/gateway/dist/bus-accounts.js' },
 };
 
-export default Object.entries(PROGRAMS).map(([name, entry]) => ({
-  input: { main: entry, ...BESIDE[name] },
-  platform: 'node',
-  output: {
-    dir: `deploy/docker/dist/${name}`,
-    format: 'esm',
-    sourcemap: true,
-    // Nest's decorators find reflect-metadata only if it runs first, as the programs import it.
-    strictExecutionOrder: true,
-  },
-}));
+export default Object.entries(PROGRAMS).map(([name, entry]) =>
+  bundle({ main: entry, ...BESIDE[name] }, `deploy/docker/dist/${name}`),
+);

@@ -1,9 +1,14 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 
-/** The root of the checkout: two folders above this workspace, whether run from `src` or from `dist`. */
-export const repositoryRoot = fileURLToPath(new URL('../../..', import.meta.url)).replace(/\/$/, '');
+/** The folder above that holds the command itself: this file may run from `src`, from `dist` or from within a bundle. */
+const checkoutOf = (folder: string): string => {
+  const above = path.dirname(folder);
+  return existsSync(path.join(folder, 'xenolith')) || above === folder ? folder : checkoutOf(above);
+};
+
+/** The root of the checkout. */
+export const repositoryRoot = checkoutOf(import.meta.dirname);
 
 /** Where things live inside a data folder. All state of one platform is below `root`. */
 export interface DataFolder {

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventually, finish, ROOT, startPlatform, type Platform } from './platform.js';
@@ -41,6 +41,12 @@ describe('a platform as its first user meets it', () => {
   it('says which processes make it up', async () => {
     const names = (await platform.processes()).map((process) => process.name).sort();
     expect(names).toEqual(['agent', 'compute', 'gateway', 'nats', 'network', 'postgres', 'scheduler', 'storage']);
+  });
+
+  it('has started its own programs from bundles', async () => {
+    const processes = (await platform.processes()).filter(({ name }) => name !== 'postgres' && name !== 'nats');
+    for (const { name, pid } of processes)
+      expect(await readFile(`/proc/${pid}/cmdline`, 'utf8')).toContain(`.runtime/programs/${name}.js`);
   });
 
   it('has hosts that registered themselves', async () => {

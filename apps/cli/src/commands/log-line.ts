@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { namingSources } from './stack-sources.js';
 
 const LEVELS: Readonly<Record<number, string>> = {
   10: 'trace',
@@ -19,8 +20,10 @@ const entrySchema = z.looseObject({
 
 const shown = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
 
-/** A JSON log line as people read it; every other line as it is. Times are UTC. */
-export const readable = (line: string): string => {
+/** A JSON log line as people read it; every other line as it is. Times are UTC, places in stacks are those of the sources. */
+export const readable = (line: string): string => namingSources(withoutJson(line));
+
+const withoutJson = (line: string): string => {
   if (!line.startsWith('{')) return line;
   let entry: z.infer<typeof entrySchema>;
   try {

@@ -2,10 +2,10 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { HostProfile } from '@xenolith/contracts';
-import { commandFor, dataFolder, repositoryRoot, type DataFolder } from '../folders.js';
+import { commandFor, compileCache, dataFolder, repositoryRoot, type DataFolder } from '../folders.js';
 import { readHostProfiles } from '../host-profiles.js';
+import { programFile } from '../programs.js';
 import { readRunState, supervisorRuns, type RunState } from '../run-state.js';
 import { createDataFolder, type WishedSettings } from '../settings.js';
 import {
@@ -30,7 +30,6 @@ export interface UpOptions extends Omit<WishedSettings, 'hostProfiles'> {
 /** Scripts wait for a line that starts like this. */
 export const READY_LINE = 'xenolith is ready';
 
-const SUPERVISOR = fileURLToPath(new URL('../supervisor/main.js', import.meta.url));
 /** As long as the slowest start is allowed to take. */
 const OTHER_START_TIMEOUT_MS = 300_000;
 const POLL_MS = 200;
@@ -133,8 +132,9 @@ const startSupervisor = (
     ownerPid: ownerPid(),
   };
   const log = openSync(path.join(folder.logs, 'supervisor.log'), 'a', 0o644);
-  const child = spawn(process.execPath, [SUPERVISOR, JSON.stringify(order)], {
+  const child = spawn(process.execPath, [programFile('supervisor'), JSON.stringify(order)], {
     cwd: folder.root,
+    env: { ...process.env, NODE_COMPILE_CACHE: compileCache('supervisor') },
     detached: true,
     stdio: ['ignore', log, log, 'ipc'],
   });

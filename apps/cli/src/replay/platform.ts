@@ -6,8 +6,8 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { commandFor, dataFolder, type DataFolder } from '../folders.js';
+import { programFile } from '../programs.js';
 import { readRunState, supervisorRuns } from '../run-state.js';
 import { say, UserError } from '../terminal.js';
 
@@ -27,8 +27,6 @@ export interface PlatformChoice {
   readonly hosts?: number | undefined;
 }
 
-const COMMAND_LINE = fileURLToPath(new URL('../main.js', import.meta.url));
-
 const freePort = async (): Promise<number> => {
   const server = createServer();
   server.listen(0, '127.0.0.1');
@@ -44,7 +42,7 @@ const ADVICE = 'Try next:';
 /** Runs one of our own commands and shows what it says, but for lines that begin like `hidden`; standard output is the replay's own. The answer is its exit code. */
 const runCommand = async (args: readonly string[], hidden: readonly string[] = []): Promise<number> => {
   // A group of its own: Ctrl-C is ours to handle.
-  const child = spawn(process.execPath, [COMMAND_LINE, ...args], {
+  const child = spawn(process.execPath, [programFile('xenolith'), ...args], {
     stdio: ['ignore', 'ignore', 'pipe'],
     detached: true,
   });

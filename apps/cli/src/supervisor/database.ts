@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import path from 'node:path';
-import { compileCache, repositoryRoot, type DataFolder } from '../folders.js';
+import { compileCache, type DataFolder } from '../folders.js';
 import {
   ensurePasswords,
   ownerPasswordFile,
@@ -9,6 +8,7 @@ import {
   rolePrefix,
   rolesFolder,
 } from '../platform/database-roles.js';
+import { programFile } from '../programs.js';
 import { writePrivateFile, type Settings } from '../settings.js';
 import { UserError } from '../terminal.js';
 import { DATABASE_USER, databaseUrl } from './postgres.js';
@@ -67,7 +67,6 @@ export const platformDatabase = async (
   };
 };
 
-const MIGRATE = path.join(repositoryRoot, 'apps', 'gateway', 'dist', 'migrate.js');
 /** A new index over a long log takes its time; each transaction of a migration is bounded by itself. */
 const MIGRATION_LIMIT_MS = 600_000;
 
@@ -93,7 +92,7 @@ export const migrateDatabase = async (
   database: PlatformDatabase,
   inherited: Readonly<Record<string, string>>,
 ): Promise<void> => {
-  const child = spawn(process.execPath, [MIGRATE], {
+  const child = spawn(process.execPath, [programFile('migrate')], {
     cwd: folder.root,
     env: {
       ...inherited,

@@ -1,10 +1,11 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import path from 'node:path';
+import { repositoryRoot } from '../folders.js';
 import type { ProcessIdentity } from '../process-identity.js';
 import type { ProcessPlan } from './process-plan.js';
 
 // The script is not compiled; it is read from the sources, also by the compiled supervisor.
-const SCRIPT = fileURLToPath(new URL('../../src/supervisor/sentinel.sh', import.meta.url));
+const SCRIPT = path.join(repositoryRoot, 'apps', 'cli', 'src', 'supervisor', 'sentinel.sh');
 
 interface Watched {
   readonly identity: ProcessIdentity;

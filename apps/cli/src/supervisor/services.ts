@@ -1,7 +1,8 @@
 import path from 'node:path';
 import { AGENT_USER, seedFile } from '../platform/bus-users.js';
 import { authorityFile } from '../platform/certificates.js';
-import { compileCache, repositoryRoot, type DataFolder } from '../folders.js';
+import { compileCache, type DataFolder } from '../folders.js';
+import { programFile } from '../programs.js';
 import type { Settings } from '../settings.js';
 import type { PlatformDatabase } from './database.js';
 import type { ProcessPlan } from './process-plan.js';
@@ -30,11 +31,6 @@ export interface ServiceContext {
   /** What the user's own environment says; ours wins. */
   readonly inherited: Readonly<Record<string, string>>;
 }
-
-const entryPoint = (name: NodeProcess): string =>
-  name === 'agent'
-    ? path.join(repositoryRoot, 'apps', 'compute', 'dist', 'agent.js')
-    : path.join(repositoryRoot, 'apps', name, 'dist', 'main.js');
 
 const ownVariables = (name: NodeProcess, context: ServiceContext): Record<string, string> => {
   const { folder, settings } = context;
@@ -100,7 +96,7 @@ export const servicePlan = (name: NodeProcess, context: ServiceContext): Process
   return {
     name,
     command: process.execPath,
-    args: [...NODE_FLAGS, entryPoint(name)],
+    args: [...NODE_FLAGS, programFile(name)],
     cwd: context.folder.root,
     env: {
       LOG_LEVEL: 'info',

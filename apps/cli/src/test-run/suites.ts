@@ -1,5 +1,4 @@
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { repositoryRoot } from '../folders.js';
 import { dockerLack } from './docker.js';
 
@@ -17,7 +16,7 @@ export interface Suite {
 }
 
 const inModules = (...names: string[]): string => path.join(repositoryRoot, 'node_modules', ...names);
-const VITEST_PROJECT = fileURLToPath(new URL('vitest-project.js', import.meta.url));
+const VITEST_PROJECT = path.join(repositoryRoot, 'apps', 'cli', 'dist', 'test-run', 'vitest-project.js');
 
 /** Runs a program of Node's under the Node of this process. */
 const node = (...args: string[]): readonly string[] => [process.execPath, ...args];
