@@ -5,6 +5,7 @@ import {
   ArchiveUnavailable,
   openArchiveStore,
   type ArchiveProgress,
+  type ArchiveStore,
 } from '@xenolith/event-store';
 import { interruptible } from '../backup/interruption.js';
 import { onLogDatabase } from '../backup/log-database.js';
@@ -49,12 +50,35 @@ const asUserError = (fault: unknown): unknown => {
   return fault;
 };
 
-const run = async (databaseUrl: string, options: ArchiveCommandOptions, signal: AbortSignal): Promise<number> => {
+const adviceFor = (to: string): string =>
+  to.startsWith('s3://')
+    ? 'Look at the name of the bucket, at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL_S3, and whether this login may get and put objects there.'
+    : 'Name a folder with --to that this user may write to. The folder above it must be there: if it is on a disk of its own, mount that first.';
+
+/** The place of the archive, once it is known that it can be written to. Throws a UserError. */
+const openWritable = async (to: string): Promise<ArchiveStore> => {
+  try {
+    const store = await openArchiveStore(to);
+    await store.checkWritable();
+    return store;
+  } catch (fault) {
+    if (!(fault instanceof ArchiveUnavailable)) throw fault;
+    throw new UserError(`nothing was archived: ${fault.message}.`, [adviceFor(to)]);
+  }
+};
+
+interface Run {
+  readonly options: ArchiveCommandOptions;
+  readonly store: ArchiveStore;
+  readonly signal: AbortSignal;
+}
+
+const run = async (databaseUrl: string, { options, store, signal }: Run): Promise<number> => {
   const started = performance.now();
   try {
     const result = await archiveLog({
       ownerUrl: databaseUrl,
-      store: await openArchiveStore(options.to),
+      store,
       before: cutOf(options.olderThan, Date.now()),
       keepNewest: options.keep,
       signal,
@@ -82,9 +106,12 @@ export const archive = async (options: ArchiveCommandOptions): Promise<number> =
   const settings = await readSettings(folder);
   if (settings === null || settings.database === undefined)
     throw new UserError(`there is no platform on ${folder.root}.`, ['Name its data folder with --data.']);
+  const store = await openWritable(options.to);
   return interruptible(
     (signal) =>
-      onLogDatabase({ folder, settings, purpose: 'the archive' }, (databaseUrl) => run(databaseUrl, options, signal)),
+      onLogDatabase({ folder, settings, purpose: 'the archive' }, (databaseUrl) =>
+        run(databaseUrl, { options, store, signal }),
+      ),
     'Stopped. What was archived stays; the same command goes on from there.',
   );
 };

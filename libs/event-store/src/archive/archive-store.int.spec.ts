@@ -67,6 +67,14 @@ describe.each(places)('an archive in %s', (_place, open) => {
     expect(await store.replace('manifest.json', two, one)).toBe(true);
     expect(await store.read('manifest.json')).toEqual(two);
   });
+
+  it('says that it can be written to, without a change to what is there', async () => {
+    const store = open();
+    await store.checkWritable();
+    await store.checkWritable();
+    expect(await store.read('segments/2.zst')).toBeNull();
+    expect(await store.putIfAbsent('segments/2.zst', Buffer.from('two'))).toBe(true);
+  });
 });
 
 describe('an archive in S3', () => {
@@ -75,7 +83,9 @@ describe('an archive in S3', () => {
     ['s3://nowhere/log', {}, /NoSuchBucket/],
     ['s3://archives', { AWS_ENDPOINT_URL: 'http://127.0.0.1:1' }, /fails/],
   ])('says why it can not be used: %s, %o', async (location, changed, message) => {
-    await expect(new S3Store(location, { ...environment, ...changed }).read('manifest.json')).rejects.toThrow(message);
+    const store = new S3Store(location, { ...environment, ...changed });
+    await expect(store.read('manifest.json')).rejects.toThrow(message);
+    await expect(store.checkWritable()).rejects.toThrow(message);
   });
 
   it('says what of its place or its login is missing', () => {

@@ -19,7 +19,12 @@ export interface ArchiveStore {
   putIfAbsent(name: string, content: Buffer): Promise<boolean>;
   /** Puts `content` in the place of `expected`; null: of nothing. False: something else is there, which stays. */
   replace(name: string, content: Buffer, expected: Buffer | null): Promise<boolean>;
+  /** Tries to write. What that leaves, if anything, is no part of an archive. */
+  checkWritable(): Promise<void>;
 }
+
+/** The name of what is written only to see whether it can be. */
+export const WRITE_CHECK = 'write-check';
 
 const codeOf = (fault: unknown): string | undefined => (fault as NodeJS.ErrnoException | null)?.code;
 
@@ -68,6 +73,11 @@ export class FolderStore implements ArchiveStore {
       await rename(draft, file);
       return true;
     });
+  }
+
+  async checkWritable(): Promise<void> {
+    // The draft alone: it is removed when it is not placed.
+    await this.written(WRITE_CHECK, Buffer.alloc(0), () => Promise.resolve(false));
   }
 
   private file(name: string): string {

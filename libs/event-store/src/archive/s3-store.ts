@@ -1,7 +1,7 @@
 import { AwsClient } from 'aws4fetch';
 import { z } from 'zod';
 import { sha256 } from './archive-format.js';
-import { ArchiveUnavailable, type ArchiveStore } from './archive-store.js';
+import { ArchiveUnavailable, WRITE_CHECK, type ArchiveStore } from './archive-store.js';
 
 /** A segment has a megabyte or so; a store that does not move it by then is down. */
 const REQUEST_LIMIT_MS = 60_000;
@@ -86,6 +86,11 @@ export class S3Store implements ArchiveStore {
     if (expected === null) return found === null && this.put(name, content, { 'if-none-match': '*' });
     if (found?.content.equals(expected) !== true) return false;
     return this.put(name, content, found.etag === null ? {} : { 'if-match': found.etag });
+  }
+
+  /** Leaves an empty object: logins of archives need not be allowed to delete. */
+  async checkWritable(): Promise<void> {
+    await this.put(WRITE_CHECK, Buffer.alloc(0), {});
   }
 
   private async get(name: string): Promise<{ readonly content: Buffer; readonly etag: string | null } | null> {
