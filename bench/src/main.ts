@@ -2,6 +2,7 @@ import { benchApi } from './api-bench.js';
 import { benchFleet } from './fleet-platform-bench.js';
 import { benchLog } from './log-bench.js';
 import { benchPast } from './past-bench.js';
+import { benchPastPlatform } from './past-platform-bench.js';
 import { benchPlacement } from './placement-bench.js';
 import { benchPlatform } from './platform-bench.js';
 import { benchXen } from './xen-bench.js';
@@ -12,6 +13,7 @@ import { benchScheduling } from './scheduling-bench.js';
 const GROUPS: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   log: benchLog,
   past: benchPast,
+  'past-platform': benchPastPlatform,
   platform: benchPlatform,
   api: benchApi,
   xen: benchXen,

@@ -84,6 +84,7 @@ class Candidate {
   readonly #relayWork = new Signal();
   readonly #relay: Relay | undefined;
   readonly #chronicler: Chronicler | undefined;
+  readonly #chronicle: pg.Pool;
   #pings: NatsSubscription | undefined;
   #stopped = false;
   #role: SequencerState['role'] = 'candidate';
@@ -102,11 +103,16 @@ class Candidate {
     this.#relay = options.nats
       ? new Relay({ nats: options.nats, pool: this.#pool, report: this.#report, failpoint: options.failpoint })
       : undefined;
+    // Of its own: the feed waits for no step, and what the chronicle costs can be seen.
+    this.#chronicle = openPool(options.databaseUrl, 1, {
+      applicationName: `${options.name ?? 'xenolith'} chronicle`,
+      statementTimeoutMs: READ_LIMIT_MS,
+    });
     this.#chronicler =
       options.chronicle === false
         ? undefined
         : new Chronicler({
-            step: () => stepChronicle(this.#pool),
+            step: () => stepChronicle(this.#chronicle),
             head: () => this.#head,
             report: this.#report,
           });
@@ -138,7 +144,7 @@ class Candidate {
     this.#chronicler?.wake();
     await finished;
     this.#role = 'stopped';
-    await this.#pool.end();
+    await Promise.all([this.#pool.end(), this.#chronicle.end()]);
   }
 
   /** A candidate has nothing to do with the news: it would only ask for the lock at each. */
