@@ -1,8 +1,10 @@
+import { assert } from '@xenolith/kernel';
 import { NestLog, type ServiceContext, type ServiceProgram } from '@xenolith/runtime';
 import { ACCESS_CATEGORIES, ensureDefaultAccess, ensureDefaultNamespaces, tenancyService } from '@xenolith/tenancy';
 import type { z } from 'zod';
 import { gatewayMetrics, type GatewayMetrics } from './app/gateway-metrics.js';
 import { openGateway, type RunningGateway } from './app/gateway.js';
+import { LoadedDocuments } from './cache/loaded-documents.js';
 import { Cluster } from './cluster/cluster.js';
 import { describeEvent } from './describe-event.js';
 import { proofOptions } from './auth/auth-settings.js';
@@ -70,13 +72,15 @@ const clusterOf = ({ config, log }: Context, metrics: GatewayMetrics): Cluster |
 };
 
 const start = async (context: Context): Promise<void> => {
-  const { config, log, lifecycle, readiness, metrics, store, feed, bus } = context;
+  const { config, log, lifecycle, readiness, metrics, store, feed, bus, engine } = context;
   await ensureDefaults(context);
   const observer = gatewayMetrics(metrics.registry);
   const cluster = clusterOf(context, observer);
+  const loaded = engine.definition.indexes.find((index) => index instanceof LoadedDocuments);
+  assert(loaded !== undefined, 'the engine has read the documents');
   const gateway = await openGateway({
     log: store,
-    scanDocuments: (categories, onPage) => store.scanDocuments(categories, onPage),
+    scanDocuments: (_categories, onPage) => loaded.handOver(onPage),
     documentChanges: (query) => store.documentChanges(query),
     past: store.past,
     feed,
@@ -114,6 +118,9 @@ const start = async (context: Context): Promise<void> => {
 export const gatewayProgram: ServiceProgram<typeof gatewayConfig> = {
   name: 'gateway',
   config: gatewayConfig,
-  define: () => tenancyService(),
+  define: () => {
+    const definition = tenancyService();
+    return { ...definition, indexes: [...definition.indexes, new LoadedDocuments()] };
+  },
   start,
 };

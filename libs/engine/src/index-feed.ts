@@ -30,7 +30,10 @@ export class Indexes implements IndexFeed {
     this.position = position;
     for (const document of documents) this.seen.set(document.streamId, document.version);
     for (const index of this.indexes)
-      index.load(documents.filter((document) => index.categories.includes(document.category)));
+      index.load(
+        documents.filter((document) => index.categories.includes(document.category)),
+        position,
+      );
     this.subscription = await feed.follow({
       name: `${service}-indexes`,
       after: position,

@@ -72,8 +72,8 @@ export type IndexedEvent = StoredEvent & { readonly document?: JsonObject | null
 export interface Index {
   readonly name: string;
   readonly categories: readonly string[];
-  /** Called before the first event, and again (from scratch) after the log was rebuilt. */
-  load(documents: readonly StoredDocument[]): void;
+  /** Called before the first event, and again (from scratch) after the log was rebuilt. The documents are exact as of `position`. */
+  load(documents: readonly StoredDocument[], position: number): void;
   apply(event: IndexedEvent): void;
 }
 

@@ -56,10 +56,13 @@ export const staleViews = (
   log: MemoryEventLog,
 ): readonly string[] => {
   const { live, fresh } = views;
-  const { documents } = log.documents(undefined);
+  const { position, documents } = log.documents(undefined);
   const before = answersOf(live, log);
   for (const index of fresh.indexes)
-    index.load(documents.filter((document) => index.categories.includes(document.category)));
+    index.load(
+      documents.filter((document) => index.categories.includes(document.category)),
+      position,
+    );
   const after = answersOf(fresh, log);
   return Object.keys({ ...before, ...after })
     .filter((key) => canonicalJson(before[key] ?? null) !== canonicalJson(after[key] ?? null))

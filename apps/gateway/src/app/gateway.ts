@@ -94,6 +94,9 @@ const proofsOf = (
   };
 };
 
+/** A log that isn't caught up with by then is waited for by each request, which says so. */
+const CATCH_UP_LIMIT_MS = 10_000;
+
 /** What the log shows, followed from here on. */
 const openViews = async (
   options: GatewayOptions,
@@ -109,6 +112,8 @@ const openViews = async (
   access.load(cache);
   cache.observeWith(access);
   await cache.follow();
+  // The documents may be those of the process's start: roles that were made since must count from the first request on.
+  await cache.catchUp(CATCH_UP_LIMIT_MS);
   return { cache, events, access };
 };
 
