@@ -27,6 +27,12 @@ export interface Prometheus {
   /** The values that an expression has now. */
   values(expression: string): Promise<readonly string[]>;
   firing(): Promise<readonly FiringAlert[]>;
+  /** The alerts that the loaded rules can give. */
+  alerts(): Promise<readonly string[]>;
+  /** Those that a test has waited for, and has seen firing. */
+  readonly fired: ReadonlySet<string>;
+  /** Settles when an expression has a value: what an alert is made of may be there before the alert. */
+  shows(expression: string): Promise<void>;
   /** Settles when an alert of this name with these labels fires. */
   fires(name: string, labels?: Readonly<Record<string, string>>): Promise<FiringAlert>;
   /** Settles when none of these names fires. */
@@ -41,14 +47,16 @@ const hastened = async (): Promise<string> =>
     .replaceAll('[15m]', '[60s]')
     .replaceAll(/\[\d+m\]/g, '[20s]');
 
-const LIMIT_MS = 150_000;
+/** Of what fails only: on a busy machine ten thousand events take minutes. */
+const LIMIT_MS = 300_000;
 
-/** The real Prometheus beside a platform. It scrapes all processes each second. */
-export const watchPlatform = async (platform: Platform): Promise<Prometheus> => {
+/** The real Prometheus beside a platform. It scrapes all processes each second, and those at the other ports, if they are there. */
+export const watchPlatform = async (platform: Platform, otherPorts: readonly number[] = []): Promise<Prometheus> => {
   const folder = join(platform.data, 'prometheus');
   await mkdir(folder);
   const port = await freePort();
-  const targets = Object.values(await sidePorts(platform)).map((side) => `'127.0.0.1:${side}'`);
+  const ports = [...Object.values(await sidePorts(platform)), ...otherPorts];
+  const targets = ports.map((side) => `'127.0.0.1:${side}'`);
   await writeFile(join(folder, 'alerts.yaml'), await hastened());
   await writeFile(
     join(folder, 'prometheus.yml'),
@@ -71,12 +79,21 @@ scrape_configs:
     { stdio: 'ignore' },
   );
   const ended = new Promise<void>((done) => child.once('exit', () => done()));
-  const firing = async (): Promise<readonly FiringAlert[]> => {
-    const answer = (await (await fetch(`http://127.0.0.1:${port}/api/v1/alerts`)).json()) as {
-      data: { alerts: readonly (FiringAlert & { state: string })[] };
-    };
-    return answer.data.alerts.filter(({ state }) => state === 'firing');
+  const ask = async <Data>(path: string): Promise<Data> => {
+    const answer = await fetch(`http://127.0.0.1:${port}/api/v1/${path}`);
+    return ((await answer.json()) as { data: Data }).data;
   };
+  const firing = async (): Promise<readonly FiringAlert[]> => {
+    const { alerts } = await ask<{ alerts: readonly (FiringAlert & { state: string })[] }>('alerts');
+    return alerts.filter(({ state }) => state === 'firing');
+  };
+  const values = async (expression: string): Promise<readonly string[]> => {
+    const { result } = await ask<{ result: readonly { value: [number, string] }[] }>(
+      `query?query=${encodeURIComponent(expression)}`,
+    );
+    return result.map(({ value }) => value[1]);
+  };
+  const fired = new Set<string>();
   const ready = async (): Promise<boolean> =>
     fetch(`http://127.0.0.1:${port}/-/ready`).then(
       ({ ok }) => ok,
@@ -84,12 +101,15 @@ scrape_configs:
     );
   await eventually('Prometheus answers', ready, LIMIT_MS);
   return {
-    values: async (expression) => {
-      const url = `http://127.0.0.1:${port}/api/v1/query?query=${encodeURIComponent(expression)}`;
-      const answer = (await (await fetch(url)).json()) as { data: { result: readonly { value: [number, string] }[] } };
-      return answer.data.result.map(({ value }) => value[1]);
-    },
+    values,
     firing,
+    alerts: async () => {
+      const { groups } = await ask<{ groups: readonly { rules: readonly { name: string }[] }[] }>('rules');
+      return groups.flatMap(({ rules }) => rules.map(({ name }) => name));
+    },
+    fired,
+    shows: (expression) =>
+      eventually(`${expression} has a value`, async () => (await values(expression)).length > 0, LIMIT_MS),
     fires: async (name, labels = {}) => {
       const wanted = Object.entries({ ...labels, alertname: name });
       let found: FiringAlert | undefined;
@@ -103,6 +123,7 @@ scrape_configs:
         LIMIT_MS,
       );
       if (found === undefined) throw new Error(`${told}: it was seen and lost`);
+      fired.add(name);
       return found;
     },
     cleared: (...names) =>
