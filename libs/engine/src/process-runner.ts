@@ -42,8 +42,10 @@ export interface ProcessTools {
 interface Instance {
   readonly inFlight: Set<string>;
   cancelWake: (() => void) | null;
-  /** The trace that the instance belongs to. */
+  /** The span that began the instance: what it does is in that trace. */
   traceparent: string | undefined;
+  /** The span that last moved the instance. */
+  moved: string | undefined;
   correlationId: Uuid;
   /** The command that last moved the instance: what it sends next, it sends because of that. */
   causationId: Uuid;
@@ -109,7 +111,8 @@ export class ProcessRunner {
       this.tools.handler.streams.forget(stored.streamId);
       const events = await this.tools.log.readStream(stored.streamId);
       const instance = this.instance(stored.streamId, events[0]?.metadata);
-      instance.causationId = events.at(-1)?.metadata.commandId ?? instance.causationId;
+      const newest = events.at(-1)?.metadata;
+      if (newest) movedBy(instance, newest);
       this.look(stored.streamId);
     }
   }
@@ -118,13 +121,14 @@ export class ProcessRunner {
     for (const event of events) {
       if (event.category === this.definition.category) {
         this.tools.handler.follow(event);
-        this.instance(event.streamId, event.metadata).causationId = event.metadata.commandId;
+        movedBy(this.instance(event.streamId, event.metadata), event.metadata);
         this.look(event.streamId);
       }
       for (const woken of this.definition.wakes?.(event) ?? [])
         await this.execute(woken.streamId, uuidFrom(event.eventId, 'wakes', woken.streamId), woken, {
           causationId: event.eventId,
           causePosition: event.position,
+          cause: event.metadata.traceparent,
         });
     }
   }
@@ -139,6 +143,7 @@ export class ProcessRunner {
       inFlight: new Set(),
       cancelWake: null,
       traceparent: metadata?.traceparent,
+      moved: metadata?.traceparent,
       correlationId: metadata?.correlationId ?? streamId,
       causationId: metadata?.commandId ?? streamId,
       pumping: false,
@@ -206,7 +211,7 @@ export class ProcessRunner {
 
   private async run(streamId: Uuid, dispatch: Dispatch): Promise<void> {
     const instance = this.instance(streamId);
-    const outcome = await this.send(dispatch, instance);
+    const { outcome, step } = await this.send(dispatch, instance);
     if (!this.held) return;
     const record = this.definition.record(dispatch, outcome, this.tools.clock.now());
     try {
@@ -216,8 +221,11 @@ export class ProcessRunner {
           record.type,
           outcome.kind === 'fault' ? this.tools.clock.now() : 0,
         );
-        await this.execute(streamId, commandId, record, { causationId: dispatch.commandId });
-        instance.causationId = commandId;
+        const recorded = await this.execute(streamId, commandId, record, {
+          causationId: dispatch.commandId,
+          parent: step,
+        });
+        movedBy(instance, { commandId, traceparent: recorded });
       }
     } finally {
       instance.inFlight.delete(dispatch.key);
@@ -226,7 +234,11 @@ export class ProcessRunner {
     }
   }
 
-  private async send(dispatch: Dispatch, instance: Instance): Promise<DispatchOutcome> {
+  /** Gives the step's span, too: that its outcome is recorded belongs there. */
+  private async send(
+    dispatch: Dispatch,
+    instance: Instance,
+  ): Promise<{ readonly outcome: DispatchOutcome; readonly step: string | undefined }> {
     const message = messageOf(dispatch, {
       actor: `process:${this.definition.name}`,
       correlationId: instance.correlationId,
@@ -237,15 +249,20 @@ export class ProcessRunner {
     const attributes = {
       'xenolith.process': this.definition.name,
       'xenolith.step': dispatch.key,
-      'xenolith.command': dispatch.type,
+      'xenolith.command.type': dispatch.type,
+      'xenolith.stream.id': dispatch.streamId,
     };
+    let step: string | undefined;
     try {
       const reply = await tracer.span(
         `${this.definition.name} ${dispatch.type}`,
-        { attributes, parent: instance.traceparent },
-        () => this.tools.bus.request(dispatch.subject, message, { timeoutMs: dispatch.timeoutMs }),
+        { attributes, parent: instance.traceparent, cause: instance.moved },
+        () => {
+          step = tracer.current();
+          return this.tools.bus.request(dispatch.subject, message, { timeoutMs: dispatch.timeoutMs });
+        },
       );
-      return { kind: 'reply', reply };
+      return { outcome: { kind: 'reply', reply }, step };
     } catch (error) {
       if (!(error instanceof BusFault)) throw error;
       this.tools.observer?.dispatchFaulted?.({
@@ -254,7 +271,7 @@ export class ProcessRunner {
         fault: error.kind,
         message: error.message,
       });
-      return { kind: 'fault', fault: error.kind, message: error.message };
+      return { outcome: { kind: 'fault', fault: error.kind, message: error.message }, step };
     }
   }
 
@@ -262,23 +279,39 @@ export class ProcessRunner {
     streamId: Uuid,
     commandId: Uuid,
     record: { type: string; data: Dispatch['data'] },
-    cause: { readonly causationId: Uuid; readonly causePosition?: number },
-  ): Promise<void> {
+    {
+      parent,
+      cause,
+      ...caused
+    }: {
+      readonly causationId: Uuid;
+      readonly causePosition?: number;
+      readonly parent?: string | undefined;
+      readonly cause?: string | undefined;
+    },
+  ): Promise<string | undefined> {
     const known = this.instances.get(streamId);
     const tracer = this.tools.tracer ?? NO_TRACER;
-    await tracer.span(`${this.definition.name} ${record.type}`, { parent: known?.traceparent }, () => {
+    const attributes = {
+      'xenolith.process': this.definition.name,
+      'xenolith.command.type': record.type,
+      'xenolith.stream.id': streamId,
+    };
+    const place = { attributes, parent: parent ?? known?.traceparent, cause };
+    return tracer.span(`${this.definition.name} ${record.type}`, place, async () => {
       const traceparent = tracer.current();
-      return this.tools.handler.handle({
+      await this.tools.handler.handle({
         commandId,
         type: record.type,
         streamId,
         data: record.data,
         actor: `process:${this.definition.name}`,
         correlationId: known?.correlationId ?? streamId,
-        ...cause,
+        ...caused,
         at: this.tools.clock.now(),
         ...(traceparent === undefined ? {} : { traceparent }),
       });
+      return traceparent;
     });
   }
 
@@ -296,6 +329,14 @@ export class ProcessRunner {
     this.waiting.length = 0;
   }
 }
+
+const movedBy = (
+  instance: Instance,
+  by: { readonly commandId: Uuid; readonly traceparent?: string | undefined },
+): void => {
+  instance.causationId = by.commandId;
+  instance.moved = by.traceparent;
+};
 
 /** A dispatch as a message: its id is its own, so that however often it is sent it happens once. */
 export const messageOf = (

@@ -62,8 +62,20 @@ export class ReactionRunner {
     });
     const tracer = this.tools.tracer ?? NO_TRACER;
     try {
-      await tracer.span(`${this.reaction.name} ${dispatch.type}`, { parent: event.metadata.traceparent }, () =>
-        this.tools.bus.request(dispatch.subject, message, { timeoutMs: dispatch.timeoutMs }),
+      await tracer.span(
+        `${this.reaction.name} ${dispatch.type}`,
+        {
+          attributes: {
+            'xenolith.reaction': this.reaction.name,
+            'xenolith.event.type': event.type,
+            'xenolith.event.position': event.position,
+            'xenolith.command.type': dispatch.type,
+            'xenolith.stream.id': dispatch.streamId,
+          },
+          cause: event.metadata.traceparent,
+          root: true,
+        },
+        () => this.tools.bus.request(dispatch.subject, message, { timeoutMs: dispatch.timeoutMs }),
       );
     } catch (error) {
       if (error instanceof BusFault)

@@ -66,7 +66,13 @@ export class ServiceEngine {
     const tracer = this.ports.tracer ?? NO_TRACER;
     return tracer.span(
       `decide ${message.type}`,
-      { attributes: { 'xenolith.command_id': message.commandId, 'xenolith.stream': message.streamId } },
+      {
+        attributes: {
+          'xenolith.command.type': message.type,
+          'xenolith.command.id': message.commandId,
+          'xenolith.stream.id': message.streamId,
+        },
+      },
       () => {
         const traceparent = tracer.current() ?? message.traceparent;
         return this.handler.handle(traceparent === undefined ? message : { ...message, traceparent });

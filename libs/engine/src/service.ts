@@ -133,18 +133,25 @@ export interface Reaction {
   readonly react: (event: LoggedEvent) => readonly Dispatch[];
 }
 
-/** Spans, as the engine names them; the runtime gives OpenTelemetry's. `parent` is a W3C traceparent for work that goes on after its request. */
+/** Where a span belongs, by W3C traceparents. */
+export interface SpanPlace {
+  readonly attributes?: JsonObject;
+  /** Of work that goes on after its request: the span that began it all. Absent: the current one. */
+  readonly parent?: string | undefined;
+  /** The span that made this one necessary, to which it is linked: as its child it would hang one level below it, and so on without end. */
+  readonly cause?: string | undefined;
+  /** In a trace of its own: one cause may have thousands of such. */
+  readonly root?: boolean;
+}
+
+/** Spans, as the engine names them; the runtime gives OpenTelemetry's. */
 export interface Tracer {
-  span<Value>(
-    name: string,
-    options: { readonly attributes?: JsonObject; readonly parent?: string | undefined },
-    action: () => Promise<Value>,
-  ): Promise<Value>;
+  span<Value>(name: string, place: SpanPlace, action: () => Promise<Value>): Promise<Value>;
   /** The current span's traceparent, if there is one. */
   current(): string | undefined;
 }
 
-export const NO_TRACER: Tracer = { span: (_name, _options, action) => action(), current: () => undefined };
+export const NO_TRACER: Tracer = { span: (_name, _place, action) => action(), current: () => undefined };
 
 /** What a process has to do, in the one service that runs it; elsewhere there are none. */
 export interface ProcessLoad {

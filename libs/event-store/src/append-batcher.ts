@@ -63,6 +63,11 @@ export interface AppendBatcherOptions {
 
 const tracer = trace.getTracer('@xenolith/event-store');
 
+const markFailed = (span: Span, fault: unknown): void => {
+  span.setAttribute('error.type', sqlState(fault) ?? (fault instanceof Error ? fault.name : 'unknown'));
+  span.setStatus({ code: SpanStatusCode.ERROR, message: String(fault) });
+};
+
 /** Collects appends that arrive together into calls of `es.append`, several of which run at once. */
 export class AppendBatcher {
   readonly #options: AppendBatcherOptions;
@@ -87,7 +92,12 @@ export class AppendBatcher {
     }
     const span = tracer.startSpan('append', {
       kind: SpanKind.CLIENT,
-      attributes: { 'db.system.name': 'postgresql', 'xenolith.command_id': request.commandId },
+      attributes: {
+        'db.system.name': 'postgresql',
+        'db.operation.name': 'append',
+        ...(request.metadata.command === undefined ? {} : { 'xenolith.command.type': request.metadata.command }),
+        'xenolith.command.id': request.commandId,
+      },
     });
     const pending = prepareAppend(request);
     return new Promise<AppendOutcome>((resolve, fail) => {
@@ -190,7 +200,7 @@ export class AppendBatcher {
       if (isRefusal(fault) && batch.length > 1) for (const waiting of batch) await this.#settle([waiting]);
       else {
         for (const { span, fail } of batch) {
-          span.setStatus({ code: SpanStatusCode.ERROR, message: String(fault) });
+          markFailed(span, fault);
           fail(fault);
         }
       }
@@ -202,7 +212,7 @@ export class AppendBatcher {
     const batch = waiting.map(({ pending }) => pending);
     const call = tracer.startSpan('append group', {
       root: true,
-      attributes: { 'xenolith.batch': batch.length },
+      attributes: { 'db.operation.batch.size': batch.length },
       links: waiting.map(({ span }) => ({ context: span.spanContext() })),
     });
     try {
@@ -211,6 +221,9 @@ export class AppendBatcher {
       const outcomes = outcomesOf(batch, answer);
       if (outcomes.some((outcome) => outcome.status === 'appended')) this.#options.onCommit();
       return outcomes;
+    } catch (fault) {
+      markFailed(call, fault);
+      throw fault;
     } finally {
       call.end();
     }

@@ -4,7 +4,7 @@ import { errorFrom } from './errors.js';
 import { DEADLINE_HEADER, readFrame, type Frame } from './frames.js';
 import type { Link } from './link.js';
 import type { BusObserver, BusSettings } from './settings.js';
-import { beginRequestSpan, endSpan } from './tracing.js';
+import { beginRequestSpan, endAnswered, endSpan } from './tracing.js';
 import type { Turn } from './turn.js';
 
 /** A request that found no server asks again after this long, then after twice as long, up to the limit below. */
@@ -72,16 +72,17 @@ export class Requests {
     const started = performance.now();
     const carrier = headers();
     const span = beginRequestSpan(subject, message, carrier);
-    const finish = (outcome: string, fault?: unknown): void => {
+    const count = (outcome: string): void =>
       this.options.observer?.requested(message.type, outcome, (performance.now() - started) / 1_000);
-      endSpan(span, outcome, fault);
-    };
     try {
       const reply = await this.#begin(subject, message, timeoutMs, carrier);
-      finish(reply.ok ? 'ok' : 'rejected');
+      count(reply.ok ? 'ok' : 'rejected');
+      endAnswered(span, reply);
       return reply;
     } catch (fault) {
-      finish(fault instanceof BusFault ? fault.kind : 'fault', fault);
+      const outcome = fault instanceof BusFault ? fault.kind : 'fault';
+      count(outcome);
+      endSpan(span, outcome, fault);
       throw fault;
     }
   }

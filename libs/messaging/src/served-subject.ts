@@ -11,7 +11,7 @@ import { errorFrom } from './errors.js';
 import { deadlineOf, parseCommand, signalHeaders, type SignalKind } from './frames.js';
 import type { Replies } from './replies.js';
 import type { BusLog, BusObserver, BusSettings, HandledOutcome } from './settings.js';
-import { beginHandleSpan, endSpan, traceparentOf } from './tracing.js';
+import { beginHandleSpan, endAnswered, endSpan, traceparentOf } from './tracing.js';
 
 export type Handler = (message: CommandMessage, context: ServeContext) => Promise<Reply>;
 
@@ -190,19 +190,19 @@ export class ServedSubject implements Subscription {
   async #handle(job: Job): Promise<void> {
     const { span, within } = beginHandleSpan(job.subject, job.message, job.carrier);
     const started = performance.now();
-    const finish = (outcome: HandledOutcome, fault?: unknown): void => {
+    const count = (outcome: HandledOutcome): void =>
       this.parts.observer?.handled(job.message.type, outcome, (performance.now() - started) / 1_000);
-      endSpan(span, outcome, fault);
-    };
     const traceparent = traceparentOf(span) ?? (job.carrier?.get('traceparent') || undefined);
     const message = traceparent === undefined ? job.message : { ...job.message, traceparent };
     try {
       const reply = await activeContext.with(within, () => this.handler(message, this.#contextOf(job)));
       const text = JSON.stringify(reply);
-      finish(reply.ok ? 'ok' : 'rejected');
+      count(reply.ok ? 'ok' : 'rejected');
+      endAnswered(span, reply);
       this.#reply(job, text);
     } catch (fault) {
-      finish('fault', fault);
+      count('fault');
+      endSpan(span, 'fault', fault);
       const { commandId, type } = job.message;
       this.parts.log.error({ err: fault, commandId, type, subject: job.subject }, 'a request ended in a fault');
       // The sender learns what happened, not where: stacks stay in the log.

@@ -1,4 +1,4 @@
-import type { CommandMessage } from '@xenolith/kernel';
+import { BusFault, type CommandMessage, type Reply } from '@xenolith/kernel';
 import {
   context,
   isSpanContextValid,
@@ -42,9 +42,14 @@ export const traceparentOf = (span: Span): string | undefined => {
 
 /** Begins the span of a request and writes its context into the request's headers. */
 export const beginRequestSpan = (subject: string, message: CommandMessage, carrier: MsgHdrs): Span => {
-  const span = tracer().startSpan(`request ${subject}`, {
+  // Named by the type: subjects of agents have the names of hosts in them.
+  const span = tracer().startSpan(`request ${message.type}`, {
     kind: SpanKind.CLIENT,
-    attributes: { ...attributesOf(subject, message), 'messaging.operation.type': 'send' },
+    attributes: {
+      ...attributesOf(subject, message),
+      'messaging.operation.name': 'request',
+      'messaging.operation.type': 'send',
+    },
   });
   propagation.inject(trace.setSpan(context.active(), span), carrier, setter);
   return span;
@@ -61,7 +66,11 @@ export const beginHandleSpan = (
     `handle ${message.type}`,
     {
       kind: SpanKind.SERVER,
-      attributes: { ...attributesOf(subject, message), 'messaging.operation.type': 'process' },
+      attributes: {
+        ...attributesOf(subject, message),
+        'messaging.operation.name': 'handle',
+        'messaging.operation.type': 'process',
+      },
     },
     parent,
   );
@@ -82,7 +91,12 @@ export const withConsumeSpan = async (
     `consume ${subject}`,
     {
       kind: SpanKind.CONSUMER,
-      attributes: { 'messaging.system': 'nats', 'messaging.destination.name': subject },
+      attributes: {
+        'messaging.system': 'nats',
+        'messaging.destination.name': subject,
+        'messaging.operation.name': 'consume',
+        'messaging.operation.type': 'process',
+      },
     },
     parent,
   );
@@ -95,12 +109,19 @@ export const withConsumeSpan = async (
   }
 };
 
-/** Ends a span. A rejection is an answer, so only a fault marks the span as failed. */
+/** Ends the span of a request that was answered. A rejection is an answer, and no error. */
+export const endAnswered = (span: Span, reply: Reply): void => {
+  if (!reply.ok) span.setAttribute('xenolith.rejection.code', reply.rejection.code);
+  endSpan(span, reply.ok ? 'ok' : 'rejected');
+};
+
+/** Ends a span; a fault marks it as failed. */
 export const endSpan = (span: Span, outcome: string, fault?: unknown): void => {
   span.setAttribute('xenolith.outcome', outcome);
   if (fault !== undefined) {
     const error = errorFrom(fault);
     span.recordException(error);
+    span.setAttribute('error.type', error instanceof BusFault ? error.kind : error.name);
     span.setStatus({ code: SpanStatusCode.ERROR, message: error.message });
   }
   span.end();

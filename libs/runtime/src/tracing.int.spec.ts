@@ -106,7 +106,7 @@ it('makes one trace of an HTTP request, a bus request, the engine and a query, a
     expect.stringMatching(/^pg\.query/),
     'decide DoThing',
     'handle DoThing',
-    'request cmd.test.DoThing',
+    'request DoThing',
     'GET',
   ]);
   const handled = receiver.spans.find((span) => span.name === 'handle DoThing');

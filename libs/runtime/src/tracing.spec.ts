@@ -39,6 +39,15 @@ describe('tracing without an endpoint', () => {
     });
   });
 
+  it('begins a trace for what one cause has thousands of, unless the cause is not recorded', async () => {
+    const tracer = engineTracer();
+    const traceOf = (cause: string): Promise<string | undefined> =>
+      tracer.span('reacting', { cause, root: true }, () => Promise.resolve(tracer.current()?.split('-')[1]));
+    const cause = '0af7651916cd43dd8448eb211c80319c';
+    expect(await traceOf(`00-${cause}-b7ad6b7169203331-01`)).not.toBe(cause);
+    expect(await traceOf(`00-${cause}-b7ad6b7169203331-00`)).toBe(cause);
+  });
+
   it('lets a failure pass', async () => {
     await expect(engineTracer().span('failing', {}, () => Promise.reject(new Error('no')))).rejects.toThrow('no');
   });

@@ -1,8 +1,19 @@
-import { context, propagation, SpanKind, SpanStatusCode, trace, type Attributes } from '@opentelemetry/api';
+import {
+  context,
+  propagation,
+  ROOT_CONTEXT,
+  SpanKind,
+  SpanStatusCode,
+  trace,
+  TraceFlags,
+  type Attributes,
+  type Context,
+  type SpanContext,
+} from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
 import { W3CTraceContextPropagator } from '@opentelemetry/core';
-import type { Tracer } from '@xenolith/engine';
-import type { JsonObject } from '@xenolith/kernel';
+import type { SpanPlace, Tracer } from '@xenolith/engine';
+import { BusFault, type JsonObject } from '@xenolith/kernel';
 import { idsOnlyProvider } from './trace-ids.js';
 
 export interface Tracing {
@@ -41,6 +52,24 @@ const attributesOf = (given: JsonObject | undefined): Attributes => {
   return attributes;
 };
 
+const contextOf = (traceparent: string): Context => propagation.extract(ROOT_CONTEXT, { traceparent });
+
+const spanOf = (traceparent: string | undefined): SpanContext | undefined =>
+  traceparent === undefined ? undefined : trace.getSpanContext(contextOf(traceparent));
+
+/** A trace that begins here is recorded only where its cause is: what is not recorded stays in the cause's trace, so that it is not either. */
+const parentOf = ({ parent, cause, root }: SpanPlace): Context => {
+  if (root === true) {
+    const caused = spanOf(cause);
+    const recorded = caused === undefined || (caused.traceFlags & TraceFlags.SAMPLED) !== 0;
+    return recorded || cause === undefined ? ROOT_CONTEXT : contextOf(cause);
+  }
+  return parent === undefined ? context.active() : contextOf(parent);
+};
+
+/** What failed, in few words: OpenTelemetry's `error.type`. */
+const errorType = (error: Error): string => (error instanceof BusFault ? error.kind : error.name);
+
 /** The engine's spans, as OpenTelemetry's. */
 export const engineTracer = (): Tracer => {
   const tracer = trace.getTracer('@xenolith/engine');
@@ -50,18 +79,18 @@ export const engineTracer = (): Tracer => {
       propagation.inject(context.active(), carrier);
       return carrier['traceparent'];
     },
-    span: (name, options, action) => {
-      const parent =
-        options.parent === undefined
-          ? context.active()
-          : propagation.extract(context.active(), { traceparent: options.parent });
-      const attributes = attributesOf(options.attributes);
-      return tracer.startActiveSpan(name, { kind: SpanKind.INTERNAL, attributes }, parent, async (span) => {
+    span: (name, place, action) => {
+      const attributes = attributesOf(place.attributes);
+      const cause = place.cause === place.parent ? undefined : spanOf(place.cause);
+      const links = cause === undefined ? [] : [{ context: cause }];
+      const options = { kind: SpanKind.INTERNAL, attributes, links };
+      return tracer.startActiveSpan(name, options, parentOf(place), async (span) => {
         try {
           return await action();
         } catch (fault) {
           const error = fault instanceof Error ? fault : new Error('something was thrown that is not an error');
           span.recordException(error);
+          span.setAttribute('error.type', errorType(error));
           span.setStatus({ code: SpanStatusCode.ERROR, message: error.message });
           throw fault;
         } finally {

@@ -10,6 +10,7 @@ interface Span {
   readonly parentSpanId?: string;
   readonly name: string;
   readonly attributes: readonly { readonly key: string; readonly value: { readonly stringValue?: string } }[];
+  readonly links?: readonly { readonly traceId: string; readonly spanId: string }[];
   /** 2: an error. */
   readonly status?: { readonly code?: number; readonly message?: string };
   service: string;
@@ -17,6 +18,9 @@ interface Span {
 
 const attributesOf = (span: Span): Readonly<Record<string, string | undefined>> =>
   Object.fromEntries(span.attributes.map(({ key, value }) => [key, value.stringValue]));
+
+/** What has a value of its own for each object, host or request has no place in a name: names are what spans are grouped by. */
+const UNBOUNDED = /[0-9a-f]{8}-[0-9a-f]{4}-|\btraced\b|host-0001|\bdefault\b/;
 
 /** A receiver of OTLP over HTTP with JSON, as Jaeger or a collector would be. */
 const startReceiver = async (): Promise<{ url: string; spans: Span[]; server: Server }> => {
@@ -93,6 +97,9 @@ describe('a trace of a machine’s creation', () => {
     const start = spans.find((span) => span.service.includes('agent') && /StartDomain/.test(span.name));
     const path = start ? pathOf(start) : [];
     expect(path[0]?.service).toMatch(/gateway/);
+    expect(path[0]?.name).toMatch(
+      /^(POST|PATCH) \/apis\/compute\.xenolith\.dev\/v1alpha1\/namespaces\/\{namespace\}\/virtualmachines/,
+    );
     expect(path.map((span) => span.service.replace(/^xenolith-/, ''))).toContain('compute');
     expect(
       spans.some((span) => /pg|postgres|append/i.test(span.name)),
@@ -120,6 +127,20 @@ describe('a trace of a machine’s creation', () => {
       spans.filter(({ status }) => status?.code === 2).map(({ name, status }) => [name, status?.message]),
       'errors of a creation in which nothing failed',
     ).toEqual([]);
+    expect(spans.map(({ name }) => name).filter((name) => UNBOUNDED.test(name))).toEqual([]);
+    // What goes on after the answer hangs below the command that began it, step beside step, and each step is linked to the one before.
+    const steps = spans.filter((span) => attributesOf(span)['xenolith.step'] !== undefined);
+    const began = new Set(steps.map(({ parentSpanId }) => parentSpanId));
+    expect(began.size, 'spans that steps hang below').toBe(1);
+    expect(byId.get([...began][0] ?? '')?.name).toBe('decide ChangeVirtualMachine');
+    const linked = steps.flatMap(({ links }) => links ?? []).map(({ spanId }) => byId.get(spanId)?.name ?? 'unknown');
+    expect(linked.length).toBeGreaterThan(0);
+    expect(new Set(linked)).toEqual(new Set(['operations RecordStepsSucceeded']));
+    expect(path.map(({ name }) => name).slice(-3)).toEqual([
+      'operations StartDomain',
+      'request StartDomain',
+      'handle StartDomain',
+    ]);
     // Roots: exactly one span of the trace has no parent within it.
     expect(spans.filter((span) => !span.parentSpanId || !byId.has(span.parentSpanId))).toHaveLength(1);
   });
@@ -143,8 +164,11 @@ describe('a trace of a machine’s creation', () => {
       await eventually('the request is marked as an error that says why', () =>
         Promise.resolve(
           receiver.spans.some(
-            ({ name, status }) =>
-              name === 'request cmd.network.ChangeNetwork' && status?.code === 2 && (status.message ?? '') !== '',
+            (span) =>
+              span.name === 'request ChangeNetwork' &&
+              span.status?.code === 2 &&
+              (span.status.message ?? '') !== '' &&
+              attributesOf(span)['error.type'] === 'timeout',
           ),
         ),
       );

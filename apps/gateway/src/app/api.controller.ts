@@ -17,7 +17,7 @@ import { statusBody, StatusError } from '../http/status.js';
 import { answerRequest, authenticated, type ApiPorts } from './api.js';
 import type { GatewayLog, RequestObserver } from './gateway-log.js';
 import { readBody, writeAnswer } from './http-response.js';
-import { requestLabels } from './request-labels.js';
+import { requestLabels, routeOf } from './request-labels.js';
 
 export const GATEWAY = Symbol('gateway');
 
@@ -55,6 +55,7 @@ export class ApiController {
     const id = randomUUID();
     const address = this.gateway.sourceAddress(message);
     let endTurn: EndTurn = () => undefined;
+    nameSpan(message);
     try {
       const { path, query } = targetOf(message.url ?? '/');
       const open = await this.openPage(message.method ?? '', path, query);
@@ -156,6 +157,17 @@ export class ApiController {
     );
   }
 }
+
+/** What the server's span is called by the instrumentation of HTTP is the method alone, as only we know which paths are of one kind. */
+const nameSpan = ({ method = '', url = '/' }: IncomingMessage): void => {
+  const route = routeOf(url);
+  if (route === null) return;
+  const { verb, resource } = requestLabels(method, url);
+  trace
+    .getActiveSpan()
+    ?.updateName(`${method} ${route}`)
+    .setAttributes({ 'http.route': route, 'xenolith.api.verb': verb, 'xenolith.api.resource': resource });
+};
 
 /** Path and query as they were sent: decoding is left to who knows which part is a name. */
 const targetOf = (url: string): { readonly path: string; readonly query: URLSearchParams } => {

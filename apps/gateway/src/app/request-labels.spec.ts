@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { requestLabels } from './request-labels.js';
+import { requestLabels, routeOf } from './request-labels.js';
 
 const COMPUTE = '/apis/compute.xenolith.dev/v1alpha1';
 
@@ -30,5 +30,26 @@ describe('labels of a request', () => {
       resource: 'hosts.compute.xenolith.dev',
     });
     expect(requestLabels('GET', `${COMPUTE}/unheard-of/%00`)).toEqual({ verb: 'get', resource: '' });
+  });
+});
+
+describe('route of a request', () => {
+  it.each([
+    [`${COMPUTE}/hosts?limit=5`, `${COMPUTE}/hosts`],
+    [`${COMPUTE}/virtualmachines`, `${COMPUTE}/virtualmachines`],
+    [`${COMPUTE}/namespaces/a/virtualmachines`, `${COMPUTE}/namespaces/{namespace}/virtualmachines`],
+    [`${COMPUTE}/namespaces/a/virtualmachines/b`, `${COMPUTE}/namespaces/{namespace}/virtualmachines/{name}`],
+    [
+      `${COMPUTE}/namespaces/a/virtualmachines/b/status`,
+      `${COMPUTE}/namespaces/{namespace}/virtualmachines/{name}/status`,
+    ],
+    ['/api/v1/namespaces/a/', '/api/v1/namespaces/{name}'],
+  ])('%s has no names in it: %s', (target, route) => {
+    expect(routeOf(target)).toBe(route);
+  });
+
+  it('is none for what is no resource, whatever clients send', () => {
+    for (const target of ['/version', '/coffee', `${COMPUTE}/hosts/a/unheard-of`, `${COMPUTE}/unheard-of/%00`])
+      expect(routeOf(target)).toBeNull();
   });
 });

@@ -8,6 +8,11 @@ export interface RequestLabels {
   readonly resource: string;
 }
 
+const pathOf = (target: string): string => {
+  const mark = target.indexOf('?');
+  return (mark < 0 ? target : target.slice(0, mark)).replace(/\/+$/, '');
+};
+
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
 
 const onCollection = (method: string, watched: boolean): string => {
@@ -38,10 +43,23 @@ const resourceLabel = ({ kind, subresource }: ResourcePath): string => {
   return known ? `${resourceName(kind)}/${subresource ?? ''}` : resourceName(kind);
 };
 
+/** The path with its names left out, as OpenTelemetry's `http.route` has it; null: no resource. Whatever clients send, there are as many as kinds. */
+export const routeOf = (target: string): string | null => {
+  const asked = parseResourcePath(pathOf(target));
+  if (asked === null) return null;
+  const { kind, namespace, name, subresource } = asked;
+  const known = kind.subresources.find((each) => each.name === subresource);
+  if (subresource !== undefined && known === undefined) return null;
+  const group = kind.group === '' ? `/api/${kind.version}` : `/apis/${kind.group}/${kind.version}`;
+  const within = namespace === '' ? '' : '/namespaces/{namespace}';
+  const below = `${name === undefined ? '' : '/{name}'}${known === undefined ? '' : `/${known.name}`}`;
+  return `${group}${within}/${kind.plural}${below}`;
+};
+
 /** Whatever clients send, the labels are of a fixed set. `target` is the path with its query. */
 export const requestLabels = (method: string, target: string): RequestLabels => {
   const mark = target.indexOf('?');
-  const path = parseResourcePath((mark < 0 ? target : target.slice(0, mark)).replace(/\/+$/, ''));
+  const path = parseResourcePath(pathOf(target));
   if (path === null) return { verb: METHODS.has(method) ? method.toLowerCase() : 'other', resource: '' };
   if (path.name !== undefined) return { verb: onObject(method), resource: resourceLabel(path) };
   const watched = mark >= 0 && /[?&]watch=(true|1)\b/.test(target.slice(mark));
