@@ -35,11 +35,6 @@ export interface EventStore extends EventLog {
   readonly name: string;
   /** For reads that the port does not have; writes go through `append`. */
   readonly pool: pg.Pool;
-  /** The newest documents page by page, for caches that hold them in another form; answers the position they are exact as of. */
-  scanDocuments(
-    categories: readonly string[] | undefined,
-    onPage: (documents: readonly StoredDocument[]) => void | Promise<void>,
-  ): Promise<number>;
   /** What happened to the documents of a category, for watches that resume where no memory reaches. */
   documentChanges(query: DocumentChangesQuery): Promise<readonly DocumentChange[]>;
   /** What was. */
@@ -100,7 +95,6 @@ export const openEventStore = async (options: EventStoreOptions): Promise<EventS
       });
       return { position, documents };
     },
-    scanDocuments: (categories, onPage) => reads.scanDocuments(pool, categories, onPage),
     documentChanges: (query) => readDocumentChanges(pool, archive, query),
     close: () => {
       closing ??= batcher.close().then(async () => {

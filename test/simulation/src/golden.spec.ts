@@ -55,7 +55,7 @@ describe.each(releases)('what release $release wrote', ({ histories }) => {
     const events = histories.flat().toSorted((one, other) => one.position - other.position);
     for (const { indexes } of services)
       for (const index of indexes) {
-        index.load([]);
+        index.load([], 0);
         for (const event of events) if (index.categories.includes(event.category)) index.apply(event);
       }
     expect(events.length).toBeGreaterThan(200);

@@ -160,7 +160,11 @@ it('shows everything that was seen of a whole platform at random moments, byte f
 
 const MUTANTS = [
   { what: 'objects that are gone go on being shown', from: 'where not t.alive', to: 'where false' },
-  { what: 'a change of what is shown is forgotten', from: 'where u.shape > 0', to: 'where u.shape > 0 and u.version % 3 > 0' },
+  {
+    what: 'a change of what is shown is forgotten',
+    from: 'where u.shape > 0',
+    to: 'where u.shape > 0 and u.version % 3 > 0',
+  },
 ];
 
 it.each(MUTANTS)('notices when $what', async ({ from, to }) => {
