@@ -86,6 +86,7 @@ export const openEventStore = async (options: EventStoreOptions): Promise<EventS
     snapshot: (streamId, stateVersion) => reads.readSnapshot(pool, streamId, stateVersion),
     saveSnapshot: (snapshot: Snapshot) => reads.saveSnapshot(pool, snapshot),
     readLog: (after, limit) => reads.readWholeLog(pool, archive, { after, limit }),
+    readCategory: (category, range) => reads.readCategory(pool, category, range),
     head,
     past: new PostgresPast(pool, { head }, archive),
     documents: async (categories) => {

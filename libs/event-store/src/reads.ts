@@ -174,6 +174,25 @@ export const readWholeLog = async (
   return fillGaps(await readLog(pool, range.after, range.limit), range, { archive, read });
 };
 
+const READ_CATEGORY = `select l.position, ${EVENT_COLUMNS}
+  from es.event_log l join es.events e on e.txid = l.txid and e.seq = l.seq
+  where l.position > $2 and l.position <= $3 and e.category = $1
+  order by l.position limit $4`;
+
+/** Documents are most of what an event takes to read: who wants none of them, and one category only, is given no more. */
+export const readCategory = async (
+  pool: pg.Pool,
+  category: string,
+  { after, until, limit }: { readonly after: number; readonly until: number; readonly limit: number },
+): Promise<readonly LoggedEvent[]> => {
+  const { rows } = await pool.query<EventRow & { readonly position: string }>({
+    name: 'es_read_category',
+    text: READ_CATEGORY,
+    values: [category, after, until, limit],
+  });
+  return rows.map((row) => ({ ...storedEvent(row), position: Number(row.position) }));
+};
+
 const asText = (text: string): string => text;
 
 /** Leaves JSON as PostgreSQL wrote it. */

@@ -150,6 +150,11 @@ export interface EventLog {
   saveSnapshot(snapshot: Snapshot): Promise<void>;
   /** Up to `limit` events with positions above `after`, in order, with the documents they left. */
   readLog(after: number, limit: number): Promise<readonly LoggedEvent[]>;
+  /** Up to `limit` events of one category with positions above `after` and not above `until`, in order, without their documents. What was archived is left out. */
+  readCategory(
+    category: string,
+    range: { readonly after: number; readonly until: number; readonly limit: number },
+  ): Promise<readonly LoggedEvent[]>;
   /** The position of the newest event that has one; 0 when the log is empty. Every append acknowledged before the call is at or below the answer. */
   head(): Promise<number>;
   /** The newest documents of living objects with the position to follow the log from, exact as of `position`. */

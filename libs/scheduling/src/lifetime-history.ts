@@ -64,7 +64,7 @@ export class LifetimeHistory {
 
   constructor(
     private readonly lifetimes: Lifetimes,
-    private readonly log: Pick<EventLog, 'head' | 'readLog'>,
+    private readonly log: Pick<EventLog, 'head' | 'readCategory'>,
   ) {}
 
   /** Goes through the end of the log, page by page. */
@@ -72,12 +72,12 @@ export class LifetimeHistory {
     const until = await this.log.head();
     const lives = new Lives();
     let sinceMs: number | undefined;
-    for (let after = Math.max(0, until - EVENTS_READ); after < until && !this.stopped;) {
-      const events = await this.log.readLog(after, Math.min(PAGE, until - after));
+    for (let after = Math.max(0, until - EVENTS_READ); !this.stopped;) {
+      const events = await this.log.readCategory(PLACEMENT_CATEGORY, { after, until, limit: PAGE });
       const last = events.at(-1);
       if (!last) break;
       sinceMs ??= events[0]?.metadata.at;
-      for (const event of events) if (event.category === PLACEMENT_CATEGORY) lives.take(event);
+      for (const event of events) lives.take(event);
       after = last.position;
     }
     if (!this.stopped && sinceMs !== undefined) this.lifetimes.remember(sinceMs, lives.ended);

@@ -289,6 +289,22 @@ const describeReading = (log: () => EventLog): void => {
     expect((await log().readLog(1, 2)).map(({ position }) => position)).toEqual([2, 3]);
   });
 
+  it('reads one category of a stretch, in pages and without documents', async () => {
+    const category = `category-${nextTestId()}`;
+    const before = await log().head();
+    for (let n = 0; n < 5; n += 1)
+      await log().append(
+        appendOf([writeTo(nextTestId(), { category, document: { n } }), writeTo(nextTestId(), { document: { n } })]),
+      );
+    const until = (await log().head()) - 2;
+    const page = await log().readCategory(category, { after: before, until, limit: 3 });
+    const rest = await log().readCategory(category, { after: page.at(-1)?.position ?? 0, until, limit: 3 });
+    expect([page.length, rest.length]).toEqual([3, 1]);
+    const all = await log().readLog(before, 10);
+    const expected = all.filter((event) => event.category === category && event.position <= until);
+    expect([...page, ...rest]).toEqual(expected.map(({ document: _document, ...event }) => event));
+  });
+
   it('counts at the head every append that was acknowledged before', async () => {
     const before = await log().head();
     await Promise.all(Array.from({ length: 10 }, () => log().append(appendOf([writeTo(nextTestId())]))));

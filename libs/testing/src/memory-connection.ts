@@ -60,6 +60,10 @@ export class MemoryConnection implements EventLog, LogFeed {
     return this.call('read', () => this.store.saveSnapshot(snapshot));
   }
 
+  readCategory(...asked: Parameters<EventLog['readCategory']>): Promise<readonly LoggedEvent[]> {
+    return this.call('read', () => this.store.readCategory(...asked));
+  }
+
   readLog(after: number, limit: number): Promise<readonly LoggedEvent[]> {
     return this.call('read', () => this.store.readLog(after, limit));
   }

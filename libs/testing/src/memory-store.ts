@@ -116,6 +116,17 @@ export class MemoryStore {
     return this.log.slice(after, after + limit);
   }
 
+  readCategory(
+    category: string,
+    { after, until, limit }: { readonly after: number; readonly until: number; readonly limit: number },
+  ): readonly LoggedEvent[] {
+    return this.log
+      .slice(after, until)
+      .filter((event) => event.category === category)
+      .slice(0, limit)
+      .map(({ document: _document, ...event }) => event);
+  }
+
   /** Sequences what is waiting: every append acknowledged before the call is at or below the answer. */
   head(): number {
     this.sequence();

@@ -26,6 +26,7 @@ export const faultyLog = (log: MemoryConnection, luck: LogLuck): EventLog & LogF
     snapshot: (streamId, stateVersion) => call(() => log.snapshot(streamId, stateVersion)),
     saveSnapshot: (snapshot) => call(() => log.saveSnapshot(snapshot)),
     readLog: (after, limit) => call(() => log.readLog(after, limit)),
+    readCategory: (category, range) => call(() => log.readCategory(category, range)),
     head: () => call(() => log.head()),
     documents: (categories) => call(() => log.documents(categories)),
     follow: (follower) => log.follow(follower),
