@@ -40,7 +40,9 @@ export class S3Store implements ArchiveStore {
   constructor(location: string, environment: S3Environment) {
     const [, bucket, prefix = ''] = LOCATION.exec(location) ?? [];
     if (bucket === undefined)
-      throw new ArchiveUnavailable(`"${location}" names no place in S3: write s3://bucket/prefix`);
+      throw new ArchiveUnavailable(
+        `"${location}" names no place in S3: write s3://bucket/prefix, with a bucket of 3 to 63 small letters, digits, dots and hyphens`,
+      );
     const known = environmentSchema.safeParse(
       Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== '')),
     );
