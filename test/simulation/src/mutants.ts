@@ -57,10 +57,10 @@ export const onMessages = (bus: MessageBus, change: (message: CommandMessage) =>
 let serial = 0;
 
 export const MUTANTS: readonly Mutant[] = [
-  storeMutant('expected_version', 'an append does not look at the version that it expects', 8),
+  storeMutant('expected_version', 'an append does not look at the version that it expects', 4),
   storeMutant('command_deduplication', 'a command that comes twice happens twice', 5),
   storeMutant('claims', 'names and addresses may be taken twice', 1),
-  storeMutant('cancels', 'a do that comes after its undo happens', 129),
+  storeMutant('cancels', 'a do that comes after its undo happens', 1),
   {
     name: 'compensation',
     what: 'a failed operation takes nothing back',
@@ -86,7 +86,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'ledger_capacity',
     what: 'a host’s ledger promises more than the host has',
-    shownBy: 43,
+    shownBy: 29,
     service: (definition) =>
       withAggregate(definition, 'hostledger', (aggregate) => ({
         ...aggregate,
@@ -118,7 +118,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'inventory',
     what: 'nobody compares what a host says that it runs with the log',
-    shownBy: 4,
+    shownBy: 10,
     service: (definition) => ({
       ...definition,
       routes: definition.routes.map((route) =>
@@ -131,7 +131,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'agent_fencing',
     what: 'an agent takes every run for the youngest',
-    shownBy: 9,
+    shownBy: 14,
     agentBus: (bus) =>
       onMessages(bus, (message) =>
         'incarnation' in message.data ? { ...message, data: { ...message.data, incarnation: 1 } } : message,
@@ -140,7 +140,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'agent_journal',
     what: 'an agent forgets what it had accepted when it is restarted',
-    shownBy: 20,
+    shownBy: 42,
     forgetfulJournal: true,
   },
 ];
