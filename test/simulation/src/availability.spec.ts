@@ -21,7 +21,7 @@ const MUTANTS: readonly Mutant[] = [
   {
     name: 'assessment',
     what: 'nobody tells a cluster whether its promise holds',
-    shownBy: 1,
+    shownBy: 3,
     service: (definition): ServiceDefinition => ({
       ...definition,
       reactions: definition.reactions.filter(({ name }) => name !== 'availability-assessment'),
@@ -30,7 +30,7 @@ const MUTANTS: readonly Mutant[] = [
   {
     name: 'restart_rules',
     what: 'nobody hears that a machine is to be restarted otherwise',
-    shownBy: 1,
+    shownBy: 2,
     service: (definition): ServiceDefinition => ({
       ...definition,
       indexes: definition.indexes.map((index) =>
