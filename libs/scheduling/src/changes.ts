@@ -1,7 +1,7 @@
 import type { PlacementChange } from '@xenolith/contracts';
-import { FILTERS, NO_CELL, refuses, cellFor, type Filter, type Wish } from './filters.js';
+import { FILTERS, refuses, type Filter, type Wish } from './filters.js';
 import type { Fleet } from './machine-affinity.js';
-import { freeCellMemory, freeCellVcpus } from './host-cells.js';
+import { cellFor, freeCellMemory, freeCellVcpus, NO_CELL } from './host-cells.js';
 import { unreachedNetworks, unreachedStorage } from './request-class.js';
 import { untolerated } from './selectors.js';
 

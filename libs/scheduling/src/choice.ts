@@ -1,7 +1,8 @@
 import { HOSTNAME_LABEL } from '@xenolith/contracts';
 import { fromEmptiest, fromTightest } from './capacity-buckets.js';
 import { isNearer, VerdictBook, type Refusal } from './class-verdicts.js';
-import { admits, asksAsItsClass, cellFor, FILTERS, FITS, NO_CELL, refusedBy, type Wish } from './filters.js';
+import { admits, asksAsItsClass, FILTERS, FITS, refusedBy, type Wish } from './filters.js';
+import { cellToReserve } from './host-cells.js';
 import { levelsFor, type Level, type Moment, type Outlook, type SchedulingPolicy } from './scores.js';
 
 /**
@@ -64,9 +65,8 @@ export class HostSearch {
     const { fitting, looked } = this;
     const level = this.decide(wish, asked);
     const slot = this.found[asked.seed % this.fitting] ?? 0;
-    const { numa } = wish.request;
     const prefer = asked.policy === 'balance' ? 'emptiest' : 'tightest';
-    const cell = numa && numa !== 'none' ? cellFor(this.outlook.table, slot, wish.request, prefer) : NO_CELL;
+    const cell = cellToReserve(this.outlook.table, slot, wish.request, { prefer });
     return { slot, cell, looked, fitting, level };
   }
 

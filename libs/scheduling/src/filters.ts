@@ -1,7 +1,7 @@
 import type { PlacementRequest } from '@xenolith/contracts';
 import type { AvailabilityCheck } from './availability/availability-book.js';
 import { chooseDevices } from './device-choice.js';
-import { freeCellMemory, freeCellVcpus } from './host-cells.js';
+import { cellFor, NO_CELL } from './host-cells.js';
 import type { HostTable } from './host-table.js';
 import { hasRepellent, lacksCompany, type Fleet, type MachineWish } from './machine-affinity.js';
 import {
@@ -52,26 +52,6 @@ export interface Wish {
   /** Where clusters promise to survive the loss of hosts. */
   readonly availability?: AvailabilityCheck | undefined;
 }
-
-export const NO_CELL = -1;
-
-/** The NUMA node that a machine fits on as a whole: the tightest by memory, or the emptiest. */
-export const cellFor = (
-  table: HostTable,
-  slot: number,
-  demand: { readonly memoryBytes: number; readonly vcpus: number },
-  prefer: 'tightest' | 'emptiest' = 'tightest',
-): number => {
-  let [found, best] = [NO_CELL, 0];
-  const cells = table.cells[slot] ?? 0;
-  for (let cell = 0; cell < cells; cell += 1) {
-    if (freeCellVcpus(table, slot, cell) < demand.vcpus) continue;
-    const free = freeCellMemory(table, slot, cell);
-    if (free < demand.memoryBytes) continue;
-    if (found === NO_CELL || (prefer === 'tightest' ? free < best : free > best)) [found, best] = [cell, free];
-  }
-  return found;
-};
 
 const hasResources = (table: HostTable, slot: number, asked: RequestClass): boolean => {
   for (const [name, count] of asked.resources) if (table.freeOf(slot, name) < count) return false;

@@ -1,7 +1,8 @@
 import type { PlacementExplanation } from '@xenolith/contracts';
 import type { Uuid } from '@xenolith/kernel';
 import { chooseDevices } from './device-choice.js';
-import { NO_CELL, type Wish } from './filters.js';
+import type { Wish } from './filters.js';
+import { NO_CELL } from './host-cells.js';
 import type { Fleet } from './machine-affinity.js';
 import type { Proposal } from './placement.decide.js';
 import { affinityKeys } from './placement-keys.js';

@@ -1,6 +1,7 @@
 import { loadOf } from './capacity-buckets.js';
 import type { FlavourMix } from './flavour-mix.js';
-import { cellFor, NO_CELL, type Wish } from './filters.js';
+import type { Wish } from './filters.js';
+import { cellFor, NO_CELL } from './host-cells.js';
 import type { HostShare } from './host-share.js';
 import { extensionSteps, type Lifetimes } from './lifetimes.js';
 import { likingOf, type Fleet } from './machine-affinity.js';

@@ -1,5 +1,5 @@
 import type { AffinityBook, Term } from '../machine-affinity.js';
-import { freeCellMemory, freeCellVcpus, type Claimed } from '../host-cells.js';
+import { cellFor, NO_CELL, type Claimed } from '../host-cells.js';
 import { CELLS_MAX, type HostTable } from '../host-table.js';
 import type { Bond, Resident } from './resident.js';
 
@@ -91,18 +91,14 @@ export class Claims implements Claimed {
     return this.cellMemory.get(cell) ?? 0;
   }
 
+  cellVcpusAt(cell: number): number {
+    return this.cellVcpus.get(cell) ?? 0;
+  }
+
   /** The tightest NUMA node that a machine fits on as a whole; undefined: none. */
   cellFor(slot: number, demand: { readonly memoryBytes: number; readonly vcpus: number }): number | undefined {
-    const { table } = this;
-    let [found, least]: [number | undefined, number] = [undefined, Number.POSITIVE_INFINITY];
-    for (let cell = 0; cell < (table.cells[slot] ?? 0); cell += 1) {
-      const vcpus = freeCellVcpus(table, slot, cell) - (this.cellVcpus.get(slot * CELLS_MAX + cell) ?? 0);
-      if (vcpus < demand.vcpus) continue;
-      const free = freeCellMemory(table, slot, cell, this);
-      if (free < demand.memoryBytes || free >= least) continue;
-      [found, least] = [cell, free];
-    }
-    return found;
+    const cell = cellFor(this.table, slot, demand, { claimed: this });
+    return cell === NO_CELL ? undefined : cell;
   }
 
   hasWord(word: string, slot: number): boolean {

@@ -3,7 +3,8 @@ import type { Uuid } from '@xenolith/kernel';
 import type { CapacityIndex } from '../capacity.index.js';
 import { HostSearch } from '../choice.js';
 import { deferralMessage, explainRefusal } from '../explanation.js';
-import { cellFor, fitsOn, NO_CELL, type Wish } from '../filters.js';
+import { fitsOn, type Wish } from '../filters.js';
+import { cellToReserve, NO_CELL } from '../host-cells.js';
 import { HostShare } from '../host-share.js';
 import { AffinityBook, machineWish } from '../machine-affinity.js';
 import { ClassBook } from '../request-class.js';
@@ -288,9 +289,8 @@ export class WhatIf {
   }
 
   private cellIn({ request }: Machine, slot: number): number | undefined {
-    if (!request.numa || request.numa === 'none') return undefined;
     const prefer = this.standing.policyOf(request.cluster) === 'balance' ? 'emptiest' : 'tightest';
-    const cell = cellFor(this.outlook.table, slot, request, prefer);
+    const cell = cellToReserve(this.outlook.table, slot, request, { prefer });
     return cell === NO_CELL ? undefined : cell;
   }
 
