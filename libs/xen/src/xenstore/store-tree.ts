@@ -68,7 +68,7 @@ export interface NodeAccess {
   /** Gives a node that exists another value or other permissions. */
   update(path: StorePath, node: StoreNode, change: NodeChange): 'ENOSPC' | 'EIO' | null;
   /** Removes a node that exists, with all below it. */
-  remove(path: StorePath, node: StoreNode): 'ENOSPC' | 'EIO' | null;
+  remove(path: StorePath, node: StoreNode): 'ENOSPC' | 'EINVAL' | 'EIO' | null;
   /** Tells of a change: now, or when the transaction commits. */
   changed(path: StorePath, permsBefore: PermissionList | null): void;
 }

@@ -127,10 +127,12 @@ const createRefusal = (
   return tooLarge || tooMany ? 'ENOSPC' : 'EIO';
 };
 
-const remove = (inside: Inside, path: StorePath, node: StoreNode): 'ENOSPC' | 'EIO' | null => {
+const remove = (inside: Inside, path: StorePath, node: StoreNode): 'ENOSPC' | 'EINVAL' | 'EIO' | null => {
   const parent = find(inside, parentOf(path));
   if (parent === 'ENOSPC') return 'ENOSPC';
-  if (!parent || !removeBelow(inside, path, node)) return 'EIO';
+  // The node was made outside after the transaction had found its parent missing.
+  if (!parent) return 'EINVAL';
+  if (!removeBelow(inside, path, node)) return 'EIO';
   countNode(inside, node, -1);
   put(inside, path, null);
   queue(inside, path, 'subtree');

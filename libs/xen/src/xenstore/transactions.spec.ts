@@ -54,6 +54,15 @@ describe('a transaction', () => {
     expect(store.read(0, '/A')).toMatchObject({ value: 'a' });
   });
 
+  it('refuses to remove a node that was made outside after it had found the parent missing: EINVAL, as rm_node answers', () => {
+    const store = given();
+    const one = start(store);
+    store.read(0, '/C/D', one);
+    store.mkdir(0, '/C/D/E');
+    expect(store.rm(0, '/C/D/E', one).outcome).toEqual(failing('EINVAL'));
+    expect(store.transactionEnd(0, one, 'commit').outcome).toEqual(failing('EAGAIN'));
+  });
+
   it('is not disturbed by changes elsewhere, nor by one of which it knew when it looked', () => {
     const store = given();
     const one = start(store);

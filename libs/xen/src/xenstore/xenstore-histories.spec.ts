@@ -258,7 +258,8 @@ class Model {
       return null;
     }
     if (path === '/') throw new Error('EINVAL');
-    const parent = this.see(who, t, up(path)) as Leaf;
+    const parent = this.see(who, t, up(path));
+    if (!parent) throw new Error('EINVAL');
     try {
       this.removeBelow(who, t, path, leaf);
     } catch {
