@@ -12,6 +12,9 @@ const decorators = swc.vite({
   },
 });
 
+/** Vitest itself would leave one core to its own process, which does next to nothing while tests run. */
+const EACH_CORE = '100%';
+
 const shared = {
   plugins: [decorators],
   oxc: false as const,
@@ -34,6 +37,9 @@ export default defineConfig({
           ],
           exclude: ['**/*.int.spec.ts', '**/node_modules/**', '**/dist/**'],
           testTimeout: 60_000,
+          // These tests are pure: one worker takes file after file, and reads each module once.
+          isolate: false,
+          maxWorkers: EACH_CORE,
         },
       },
       {
@@ -43,6 +49,7 @@ export default defineConfig({
           include: ['{libs,apps}/**/src/**/*.int.spec.ts', 'test/{repository,chart,simulation}/src/**/*.int.spec.ts'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
+          maxWorkers: EACH_CORE,
         },
       },
       {
@@ -52,7 +59,8 @@ export default defineConfig({
           include: ['test/e2e/**/*.spec.ts'],
           testTimeout: 600_000,
           hookTimeout: 600_000,
-          fileParallelism: false,
+          // A platform of these tests leaves a third of two cores idle, and stands a neighbour.
+          maxWorkers: 2,
         },
       },
       {
@@ -62,7 +70,7 @@ export default defineConfig({
           include: ['test/containers/src/**/*.spec.ts'],
           testTimeout: 600_000,
           hookTimeout: 600_000,
-          fileParallelism: false,
+          maxWorkers: 2,
           // Its reaper would have to be pulled; what these tests start ends with them by other means (libs/testing).
           env: { TESTCONTAINERS_RYUK_DISABLED: 'true' },
         },

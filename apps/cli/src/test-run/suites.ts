@@ -28,8 +28,8 @@ const atLowPriority = (...command: string[]): readonly string[] => ['nice', '-n'
 const IMAGE_TAG = 'test';
 
 /**
- * What `./xenolith test` runs. Static checks and unit tests share the machine; what measures time or starts servers runs alone, as a
- * starved server makes a test fail that is right.
+ * What `./xenolith test` runs. Static checks and unit tests share the machine; suites that start servers run one after the other, as a starved
+ * server makes a test fail that is right. How many files of a suite run side by side, vitest.config.ts says.
  */
 export const SUITES: readonly Suite[] = [
   {
