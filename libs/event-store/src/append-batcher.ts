@@ -31,6 +31,9 @@ export class EventStoreFault extends Error {
   override readonly name = 'EventStoreFault';
 }
 
+/** The log has too much to do, has nobody who gives positions, or is being closed: what was asked may be had later, here or elsewhere. */
+export class EventStoreAway extends EventStoreFault {}
+
 interface Waiting {
   readonly pending: PendingAppend;
   readonly span: Span;
@@ -86,9 +89,9 @@ export class AppendBatcher {
 
   /** Throws an `EventStoreFault` when the database can't be reached or refuses the data. */
   append(request: AppendRequest): Promise<AppendOutcome> {
-    if (this.#closed) return Promise.reject(new EventStoreFault('the event store is closed'));
+    if (this.#closed) return Promise.reject(new EventStoreAway('the event store is closed'));
     if (this.#queue.length >= QUEUE_LIMIT) {
-      return Promise.reject(new EventStoreFault(`${QUEUE_LIMIT} appends wait already: the event store is overloaded`));
+      return Promise.reject(new EventStoreAway(`${QUEUE_LIMIT} appends wait already: the event store is overloaded`));
     }
     const span = tracer.startSpan('append', {
       kind: SpanKind.CLIENT,

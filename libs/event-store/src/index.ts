@@ -5,6 +5,7 @@ export type { DocumentShapes } from './append-batch.js';
 export type { DocumentChange, DocumentChangesQuery, DocumentVersion } from './document-history.js';
 export { readBacklog, type LogBacklog } from './backlog.js';
 export { PastBehind } from './log-past.js';
+export { isOutage } from './outage.js';
 export { openEventStore, type EventStore, type EventStoreOptions } from './event-store.js';
 export { migrateEventStore } from './migrations.js';
 export { ensureServiceRoles, type ServiceRole } from './roles.js';

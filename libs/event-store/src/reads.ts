@@ -11,7 +11,7 @@ import type {
   Uuid,
 } from '@xenolith/kernel';
 import pg from 'pg';
-import { EventStoreFault } from './append-batcher.js';
+import { EventStoreAway, EventStoreFault } from './append-batcher.js';
 import type { ArchivedEvent } from './archive/archive-format.js';
 import { fillGaps, fillStream, storedArchived, withDocuments } from './archive/archived-events.js';
 import type { LogArchive } from './archive/log-archive.js';
@@ -296,7 +296,7 @@ export const settledHead = async (pool: pg.Pool, ask: () => void): Promise<numbe
     });
     const [head] = answer.rows;
     if (head?.settled === true) return Number(head.position);
-    if (Date.now() > limit) throw new EventStoreFault('committed events got no position: no sequencer runs');
+    if (Date.now() > limit) throw new EventStoreAway('committed events got no position: no sequencer runs');
     horizon = head?.horizon ?? null;
     ask();
     await pause(wait);

@@ -1,6 +1,7 @@
 import { commandSubject, type ServiceName } from '@xenolith/contracts';
 import { ServiceEngine, type ServiceDefinition } from '@xenolith/engine';
 import {
+  isOutage,
   openEventStore,
   openLogFeed,
   readBacklog,
@@ -12,7 +13,7 @@ import {
   type Report,
   type StoreLogFeed,
 } from '@xenolith/event-store';
-import { AssertionError, NewerEvent, type CommandMessage, type JsonObject } from '@xenolith/kernel';
+import { AssertionError, BusFault, NewerEvent, type CommandMessage, type JsonObject } from '@xenolith/kernel';
 import { FaultFilter, NatsTransport, type NatsTransportOptions } from '@xenolith/messaging';
 import { Module, type DynamicModule, type Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -164,6 +165,11 @@ const startEngine = async (context: LogContext, definition: ServiceDefinition): 
         // Beside a newer release that is as it should be, and ends with the upgrade.
         if (error instanceof NewerEvent) {
           log.warn({ err: error }, 'the stream is left to newer processes');
+          return;
+        }
+        // A server that is away has alerts of its own: what waits for it goes on when it is back.
+        if (error instanceof BusFault || isOutage(error)) {
+          log.warn({ err: error }, 'a part of the engine could not reach a server; it tries again');
           return;
         }
         counted.defect?.(error);
