@@ -23,9 +23,8 @@ import type { ProcessPlan } from './process-plan.js';
 import { NODE_PROCESSES, servicePlan } from './services.js';
 import type { Supervisor } from './supervisor.js';
 
-/** A slow disk may need this long for Postgres' recovery after a crash. */
-const SERVERS_TIMEOUT_MS = 120_000;
-const SERVICES_TIMEOUT_MS = 120_000;
+/** What is not ready and says the same for so long won't be; on a slow disk Postgres' recovery after a crash may take as long. */
+const PATIENCE_MS = 120_000;
 /** One that ends this often before it was ever ready will not become so by trying on. */
 const HOPELESS_RESTARTS = 5;
 
@@ -143,17 +142,12 @@ const reportWaiting = (supervisor: Supervisor, names: readonly string[], tell: T
       tell({ type: 'waiting', text: `waiting for ${missing.map(([name, why]) => `${name} (${why})`).join(', ')}` });
   }, REPORT_EVERY_MS);
 
-const bringUp = async (
-  supervisor: Supervisor,
-  plans: readonly ProcessPlan[],
-  timeoutMs: number,
-  tell: Tell,
-): Promise<void> => {
+const bringUp = async (supervisor: Supervisor, plans: readonly ProcessPlan[], tell: Tell): Promise<void> => {
   const names = plans.map(({ name }) => name);
   await supervisor.start(plans);
   const hopeless = (): boolean => names.some((name) => supervisor.restartsOf(name) >= HOPELESS_RESTARTS);
   const reports = reportWaiting(supervisor, names, tell);
-  const ready = await supervisor.waitForReady(names, { timeoutMs, giveUp: hopeless });
+  const ready = await supervisor.waitForReady(names, { patienceMs: PATIENCE_MS, giveUp: hopeless });
   clearInterval(reports);
   if (ready) return;
   const missing = [...supervisor.notReady()].filter(([name]) => names.includes(name));
@@ -184,11 +178,11 @@ export const startPlatform = async (
   const { servers, services } = preparation;
   if (servers.length > 0) {
     const names = servers.map(({ name }) => name).join(' and ');
-    await timed(tell, `starting ${names}`, () => bringUp(supervisor, servers, SERVERS_TIMEOUT_MS, tell));
+    await timed(tell, `starting ${names}`, () => bringUp(supervisor, servers, tell));
   }
   await timed(tell, 'migrating the database', preparation.migrate);
   const names = services.map(({ name }) => name).join(', ');
-  await timed(tell, `starting ${names}`, () => bringUp(supervisor, services, SERVICES_TIMEOUT_MS, tell));
+  await timed(tell, `starting ${names}`, () => bringUp(supervisor, services, tell));
   await loadStarterInventory(folder, preparation, tell);
   await supervisor.watch();
 };

@@ -69,7 +69,7 @@ const startReady = async (plans: readonly ProcessPlan[]): Promise<Supervisor> =>
   expect(
     await started.waitForReady(
       plans.map(({ name }) => name),
-      { timeoutMs: 20_000, giveUp: NEVER },
+      { patienceMs: 20_000, giveUp: NEVER },
     ),
   ).toBe(true);
   await started.watch();
@@ -120,11 +120,28 @@ describe('the supervisor', () => {
     supervisor = started;
     await started.start([plan('one', 1, { mode: 'crash' })]);
     const ready = await started.waitForReady(['one'], {
-      timeoutMs: 20_000,
+      patienceMs: 20_000,
       giveUp: () => started.restartsOf('one') >= 2,
     });
     expect(ready).toBe(false);
     expect(started.notReady().get('one')).toBe('exited with code 7');
+  });
+
+  it('waits for a process while what it lacks changes, and no longer than its patience when it does not', async () => {
+    let looks = 0;
+    const started = new Supervisor(folder, { port: 7443, hosts: 4 });
+    supervisor = started;
+    const slow = {
+      ...plan('one', 1),
+      checkReady: () => Promise.resolve((looks += 1) > 20 ? null : `${looks} of 20 hosts`),
+    };
+    const stuck = { ...plan('two', 1), checkReady: () => Promise.resolve('0 of 20 hosts') };
+    await started.start([slow, stuck]);
+    // Twenty looks take longer than its patience.
+    const limits = { patienceMs: 1_000, giveUp: NEVER };
+    expect(await started.waitForReady(['one'], limits)).toBe(true);
+    expect(await started.waitForReady(['two'], limits)).toBe(false);
+    expect(started.notReady().get('two')).toBe('0 of 20 hosts');
   });
 
   it('kills a process that ignores its stop signal', async () => {

@@ -58,21 +58,27 @@ export class Supervisor {
     await this.publish();
   }
 
-  /** Waits until each named process is ready. False when that took longer than `timeoutMs` or `giveUp` said so. */
+  /**
+   * Waits until each named process is ready. False when what they lack has not changed for `patienceMs`, or `giveUp` said so: a large fleet on a busy machine takes
+   * its time.
+   */
   async waitForReady(
     names: readonly string[],
-    limits: { readonly timeoutMs: number; readonly giveUp: () => boolean },
+    limits: { readonly patienceMs: number; readonly giveUp: () => boolean },
   ): Promise<boolean> {
     const named = this.processes.filter(({ plan }) => names.includes(plan.name));
-    const allReady = async (): Promise<boolean> => {
+    const lacking = (): string[] => named.flatMap(({ plan }) => this.missing.get(plan.name) ?? []);
+    let last = '';
+    let changedAt = performance.now();
+    const isOver = async (): Promise<boolean> => {
       await this.look(named);
-      return named.every(({ plan }) => !this.missing.has(plan.name));
+      const now = JSON.stringify(lacking());
+      if (now !== last) changedAt = performance.now();
+      last = now;
+      return lacking().length === 0 || limits.giveUp() || performance.now() - changedAt >= limits.patienceMs;
     };
-    await waitUntil(async () => limits.giveUp() || (await allReady()), {
-      timeoutMs: limits.timeoutMs,
-      everyMs: READY_POLL_MS,
-    });
-    return named.every(({ plan }) => !this.missing.has(plan.name));
+    await waitUntil(isOver, { timeoutMs: Infinity, everyMs: READY_POLL_MS });
+    return lacking().length === 0;
   }
 
   /** From here on the run file says whether everything is ready, for as long as it runs. */
