@@ -5,6 +5,7 @@ import type { z } from 'zod';
 import { gatewayMetrics, type GatewayMetrics } from './app/gateway-metrics.js';
 import { openGateway, type RunningGateway } from './app/gateway.js';
 import { LoadedDocuments } from './cache/loaded-documents.js';
+import { SERVED_KINDS } from './discovery/index.js';
 import { Cluster } from './cluster/cluster.js';
 import { describeEvent } from './describe-event.js';
 import { proofOptions } from './auth/auth-settings.js';
@@ -80,7 +81,7 @@ const start = async (context: Context): Promise<void> => {
   assert(loaded !== undefined, 'the engine has read the documents');
   const gateway = await openGateway({
     log: store,
-    scanDocuments: (_categories, onPage) => loaded.handOver(onPage),
+    loaded,
     documentChanges: (query) => store.documentChanges(query),
     past: store.past,
     feed,
@@ -120,7 +121,7 @@ export const gatewayProgram: ServiceProgram<typeof gatewayConfig> = {
   config: gatewayConfig,
   define: () => {
     const definition = tenancyService();
-    return { ...definition, indexes: [...definition.indexes, new LoadedDocuments()] };
+    return { ...definition, indexes: [...definition.indexes, new LoadedDocuments(SERVED_KINDS)] };
   },
   start,
 };

@@ -1,10 +1,19 @@
-import type { EventLog, LogFeed, LoggedEvent, Subscription, Uuid } from '@xenolith/kernel';
-import type { Index, IndexedEvent } from './service.js';
+import type { EventLog, LogFeed, LoggedEvent, StoredDocument, Subscription, Uuid } from '@xenolith/kernel';
+import type { Index, IndexedEvent, IndexLoading } from './service.js';
 
 /** Where own appends are shown before the feed brings them. */
 export interface IndexFeed {
   applyOwn(events: readonly IndexedEvent[]): void;
 }
+
+/** Keeps the pages until all are there. */
+const wholeLoading = (index: Index): IndexLoading => {
+  const pages: StoredDocument[][] = [];
+  return {
+    take: (documents) => void pages.push([...documents]),
+    end: (position) => index.load(pages.flat(), position),
+  };
+};
 
 /** Keeps a service's indexes: loads their documents, follows the log, and shows own appends early, each event once. */
 export class Indexes implements IndexFeed {
@@ -26,14 +35,8 @@ export class Indexes implements IndexFeed {
   /** Settles when every index has its documents and follows the log. */
   async start(service: string, log: EventLog, feed: LogFeed): Promise<void> {
     if (this.indexes.length === 0) return;
-    const { position, documents } = await log.documents([...this.categories]);
+    const position = await this.load(log);
     this.position = position;
-    for (const document of documents) this.seen.set(document.streamId, document.version);
-    for (const index of this.indexes)
-      index.load(
-        documents.filter((document) => index.categories.includes(document.category)),
-        position,
-      );
     this.subscription = await feed.follow({
       name: `${service}-indexes`,
       after: position,
@@ -46,6 +49,21 @@ export class Indexes implements IndexFeed {
         return Promise.resolve();
       },
     });
+  }
+
+  /** Answers the position that the indexes are exact as of. */
+  private async load(log: EventLog): Promise<number> {
+    const loadings = this.indexes.map((index) => ({
+      categories: new Set(index.categories),
+      loading: index.loading?.() ?? wholeLoading(index),
+    }));
+    const position = await log.scanDocuments([...this.categories], (documents) => {
+      for (const document of documents) this.seen.set(document.streamId, document.version);
+      for (const { categories, loading } of loadings)
+        loading.take(documents.filter(({ category }) => categories.has(category)));
+    });
+    for (const { loading } of loadings) loading.end(position);
+    return position;
   }
 
   async stop(): Promise<void> {

@@ -65,6 +65,13 @@ export interface CommandRoute {
 /** An event as an index sees it: the last one of each write carries the document that the write left, `null` once the object is gone. */
 export type IndexedEvent = StoredEvent & { readonly document?: JsonObject | null };
 
+/** The loading of an index in pages, which come in no order that means anything. */
+export interface IndexLoading {
+  take(documents: readonly StoredDocument[]): void;
+  /** All documents were there, exact as of `position`. */
+  end(position: number): void;
+}
+
 /**
  * A view of the log in memory. It starts from the documents of its categories at one position, then sees every event in order; the service's own
  * appends reach it at once, so that the next decision knows of them. No event of a stream is shown twice.
@@ -74,6 +81,8 @@ export interface Index {
   readonly categories: readonly string[];
   /** Called before the first event, and again (from scratch) after the log was rebuilt. The documents are exact as of `position`. */
   load(documents: readonly StoredDocument[], position: number): void;
+  /** In the place of `load`, for an index that keeps little of each document: begins from scratch, and is given them page by page. */
+  loading?(): IndexLoading;
   apply(event: IndexedEvent): void;
 }
 

@@ -9,6 +9,7 @@ import { announcer } from './announcer.js';
 import { PostgresPast } from './log-past.js';
 import { readDocumentChanges, type DocumentChange, type DocumentChangesQuery } from './document-history.js';
 import * as reads from './reads.js';
+import { scanDocuments } from './scan-documents.js';
 
 /**
  * Calls of the group commit at once: one works in the server while the next is made ready, and a call that waits for a lock does not hold up all others.
@@ -86,16 +87,18 @@ export const openEventStore = async (options: EventStoreOptions): Promise<EventS
     snapshot: (streamId, stateVersion) => reads.readSnapshot(pool, streamId, stateVersion),
     saveSnapshot: (snapshot: Snapshot) => reads.saveSnapshot(pool, snapshot),
     readLog: (after, limit) => reads.readWholeLog(pool, archive, { after, limit }),
+    readEvents: (after, limit) => reads.readEvents(pool, archive, { after, limit }),
     readCategory: (category, range) => reads.readCategory(pool, category, range),
     head,
     past: new PostgresPast(pool, { head }, archive),
     documents: async (categories) => {
       const documents: StoredDocument[] = [];
-      const position = await reads.scanDocuments(pool, categories, (page) => {
+      const position = await scanDocuments(pool, categories, (page) => {
         for (const document of page) documents.push(document);
       });
       return { position, documents };
     },
+    scanDocuments: (categories, onPage) => scanDocuments(pool, categories, onPage),
     documentChanges: (query) => readDocumentChanges(pool, archive, query),
     close: () => {
       closing ??= batcher.close().then(async () => {

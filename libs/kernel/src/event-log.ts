@@ -150,6 +150,8 @@ export interface EventLog {
   saveSnapshot(snapshot: Snapshot): Promise<void>;
   /** Up to `limit` events with positions above `after`, in order, with the documents they left. */
   readLog(after: number, limit: number): Promise<readonly LoggedEvent[]>;
+  /** The same for who knows living objects already: the documents that their events left may be missing. */
+  readEvents(after: number, limit: number): Promise<readonly LoggedEvent[]>;
   /** Up to `limit` events of one category with positions above `after` and not above `until`, in order, without their documents. What was archived is left out. */
   readCategory(
     category: string,
@@ -161,6 +163,11 @@ export interface EventLog {
   documents(
     categories?: readonly string[],
   ): Promise<{ readonly position: number; readonly documents: readonly StoredDocument[] }>;
+  /** The same page by page, for who keeps less of a document than all of it; answers the position. A page is let go when `onPage` has settled. */
+  scanDocuments(
+    categories: readonly string[] | undefined,
+    onPage: (documents: readonly StoredDocument[]) => void | Promise<void>,
+  ): Promise<number>;
 }
 
 export interface Subscription {

@@ -6,7 +6,7 @@ import {
   type KindDefinition,
   type OwnerReference,
 } from '@xenolith/contracts';
-import type { Index, IndexedEvent } from '@xenolith/engine';
+import type { Index, IndexedEvent, IndexLoading } from '@xenolith/engine';
 import type { JsonObject, StoredDocument, Uuid } from '@xenolith/kernel';
 import { NAMESPACE_CATEGORY } from './namespace.js';
 
@@ -86,6 +86,12 @@ export class CollectorIndex implements Index {
   private readonly waitingOwners = new Set<Uuid>();
 
   load(documents: readonly StoredDocument[]): void {
+    const loading = this.loading();
+    loading.take(documents);
+    loading.end(0);
+  }
+
+  loading(): IndexLoading {
     for (const known of [
       this.objects,
       this.dependents,
@@ -96,10 +102,16 @@ export class CollectorIndex implements Index {
       this.waitingOwners,
     ])
       known.clear();
-    for (const stored of documents) this.put(stored.category, stored);
-    // Owners and namespaces may have come after what needs them: judged once all are here.
-    this.garbageFound.clear();
-    for (const object of this.objects.values()) this.judge(object);
+    return {
+      take: (documents) => {
+        for (const stored of documents) this.put(stored.category, stored);
+      },
+      end: () => {
+        // Owners and namespaces may have come after what needs them: judged once all are here.
+        this.garbageFound.clear();
+        for (const object of this.objects.values()) this.judge(object);
+      },
+    };
   }
 
   apply(event: IndexedEvent): void {

@@ -5,6 +5,7 @@ import type {
   EventLog,
   JsonObject,
   LoggedEvent,
+  StoredDocument,
   StreamWrite,
   Uuid,
 } from '@xenolith/kernel';
@@ -323,6 +324,36 @@ const describeReading = (log: () => EventLog): void => {
       logged.filter(({ streamId }) => streamId === stream).map((event) => event.document);
     expect(documents(shown)).toEqual([undefined, document('one'), document('two'), null, undefined]);
     expect(documents(silent)).toEqual([undefined, undefined]);
+  });
+
+  it('reads events as the log has them, with the documents of what is gone at least', async () => {
+    const [alive, gone] = [nextTestId(), nextTestId()];
+    const before = await log().head();
+    await log().append(appendOf([writeTo(alive, { document: document('one') })]));
+    await log().append(appendOf([writeTo(gone, { document: document('two') })]));
+    await log().append(appendOf([writeTo(gone, { ends: true })]));
+    await log().head();
+    const [whole, events] = [await log().readLog(before, 10), await log().readEvents(before, 10)];
+    expect(events.filter(({ streamId }) => streamId === gone)).toEqual(
+      whole.filter(({ streamId }) => streamId === gone),
+    );
+    const bare = (all: readonly LoggedEvent[]) => all.map(({ document: _document, ...event }) => event);
+    expect(bare(events)).toEqual(bare(whole));
+    expect(bare(await log().readEvents(before, 2))).toEqual(bare(whole.slice(0, 2)));
+  });
+
+  it('hands the same documents over page by page', async () => {
+    const category = `paged-${nextTestId()}`;
+    const streams = Array.from({ length: 2_100 }, () => nextTestId());
+    await Promise.all(
+      streams.map((stream) => log().append(appendOf([writeTo(stream, { category, document: document(stream) })]))),
+    );
+    await log().head();
+    const { position, documents } = await log().documents([category]);
+    const handed: StoredDocument[] = [];
+    expect(await log().scanDocuments([category], (page) => void handed.push(...page))).toBe(position);
+    expect(handed).toHaveLength(streams.length);
+    expect(handed).toEqual(documents);
   });
 
   it('lists the newest documents of living objects with their places', async () => {

@@ -68,12 +68,22 @@ export class MemoryConnection implements EventLog, LogFeed {
     return this.call('read', () => this.store.readLog(after, limit));
   }
 
+  readEvents(after: number, limit: number): Promise<readonly LoggedEvent[]> {
+    return this.call('read', () => this.store.readEvents(after, limit));
+  }
+
   head(): Promise<number> {
     return this.call('read', () => this.store.head());
   }
 
   documents(categories?: readonly string[]): Promise<{ position: number; documents: readonly StoredDocument[] }> {
     return this.call('read', () => this.store.documents(categories));
+  }
+
+  async scanDocuments(...[categories, onPage]: Parameters<EventLog['scanDocuments']>): Promise<number> {
+    const { position, documents } = await this.documents(categories);
+    await onPage(documents);
+    return position;
   }
 
   follow(follower: {

@@ -116,6 +116,13 @@ export class MemoryStore {
     return this.log.slice(after, after + limit);
   }
 
+  readEvents(after: number, limit: number): readonly LoggedEvent[] {
+    return this.readLog(after, limit).map(({ document, ...event }) => {
+      const lives = (this.newest.get(event.streamId)?.document ?? null) !== null;
+      return document === undefined || lives ? event : { ...event, document };
+    });
+  }
+
   readCategory(
     category: string,
     { after, until, limit }: { readonly after: number; readonly until: number; readonly limit: number },

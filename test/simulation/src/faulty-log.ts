@@ -26,9 +26,11 @@ export const faultyLog = (log: MemoryConnection, luck: LogLuck): EventLog & LogF
     snapshot: (streamId, stateVersion) => call(() => log.snapshot(streamId, stateVersion)),
     saveSnapshot: (snapshot) => call(() => log.saveSnapshot(snapshot)),
     readLog: (after, limit) => call(() => log.readLog(after, limit)),
+    readEvents: (after, limit) => call(() => log.readEvents(after, limit)),
     readCategory: (category, range) => call(() => log.readCategory(category, range)),
     head: () => call(() => log.head()),
     documents: (categories) => call(() => log.documents(categories)),
+    scanDocuments: (categories, onPage) => call(() => log.scanDocuments(categories, onPage)),
     follow: (follower) => log.follow(follower),
     followLeased: (follower) => log.followLeased(follower),
   };

@@ -12,7 +12,8 @@ import { sourceAddress } from '../auth/source-address.js';
 import { LoginGuard, type LoginLimits } from '../auth/login-guard.js';
 import { StaticTokens, type TokenEntries } from '../auth/static-tokens.js';
 import { WatchRegistry } from '../auth/watch-registry.js';
-import { DocumentCache, type ScanDocuments } from '../cache/document-cache.js';
+import { DocumentCache } from '../cache/document-cache.js';
+import type { LoadedDocuments } from '../cache/loaded-documents.js';
 import { LogHistory, type ReadDocumentChanges } from '../cache/log-history.js';
 import { SERVED_KINDS } from '../discovery/index.js';
 import { EventView, type DescribeEvent } from '../events/event-view.js';
@@ -26,8 +27,8 @@ import { openHttpsServer, type HttpsOptions, type HttpsServer } from './https-se
 
 export interface GatewayOptions {
   readonly log: EventLog;
-  /** Reads the documents page by page where the log can; absent: all at once. */
-  readonly scanDocuments?: ScanDocuments;
+  /** The documents, when the engine has read them; absent: they are read. */
+  readonly loaded?: LoadedDocuments;
   /** Reads what watches missed that resume from before this gateway's memory; absent: they get 410. */
   readonly documentChanges?: ReadDocumentChanges;
   /** What was. */
@@ -102,8 +103,8 @@ const openViews = async (
   options: GatewayOptions,
 ): Promise<{ readonly cache: DocumentCache; readonly events: EventView; readonly access: Authorizer }> => {
   const { log, feed } = options;
-  const scan = options.scanDocuments === undefined ? {} : { scanDocuments: options.scanDocuments };
-  const cache = new DocumentCache({ log, feed, name: `${options.name}-documents`, ...scan }, SERVED_KINDS);
+  const loaded = options.loaded === undefined ? {} : { loaded: options.loaded };
+  const cache = new DocumentCache({ log, feed, name: `${options.name}-documents`, ...loaded }, SERVED_KINDS);
   await cache.load();
   const events = new EventView(cache, options.describeEvent);
   await events.load(log);

@@ -1,36 +1,20 @@
 import { categoryOf } from '@xenolith/contracts';
-import {
-  present,
-  type EventLog,
-  type LogFeed,
-  type LoggedEvent,
-  type StoredDocument,
-  type Subscription,
-  type Uuid,
-} from '@xenolith/kernel';
+import { present, type EventLog, type LogFeed, type LoggedEvent, type Subscription, type Uuid } from '@xenolith/kernel';
 import type { ServedKind } from '../discovery/index.js';
 import { cachedObject, indexerOf, type CachedObject, type Indexer } from './cached-object.js';
 import { KindStore } from './kind-store.js';
+import { LoadedDocuments } from './loaded-documents.js';
 import { LogHead } from './log-head.js';
+import { selectablePaths } from './selectable-paths.js';
 import { Waiting } from './waiting.js';
 
 /** Streams that ended lately, so that who waits for a deletion learns of it even when it came first. */
 const REMEMBERED_ENDS = 10_000;
 
-/** Shows the newest documents in pages, all exact as of the position that it answers. */
-export type ScanDocuments = (
-  categories: readonly string[],
-  onPage: (documents: readonly StoredDocument[]) => void,
-) => Promise<number>;
-
 interface KindEntry {
   readonly store: KindStore;
   readonly indexer: Indexer;
 }
-
-/** Where the values of a kind's field selectors lie. */
-export const selectablePaths = (kind: ServedKind): readonly string[] =>
-  kind.fieldSelectors.map((label) => kind.fieldPaths?.[label] ?? label);
 
 /** A follower inside this process that sees each batch before those who watch do. */
 export interface BatchObserver {
@@ -57,7 +41,8 @@ export class DocumentCache {
       readonly log: EventLog;
       readonly feed: LogFeed;
       readonly name: string;
-      readonly scanDocuments?: ScanDocuments;
+      /** The documents, when somebody has read them already. */
+      readonly loaded?: LoadedDocuments;
     },
     kinds: readonly ServedKind[],
   ) {
@@ -72,30 +57,20 @@ export class DocumentCache {
 
   /** Settles when all documents are here; `follow` then keeps them up. */
   async load(): Promise<void> {
-    const byCategory = new Map<string, CachedObject[]>([...this.kinds.keys()].map((category) => [category, []]));
-    const take = (documents: readonly StoredDocument[]): void => {
-      for (const stored of documents) {
-        const entry = this.kinds.get(stored.category);
-        if (entry === undefined) continue;
-        const object = cachedObject({ ...stored, uid: stored.streamId, indexer: entry.indexer });
-        this.byUid.set(object.uid, object);
-        byCategory.get(stored.category)?.push(object);
-      }
-    };
-    const position = await this.readDocuments([...this.kinds.keys()], take);
-    for (const [category, entry] of this.kinds) entry.store.load(byCategory.get(category) ?? [], position);
+    const { position, objects } = (await this.loadedDocuments()).handOver();
+    for (const [category, { store }] of this.kinds) {
+      const loaded = objects.get(category) ?? [];
+      for (const object of loaded) this.byUid.set(object.uid, object);
+      store.load(loaded, position);
+    }
     this.reachedPosition = position;
   }
 
-  /** Parsed documents take several times the memory of their text: they are read page by page where that can be had. */
-  private async readDocuments(
-    categories: readonly string[],
-    take: (documents: readonly StoredDocument[]) => void,
-  ): Promise<number> {
-    if (this.ports.scanDocuments !== undefined) return this.ports.scanDocuments(categories, take);
-    const { position, documents } = await this.ports.log.documents(categories);
-    take(documents);
-    return position;
+  private async loadedDocuments(): Promise<LoadedDocuments> {
+    if (this.ports.loaded !== undefined) return this.ports.loaded;
+    const documents = new LoadedDocuments([...this.stores.keys()]);
+    await documents.read(this.ports.log);
+    return documents;
   }
 
   /** Settles when the log is followed from where the documents were loaded. */

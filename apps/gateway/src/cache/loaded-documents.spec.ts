@@ -1,23 +1,40 @@
+import { categoryOf } from '@xenolith/contracts';
 import type { StoredDocument } from '@xenolith/kernel';
 import { expect, it } from 'vitest';
+import { SERVED_KINDS } from '../discovery/index.js';
 import { LoadedDocuments } from './loaded-documents.js';
+
+const host = SERVED_KINDS.filter(({ kind }) => kind === 'Host');
+const category = host.map(categoryOf)[0] ?? '';
 
 const document = (index: number): StoredDocument => ({
   streamId: `00000000-0000-4000-8000-${String(index).padStart(12, '0')}`,
-  category: 'host',
+  category,
   version: 1,
   position: index,
-  document: {},
+  document: { metadata: { name: `host-${index}` } },
+});
+const documents = Array.from({ length: 5 }, (_, index) => document(index + 1));
+
+it('makes an object of every document, page by page, and hands them over once, with their position', () => {
+  const loaded = new LoadedDocuments(host);
+  const loading = loaded.loading();
+  loading.take(documents.slice(0, 3));
+  loading.take(documents.slice(3));
+  loading.end(7);
+  const { position, objects } = loaded.handOver();
+  expect(position).toBe(7);
+  expect(objects.get(category)?.map(({ uid, name }) => [uid, name])).toEqual(
+    documents.map(({ streamId }, index) => [streamId, `host-${index + 1}`]),
+  );
+  expect(loaded.handOver().objects.get(category)).toBeUndefined();
 });
 
-it('hands over every document once, in pages, with the position that they are of', async () => {
-  const documents = Array.from({ length: 2_500 }, (_, index) => document(index + 1));
-  const loaded = new LoadedDocuments();
-  loaded.load(documents, 3_000);
-  const pages: (readonly StoredDocument[])[] = [];
-  expect(await loaded.handOver((page) => void pages.push(page))).toBe(3_000);
-  expect(pages.map(({ length }) => length)).toEqual([1_000, 1_000, 500]);
-  expect(pages.flat()).toEqual(documents);
-  expect(await loaded.handOver((page) => void pages.push(page))).toBe(3_000);
-  expect(pages).toHaveLength(3);
+it('begins from scratch when it is loaded again', () => {
+  const loaded = new LoadedDocuments(host);
+  loaded.load(documents, 7);
+  loaded.load(documents.slice(1), 8);
+  const { position, objects } = loaded.handOver();
+  expect(position).toBe(8);
+  expect(objects.get(category)).toHaveLength(4);
 });

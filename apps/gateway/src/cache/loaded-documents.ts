@@ -1,37 +1,70 @@
-import { setImmediate as turn } from 'node:timers/promises';
 import { categoryOf } from '@xenolith/contracts';
-import type { Index } from '@xenolith/engine';
-import type { StoredDocument } from '@xenolith/kernel';
-import { SERVED_KINDS } from '../discovery/index.js';
+import type { Index, IndexLoading } from '@xenolith/engine';
+import type { EventLog, StoredDocument } from '@xenolith/kernel';
+import type { ServedKind } from '../discovery/index.js';
+import { cachedObject, indexerOf, type CachedObject, type Indexer } from './cached-object.js';
+import { selectablePaths } from './selectable-paths.js';
 
-/** Documents that are taken in one go; probes are answered between two of them. */
-const PAGE = 1_000;
+/** All that the cache holds at a start: objects by category, exact as of the position. */
+export interface LoadedObjects {
+  readonly position: number;
+  readonly objects: ReadonlyMap<string, readonly CachedObject[]>;
+}
 
 /**
- * Keeps what the engine reads for its indexes when it starts until the cache of documents takes it: both want the newest document of everything there
- * is, which is most of what a start reads.
+ * Makes what the cache keeps of the documents that the engine reads for its indexes when it starts: both want the newest document of everything there
+ * is, which is most of what a start reads. Parsed documents take several times the memory of their text: each page is let go before the next.
  */
 export class LoadedDocuments implements Index {
   readonly name = 'loaded-documents';
-  readonly categories = SERVED_KINDS.flatMap(({ definition }) => (definition === null ? [] : [categoryOf(definition)]));
-  private pages: (readonly StoredDocument[])[] = [];
+  readonly categories: readonly string[];
+  private readonly indexers: ReadonlyMap<string, Indexer>;
+  private objects = new Map<string, CachedObject[]>();
   private position = 0;
 
+  constructor(kinds: readonly ServedKind[]) {
+    const stored = kinds.filter(({ definition }) => definition !== null);
+    this.indexers = new Map(stored.map((kind) => [categoryOf(kind), indexerOf(selectablePaths(kind))]));
+    this.categories = [...this.indexers.keys()];
+  }
+
+  /** For who has no engine that reads. */
+  async read(log: Pick<EventLog, 'scanDocuments'>): Promise<void> {
+    const loading = this.loading();
+    loading.end(await log.scanDocuments(this.categories, (documents) => loading.take(documents)));
+  }
+
   load(documents: readonly StoredDocument[], position: number): void {
-    this.position = position;
-    this.pages = [];
-    for (let at = 0; at < documents.length; at += PAGE) this.pages.push(documents.slice(at, at + PAGE));
+    const loading = this.loading();
+    loading.take(documents);
+    loading.end(position);
+  }
+
+  loading(): IndexLoading {
+    this.objects = new Map(this.categories.map((category) => [category, []]));
+    return {
+      take: (documents) => {
+        for (const stored of documents) this.take(stored);
+      },
+      end: (position) => {
+        this.position = position;
+      },
+    };
   }
 
   /** What happens later the cache follows by itself, from the position of the documents. */
   apply(): void {}
 
-  /** Hands the documents over, page by page, and keeps none; answers the position that they are exact as of. */
-  async handOver(onPage: (documents: readonly StoredDocument[]) => void | Promise<void>): Promise<number> {
-    for (let page = this.pages.shift(); page !== undefined; page = this.pages.shift()) {
-      await onPage(page);
-      await turn();
-    }
-    return this.position;
+  /** Hands over what was made, and keeps none of it. */
+  handOver(): LoadedObjects {
+    const { position, objects } = this;
+    this.objects = new Map();
+    return { position, objects };
+  }
+
+  private take(stored: StoredDocument): void {
+    const indexer = this.indexers.get(stored.category);
+    if (indexer === undefined) return;
+    this.objects.get(stored.category)?.push(cachedObject({ ...stored, uid: stored.streamId, indexer }));
   }
 }

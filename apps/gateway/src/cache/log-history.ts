@@ -4,7 +4,8 @@ import type { JsonObject, Uuid } from '@xenolith/kernel';
 import type { ServedKind } from '../discovery/index.js';
 import { atPosition, cachedObject, indexerOf, type CachedObject, type Indexer } from './cached-object.js';
 import type { Change } from './change-ring.js';
-import { selectablePaths, type DocumentCache } from './document-cache.js';
+import type { DocumentCache } from './document-cache.js';
+import { selectablePaths } from './selectable-paths.js';
 
 /** A document as a write left it; `null` is a tombstone. */
 interface DocumentVersion {

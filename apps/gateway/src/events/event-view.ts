@@ -8,8 +8,9 @@ import {
   type Uuid,
 } from '@xenolith/kernel';
 import { indexerOf, keyOf, RenderedObject, type CachedObject } from '../cache/cached-object.js';
-import { selectablePaths, type BatchObserver, type DocumentCache } from '../cache/document-cache.js';
+import type { BatchObserver, DocumentCache } from '../cache/document-cache.js';
 import type { KindStore } from '../cache/kind-store.js';
+import { selectablePaths } from '../cache/selectable-paths.js';
 import { SERVED_KINDS, type ServedKind } from '../discovery/index.js';
 
 /** What an event of the log is to somebody who reads `kubectl describe`. */
@@ -156,17 +157,26 @@ export class EventView implements BatchObserver {
     this.forms = SERVED_KINDS.filter((kind) => kind.kind === 'Event').map(form);
   }
 
-  /** Reads what happened in the last hour, up to where the cache is; call it between the cache's load and its first batch. */
-  async load(log: Pick<EventLog, 'readLog'>): Promise<void> {
+  /**
+   * Reads what happened in the last hour, up to where the cache is; call it between the cache's load and its first batch. What lives the cache knows by
+   * name; documents are read of what is gone.
+   */
+  async load(log: Pick<EventLog, 'readEvents'>): Promise<void> {
     const end = this.cache.position;
-    let after = await this.startPosition(log, end);
     const names = new Map<Uuid, Subject>();
-    while (after < end) {
-      const events = (await log.readLog(after, HISTORY_PAGE)).filter((event) => event.position <= end);
-      const last = events.at(-1);
-      if (last === undefined) break;
+    const pageAt = (at: number): Promise<readonly LoggedEvent[]> => {
+      const page = log.readEvents(at, Math.min(HISTORY_PAGE, end - at));
+      // Told where it is awaited, unless the page before could not be read.
+      page.catch(() => undefined);
+      return page;
+    };
+    // Positions have no gaps: the database makes the next page while one is looked at.
+    let at = await this.startPosition(log, end);
+    for (let next = at < end ? pageAt(at) : null; next !== null;) {
+      const events = await next;
+      at += HISTORY_PAGE;
+      next = at < end ? pageAt(at) : null;
       this.take(events, names);
-      after = last.position;
     }
     for (const form of this.forms) {
       const objects = [...this.entries.values()].map((entry) => this.object(form, entry));
@@ -200,12 +210,12 @@ export class EventView implements BatchObserver {
   }
 
   /** The last position whose events are too old, or too many; positions grow with time, near enough. Older ones are not looked at: they may be archived. */
-  private async startPosition(log: Pick<EventLog, 'readLog'>, end: number): Promise<number> {
+  private async startPosition(log: Pick<EventLog, 'readEvents'>, end: number): Promise<number> {
     const oldest = this.now() - EVENT_LIFE_MS;
     let [low, high] = [Math.max(0, end - MAX_HISTORY), end];
     while (low < high) {
       const middle = Math.floor((low + high) / 2);
-      const [event] = await log.readLog(middle, 1);
+      const [event] = await log.readEvents(middle, 1);
       if (event !== undefined && event.metadata.at < oldest) low = middle + 1;
       else high = middle;
     }

@@ -1,7 +1,7 @@
 import { categoryOf } from '@xenolith/contracts';
 import type { LogPast, StoredDocument, Uuid } from '@xenolith/kernel';
 import { cachedObject, indexerOf, type CachedObject, type Indexer } from '../cache/cached-object.js';
-import { selectablePaths } from '../cache/document-cache.js';
+import { selectablePaths } from '../cache/selectable-paths.js';
 import type { ListPage } from '../cache/kind-store.js';
 import { selects, type Selection } from '../cache/selection.js';
 import type { ServedKind } from '../discovery/index.js';

@@ -1,7 +1,7 @@
 import { categoryOf } from '@xenolith/contracts';
 import { indexerOf, type CachedObject } from '../cache/cached-object.js';
 import type { Change } from '../cache/change-ring.js';
-import { selectablePaths } from '../cache/document-cache.js';
+import { selectablePaths } from '../cache/selectable-paths.js';
 import { changesOf, WINDOW_POSITIONS, type ReadDocumentChanges } from '../cache/log-history.js';
 import type { Selection } from '../cache/selection.js';
 import type { EventSink } from '../http/api-request.js';

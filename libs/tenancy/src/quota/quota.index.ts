@@ -6,7 +6,7 @@ import {
   type Amounts,
   type KindDefinition,
 } from '@xenolith/contracts';
-import type { Index, IndexedEvent } from '@xenolith/engine';
+import type { Index, IndexedEvent, IndexLoading } from '@xenolith/engine';
 import { bytesOf, type JsonObject, type StoredDocument, type Uuid } from '@xenolith/kernel';
 import { amountsOf, isPart } from './usage.js';
 
@@ -41,11 +41,27 @@ export class QuotaIndex implements Index {
   private readonly imageNames = new Map<Uuid, string>();
 
   load(documents: readonly StoredDocument[]): void {
+    const loading = this.loading();
+    loading.take(documents);
+    loading.end(0);
+  }
+
+  loading(): IndexLoading {
     for (const known of [this.objects, this.namespaces, this.ends, this.quotas, this.images, this.imageNames])
       known.clear();
-    // Machines without sizes of their own are as large as their images.
-    for (const stored of documents.filter(({ category }) => category === IMAGE)) this.put(stored);
-    for (const stored of documents.filter(({ category }) => category !== IMAGE)) this.put(stored);
+    // Machines without sizes of their own are as large as their images, which may come later.
+    const waiting: StoredDocument[] = [];
+    return {
+      take: (documents) => {
+        for (const stored of documents.filter(({ category }) => category === IMAGE)) this.put(stored);
+        for (const stored of documents.filter(({ category }) => category !== IMAGE))
+          if (this.lacksImage(stored)) waiting.push(stored);
+          else this.put(stored);
+      },
+      end: () => {
+        for (const stored of waiting) this.put(stored);
+      },
+    };
   }
 
   apply({ category, streamId, document }: IndexedEvent): void {
@@ -74,6 +90,17 @@ export class QuotaIndex implements Index {
   amountsOf(category: string, document: JsonObject): Amounts | null {
     const kind = this.kinds.get(category);
     return kind === undefined ? null : amountsOf(kind, document, (image) => this.images.get(image) ?? 0);
+  }
+
+  private lacksImage({ category, document }: StoredDocument): boolean {
+    const kind = this.kinds.get(category);
+    let lacking = false;
+    if (kind !== undefined)
+      amountsOf(kind, document, (image) => {
+        lacking ||= !this.images.has(image);
+        return 0;
+      });
+    return lacking;
   }
 
   private put({ category, streamId, document }: Pick<StoredDocument, 'category' | 'streamId' | 'document'>): void {

@@ -13,6 +13,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ensureDefaultNamespaces } from '../default-objects.js';
 import { tenancyService } from '../tenancy.service.js';
+import { QuotaIndex } from './quota.index.js';
 import { resourceQuotaAggregate } from './resource-quota.js';
 import { amountsOf } from './usage.js';
 
@@ -180,6 +181,24 @@ describe('what objects take', () => {
     expect(amountsOf(volumeKind, { metadata: { ownerReferences: [owner] }, spec: {} }, images)).toEqual({});
     expect(amountsOf(portKind, { metadata: {}, spec: {} }, images)).toEqual({ 'count/ports.network.xenolith.dev': 1 });
     expect(imageKind.namespaced).toBe(false);
+  });
+
+  it('is known of a machine whose image comes in a later page of the documents', () => {
+    const disks = [{ name: 'root', source: { image: 'debian' } }];
+    const stored = (category: string, name: string, document: JsonObject) => ({
+      streamId: uuidFrom(category, name),
+      category,
+      version: 1,
+      position: 1,
+      document: { ...document, metadata: metadata(name) },
+    });
+    const index = new QuotaIndex();
+    const loading = index.loading();
+    loading.take([stored('virtualmachine', 'web', machine({ disks }))]);
+    loading.take([stored('image', 'debian', { spec: { size: '3Gi' } })]);
+    loading.end(2);
+    const [web] = index.objectsOf('default').values();
+    expect(web?.amounts['requests.storage']).toBe(3 * GI);
   });
 });
 
