@@ -78,5 +78,6 @@ export const emulatedHostModel = (timing: HostTiming): EmulatedHostModel => {
     figures: (state) => (isKvm(state) ? kvm.figures(state) : xen.figures(state)),
     domainFigures: (state, at) => (isKvm(state) ? kvm.domainFigures(state, at) : xen.domainFigures(state, at)),
     tool: (state, call) => (isKvm(state) ? kvm.tool(state, call) : xen.tool(state, call)),
+    order: (state, call) => (isKvm(state) ? kvm.order(state, call) : xen.order(state, call)),
   };
 };

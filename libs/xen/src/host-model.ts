@@ -1,4 +1,5 @@
 import type { GuestType, Result, Uuid } from '@xenolith/kernel';
+import type { DomainOrder } from './domain-order.js';
 import type { DeviceFault, MortalDaemon } from './device-fault.js';
 import type { WorkloadName } from './guest/index.js';
 import type { ProfileName } from './hardware-profile.js';
@@ -379,4 +380,9 @@ export interface HostModel<State> {
     state: State,
     call: { readonly tool: HostToolName; readonly args: readonly string[]; readonly at: number },
   ): ToolOutput;
+  /** What a call of a tool wants done to a domain, or the tool's refusal; null: it only looks. It changes nothing. */
+  order(
+    state: State,
+    call: { readonly tool: HostToolName; readonly args: readonly string[] },
+  ): DomainOrder | ToolOutput | null;
 }

@@ -1,4 +1,5 @@
 export * from './emulated-host.js';
+export type { DomainOrder, DomainVerb } from './domain-order.js';
 export type { DeviceEffects, DeviceFault, MortalDaemon } from './device-fault.js';
 export * from './hardware-profile.js';
 export * from './host-model.js';

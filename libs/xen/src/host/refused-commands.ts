@@ -29,6 +29,9 @@ const INSTEAD: Readonly<Record<string, string>> = {
   'vcpu-set': patch('{"cpu":{"vcpus":N}}'),
 };
 
+/** Those that a host can do by itself, asked by its own agent. */
+const DIRECT: ReadonlySet<string> = new Set(['destroy', 'pause', 'reboot', 'shutdown', 'unpause']);
+
 /** Flags with which a command that looks changes what it looks at. */
 const CHANGING_FLAGS: Readonly<Record<string, readonly string[]>> = {
   'sched-credit': ['-w', '-c', '-s', '-t', '-r', '-m'],
@@ -36,9 +39,16 @@ const CHANGING_FLAGS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** The refusal of a command that would change something; null: it only looks, or is none. */
-export const refusalOf = (tool: string, command: string, args: readonly string[]): ToolOutput | null => {
+export const refusalOf = (
+  { tool, host }: { readonly tool: string; readonly host: string },
+  command: string,
+  args: readonly string[],
+): ToolOutput | null => {
   const flagged = (CHANGING_FLAGS[command] ?? []).some((flag) => args.includes(flag));
   const instead = flagged ? WEIGHT : Object.hasOwn(INSTEAD, command) ? INSTEAD[command] : undefined;
   if (instead === undefined) return null;
-  return failed(`${tool} ${command}: tools only look from here; instead: ${instead}`);
+  const direct = DIRECT.has(command)
+    ? `, or, while the control plane is down: ./xenolith ${tool} --direct ${host} ${command} NAME`
+    : '';
+  return failed(`${tool} ${command}: tools only look from here; instead: ${instead}${direct}`);
 };

@@ -1,4 +1,5 @@
 import { uuidFrom } from '@xenolith/kernel';
+import type { DomainOrder } from '../domain-order.js';
 import { CREDIT_DEFAULTS, CREDIT2_DEFAULTS } from '../scheduler/index.js';
 import {
   blockListText,
@@ -36,6 +37,7 @@ import { releaseOfHost, setupOf, type Host } from './host-state.js';
 import { assignableFunctions } from '../devices/index.js';
 import { passthroughOf } from './passed-devices.js';
 import { consoleFacts } from './console-facts.js';
+import { orderOf } from './domain-orders.js';
 import { refusalOf } from './refused-commands.js';
 import { STORE } from './store-tools.js';
 import { XM_OWN } from './xm-tools.js';
@@ -277,17 +279,27 @@ const missing = (host: Host, tool: XenToolName): string | null => {
   return null;
 };
 
-/** What a tool in Dom0 prints; it only looks. `at`: milliseconds since the epoch. A host that boots answers nothing. */
-export const runTool = (host: Host, tool: XenToolName, args: readonly string[], at: number): ToolOutput => {
+/** Why nothing in Dom0 answers to the tool; null: it does. A host that boots answers nothing. */
+const unavailable = (host: Host, tool: XenToolName): ToolOutput | null => {
   const { state } = host;
   if (state.off === true) return failed(`${state.name} is powered off`);
   if (state.upAtUs !== null) return failed(`${state.name} boots; ask again when it is up`);
   const lack = missing(host, tool);
   if (lack !== null) return failed(lack);
-  const unanswered = unansweredTool(state, tool);
+  return unansweredTool(state, tool);
+};
+
+/** What a call of the toolstack's own tool wants done to a domain, or why not; null: it only looks. */
+export const toolOrder = (host: Host, tool: 'xl' | 'xm', args: readonly string[]): DomainOrder | ToolOutput | null =>
+  unavailable(host, tool) ?? orderOf(host, tool, args);
+
+/** What a tool in Dom0 prints; it only looks. `at`: milliseconds since the epoch. */
+export const runTool = (host: Host, tool: XenToolName, args: readonly string[], at: number): ToolOutput => {
+  const { state } = host;
+  const unanswered = unavailable(host, tool);
   if (unanswered !== null) return unanswered;
   const [command = 'help', ...rest] = args;
-  const refusal = tool === 'xl' || tool === 'xm' ? refusalOf(tool, command, rest) : null;
+  const refusal = tool === 'xl' || tool === 'xm' ? refusalOf({ tool, host: state.name }, command, rest) : null;
   if (refusal !== null) return refusal;
   const found = Object.hasOwn(TOOLS[tool], command) ? TOOLS[tool][command] : undefined;
   const nowUs = Math.max(state.nowUs, at * US_PER_MS);

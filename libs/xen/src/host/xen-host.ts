@@ -36,7 +36,7 @@ import { continueTakes, takeTimerEnds } from './passing.js';
 import { BACKENDS_TOKEN, DEVICES_TOKEN } from './store-access.js';
 import { failed } from '../xl/index.js';
 import { stillApplies } from './still-applies.js';
-import { runTool } from './tools.js';
+import { runTool, toolOrder } from './tools.js';
 import { continueBuild, deviceModelSettled, continueTeardown, domainBuilt, domainDestroyed } from './toolstack.js';
 import { xenMigrations } from './xen-migrations.js';
 
@@ -334,5 +334,6 @@ export const xenHostModel = (timing: HostTiming): HostModel<HostState> => {
       tool === 'virsh'
         ? failed(`${state.name} runs Xen: it has no virsh; ask xl there`)
         : runTool(hostOf(state), tool, args, at),
+    order: (state, { tool, args }) => (tool === 'xl' || tool === 'xm' ? toolOrder(hostOf(state), tool, args) : null),
   };
 };

@@ -171,7 +171,8 @@ describe('a tool that would change something', () => {
     rig.start();
     expect(rig.output('xl', 'destroy', 'web')).toEqual({
       stdout: '',
-      stderr: 'xl destroy: tools only look from here; instead: kubectl xen hard-shutdown NAME\n',
+      stderr:
+        'xl destroy: tools only look from here; instead: kubectl xen hard-shutdown NAME, or, while the control plane is down: ./xenolith xl --direct host-0001 destroy NAME\n',
       exitCode: 1,
     });
     expect(rig.output('xl', 'sched-credit2', '-d', 'web', '-w', '512').stderr).toContain('"weight":W');

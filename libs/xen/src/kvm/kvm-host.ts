@@ -29,7 +29,7 @@ import {
 } from './kvm-state.js';
 import { saved } from './kvm-save.js';
 import { failed } from '../xl/index.js';
-import { virsh } from './virsh.js';
+import { orderOf, virsh } from './virsh.js';
 
 /** Assumption: processes that a host starts before libvirt does its first. */
 const FIRST_PID = 1_800;
@@ -252,5 +252,6 @@ export const kvmHostModel = (timing: HostTiming): HostModel<KvmHostState> => {
       tool === 'virsh' || !isUp(state)
         ? virsh(hostOf(state), args, Math.max(at * US_PER_MS, state.nowUs))
         : failed(`${state.name} runs KVM, not Xen: it has no ${tool}; ask virsh there`),
+    order: (state, { tool, args }) => (tool === 'virsh' ? orderOf(hostOf(state), args) : null),
   };
 };

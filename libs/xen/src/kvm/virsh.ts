@@ -4,12 +4,14 @@ import { US_PER_MS } from '../host/answers.js';
 import { diskLetters, volumePath } from '../host/machine-devices.js';
 import { numaNodesOf } from '../hardware-profile.js';
 import { cpusOf, PAGE_BYTES } from '../hypervisor/index.js';
+import type { DomainOrder } from '../domain-order.js';
 import { sentBy } from '../migration/rounds.js';
 import { failed, printed, type ToolOutput } from '../xl/index.js';
 import { affinityOf, cpuFigures } from './kvm-cpu.js';
 import { hasVirtio } from './kvm-devices.js';
 import { dirtyingOf } from './kvm-migrations.js';
 import { nodememstats, nodeMemoryTune, numatune } from './virsh-memory.js';
+import { virshOrder, virshRefusal } from './virsh-orders.js';
 import { domstats } from './virsh-stats.js';
 import { profileOf, threadsOfHost, type KvmHost, type KvmMachine } from './kvm-state.js';
 
@@ -196,18 +198,30 @@ const statsOf = (host: KvmHost, names: readonly string[], nowUs: number): ToolOu
   return domstats(host, names.length === 0 ? Object.values(host.state.machines) : named, nowUs);
 };
 
-/** What virsh prints at `nowUs`. It only looks. */
-export const virsh = (host: KvmHost, args: readonly string[], nowUs: number): ToolOutput => {
-  const { name, off, upAtUs } = host.state;
+/** Why virsh reaches no libvirt on the host; null: it does. */
+const unreachable = ({ state: { name, off, upAtUs, libvirtd } }: KvmHost): ToolOutput | null => {
   if (off === true) return failed(`${name} is powered off`);
   if (upAtUs !== null) return failed(`${name} boots; ask again when it is up`);
   // tools/virsh.c, `virshConnect`, with the words of src/rpc/virnetsocket.c.
-  if (host.state.libvirtd === 'lost')
+  if (libvirtd === 'lost')
     return failed(
       "error: failed to connect to the hypervisor\nerror: Failed to connect socket to '/var/run/libvirt/libvirt-sock': Connection refused",
     );
+  return null;
+};
+
+/** What a call of virsh wants done to a domain, or why not; null: it only looks. */
+export const orderOf = (host: KvmHost, args: readonly string[]): DomainOrder | ToolOutput | null =>
+  unreachable(host) ?? virshOrder(host, args, (text) => find(host, text));
+
+/** What virsh prints at `nowUs`. It only looks. */
+export const virsh = (host: KvmHost, args: readonly string[], nowUs: number): ToolOutput => {
+  const unreached = unreachable(host);
+  if (unreached !== null) return unreached;
   const [command = 'help', ...rest] = args;
   if (command === 'help') return printed(`virsh here knows: ${KNOWN}\n`);
+  const refusal = virshRefusal(host, command);
+  if (refusal !== null) return refusal;
   const strange = rest.find((arg) => arg.startsWith('-') && PASSED_OVER.get(command) !== arg);
   const onHost = ON_HOST.get(command);
   const onDomain = ON_DOMAIN.get(command);
