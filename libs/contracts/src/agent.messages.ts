@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { directCommand } from './compute/direct-command.js';
 import { givenDevice } from './compute/host-device.js';
 import { domainReport, HOST_TOOLS } from './compute/host.messages.js';
 import { WORKLOADS } from './compute/virtual-machine.kind.js';
@@ -229,6 +230,8 @@ export const reportDomainStoppedData = z.strictObject({
   endedDomid: z.number().int().optional(),
   /** After a reboot that the guest asked for: the domain's new id. */
   domid: z.number().int().optional(),
+  /** Not the guest by itself: somebody ended or rebooted it on the host, while the control plane was away or behind its back. */
+  direct: directCommand.optional(),
 });
 /** Of a live migration, to the Operation's stream, after each round of pre-copy: `pagesSent`, `durationMs` are that round's own, `remainingPages` were dirtied during it. */
 export const reportMigrationRoundData = z.strictObject({

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { EventOf } from '../messages.js';
+import { directCommand } from './direct-command.js';
 import { givenDevice } from './host-device.js';
 import { powerState } from './virtual-machine.kind.js';
 import { attachedDisk, attachedNic, domainHardware, hypervisorOfHost, suspendImage } from './virtual-machine.parts.js';
@@ -206,6 +207,8 @@ export const virtualMachineEvents = {
     reason: z.enum(['poweroff', 'crash', 'reboot']),
     /** The host has restarted the guest, which runs under this id. */
     domid: z.number().int().optional(),
+    /** Somebody did it on the host itself. */
+    direct: directCommand.optional(),
   }),
   /** The device model of its domain died. */
   VirtualMachineDeviceModelLost: z.object({ incarnation: z.number().int(), host: z.string(), domid: z.number().int() }),
@@ -237,6 +240,8 @@ export const virtualMachineEvents = {
     operation: z.string().optional(),
     incarnation: z.number().int().optional(),
     domid: z.number().int(),
+    /** Somebody rebooted it on the host itself, with this command. */
+    direct: z.string().optional(),
   }),
   VirtualMachineHalted: z.object({
     operation: z.string().optional(),
