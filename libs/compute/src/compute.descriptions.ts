@@ -22,6 +22,14 @@ const warning = (reason: string, message: string): EventDescription => ({ reason
 /** Ends of a run that nobody asked for. */
 const UNASKED: ReadonlySet<string> = new Set(['guest_crash', 'host_crash', 'vanished', 'start_failed']);
 
+const rebooted = ({
+  domid,
+  direct,
+}: Extract<VirtualMachineEvent, { type: 'VirtualMachineRebooted' }>['data']): EventDescription =>
+  direct === undefined
+    ? normal('Rebooted', `the guest rebooted as domain ${domid}`)
+    : warning('Rebooted', `was rebooted on its host with ${direct}, as domain ${domid}`);
+
 const describeMachine = (event: VirtualMachineEvent): EventDescription | null => {
   switch (event.type) {
     case 'VirtualMachineCreated':
@@ -68,13 +76,13 @@ const describeMachine = (event: VirtualMachineEvent): EventDescription | null =>
     case 'VirtualMachineUnpaused':
       return normal('Unpaused', 'the domain runs again');
     case 'VirtualMachineRebooted':
-      return normal('Rebooted', `the guest rebooted as domain ${event.data.domid}`);
+      return rebooted(event.data);
     case 'VirtualMachineHalted':
       return (UNASKED.has(event.data.reason) ? warning : normal)('Halted', event.data.message);
     case 'VirtualMachineObserved':
       return warning(
         'Observed',
-        `host ${event.data.host} has it as domain ${event.data.domid}, ${event.data.paused ? 'paused' : 'running'}: an operation had its effect, though it failed`,
+        `host ${event.data.host} has it as domain ${event.data.domid}, ${event.data.paused ? 'paused' : 'running'}: an operation had its effect, though it failed, or somebody acted on the host itself`,
       );
     case 'VirtualMachineHostLost':
       return warning('HostUnreachable', `host ${event.data.host} does not answer; the machine may still run there`);

@@ -355,6 +355,77 @@ describe('records', () => {
       .then([{ type: 'VirtualMachineStarted' }, { type: 'VirtualMachineRebooted', data: { domid: 9 } }]);
   });
 
+  describe('of somebody on the host itself', () => {
+    const report = (more: object) => ({
+      type: 'ReportDomainStopped',
+      data: {
+        incarnation: 1,
+        host: 'host-1',
+        reason: 'poweroff',
+        direct: { command: 'xl shutdown', hard: false },
+        ...more,
+      },
+    });
+    const destroyed = { direct: { command: 'xl destroy', hard: true } };
+
+    it('say who ended the machine, which a policy that preserves does not find any more', () => {
+      machine([created({ onPoweroff: 'preserve' }), ...RUNNING.slice(1)])
+        .when(report({}))
+        .then([
+          {
+            type: 'VirtualMachineHalted',
+            data: {
+              reason: 'guest_poweroff',
+              message: 'was shut down on host-1 with xl shutdown',
+              powerState: 'Halted',
+            },
+          },
+          { type: 'VirtualMachineOperationStarted', data: { action: 'release' } },
+        ]);
+    });
+
+    it('restart a machine that restarts after each poweroff, but none that was destroyed', () => {
+      const restarting = [created({ onPoweroff: 'restart' }), ...RUNNING.slice(1)];
+      machine(restarting)
+        .when(report({}))
+        .then([
+          { type: 'VirtualMachineHalted' },
+          { type: 'VirtualMachineOperationStarted', data: { action: 'start' } },
+        ]);
+      machine(restarting)
+        .when(report(destroyed))
+        .then([
+          { type: 'VirtualMachineHalted', data: { reason: 'hard_shutdown', powerState: 'Halted' } },
+          { type: 'VirtualMachineOperationStarted', data: { action: 'release' } },
+        ]);
+    });
+
+    it('are in the log though the domain is the same after a reboot, and not when a later one is known', () => {
+      const rebooted = (domid: number) =>
+        report({ reason: 'reboot', domid, direct: { command: 'xl reboot', hard: false } });
+      machine(RUNNING)
+        .when(rebooted(1))
+        .then([{ type: 'VirtualMachineRebooted', data: { domid: 1, direct: 'xl reboot' } }]);
+      machine([...RUNNING, eventOf('VirtualMachineRebooted', { domid: 3 })])
+        .when(rebooted(2))
+        .thenNothing();
+    });
+
+    it('are acted on with the start when they come before its record', () => {
+      const early = eventOf('VirtualMachineEndedEarly', { incarnation: 1, reason: 'poweroff', ...destroyed });
+      machine(STARTING)
+        .when(report(destroyed))
+        .then([{ type: early.type, data: early.data }]);
+      machine([...STARTING, early])
+        .when({ type: 'RecordVirtualMachineStarted', data: started().data })
+        .then([
+          { type: 'VirtualMachineStarted' },
+          { type: 'VirtualMachineHalted', data: { message: 'was destroyed on host-1 with xl destroy' } },
+          { type: 'VirtualMachineOperationStarted', data: { action: 'release' } },
+        ]);
+    });
+  });
+
   it('of a guest that ended before its start was recorded are acted on with it', () => {
     const early = machine(STARTING)
       .when({ type: 'ReportDomainStopped', data: { incarnation: 1, host: 'host-1', reason: 'crash' } })

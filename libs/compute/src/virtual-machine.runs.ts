@@ -3,6 +3,7 @@ import {
   reportDeviceModelLostData,
   reportDomainStoppedData,
   virtualMachineCommands,
+  type DirectCommand,
   type HaltReason,
   type PowerState,
 } from '@xenolith/contracts';
@@ -79,10 +80,27 @@ const POLICY_OF = {
 interface EndOfGuest {
   readonly incarnation: number;
   readonly reason: keyof typeof POLICY_OF;
+  readonly host: string;
+  /** Somebody ended it on the host itself. */
+  readonly direct?: DirectCommand | undefined;
 }
+
+/** Whoever ended it on its host left nothing to preserve. One that was destroyed stays so, as it does when that is asked of the platform. */
+const endedDirectly = (
+  machine: PresentMachine,
+  command: Command,
+  { incarnation, host, direct }: EndOfGuest & { readonly direct: DirectCommand },
+): readonly NewEvent[] => {
+  const how = direct.hard
+    ? ({ reason: 'hard_shutdown', message: `was destroyed on ${host} with ${direct.command}` } as const)
+    : ({ reason: 'guest_poweroff', message: `was shut down on ${host} with ${direct.command}` } as const);
+  const restart = !direct.hard && machine.spec.onPoweroff === 'restart';
+  return endOfRun(machine, command, { incarnation, ...how, restart });
+};
 
 /** A guest that ended by itself follows its machine's policy. */
 const runEnded = (machine: PresentMachine, command: Command, end: EndOfGuest): readonly NewEvent[] => {
+  if (end.direct !== undefined) return endedDirectly(machine, command, { ...end, direct: end.direct });
   const { field, reason, message } = POLICY_OF[end.reason];
   const policy = machine.spec[field];
   switch (policy) {
@@ -99,31 +117,39 @@ const runEnded = (machine: PresentMachine, command: Command, end: EndOfGuest): r
 /** The guest of a run that is only being recorded has ended already: it is acted on with the record. */
 const endedEarly = (
   machine: PresentMachine,
-  report: { incarnation: number; reason: EndOfGuest['reason']; domid?: number | undefined },
+  report: {
+    incarnation: number;
+    reason: EndOfGuest['reason'];
+    domid?: number | undefined;
+    direct?: DirectCommand | undefined;
+  },
 ): Decision => {
   const { operations, endedEarly: known, incarnation: youngest } = machine.own;
-  const { incarnation, reason, domid } = report;
+  const { incarnation, reason, domid, direct } = report;
   const beginning = operations.some(beginsRun) && youngest === incarnation;
   // A restarted guest may do so again, or end; after an end there is no more to say of the run.
   const open = known?.incarnation !== incarnation || known.domid !== undefined;
   if (!beginning || !open) return NOTHING;
   const restarted = domid === undefined ? {} : { domid };
-  return ok([eventOf('VirtualMachineEndedEarly', { incarnation, reason, ...restarted })]);
+  const by = direct === undefined ? {} : { direct };
+  return ok([eventOf('VirtualMachineEndedEarly', { incarnation, reason, ...restarted, ...by })]);
 };
 
 export const decideDomainStopped = (machine: PresentMachine, command: Command): Decision => {
   const report = trusted(reportDomainStoppedData, command);
-  const { incarnation, reason, host, endedDomid = null, domid } = report;
+  const { incarnation, reason, host, endedDomid = null, domid, direct } = report;
   const run = placedRun(machine.own.run);
   if (run?.incarnation !== incarnation) return endedEarly(machine, report);
   // Hosts count ids up: of a domain before this one nothing is news.
   if (run.host !== host || (endedDomid !== null && endedDomid < run.domid)) return NOTHING;
+  if (domid !== undefined && direct !== undefined)
+    return domid < run.domid ? NOTHING : ok([eventOf('VirtualMachineRebooted', { domid, direct: direct.command })]);
   // The host has restarted the guest already.
   if (domid !== undefined) return domid === run.domid ? NOTHING : ok([eventOf('VirtualMachineRebooted', { domid })]);
   // A reboot has led to that domain and is only being recorded.
   if (endedDomid !== null && endedDomid > run.domid && machine.spec[POLICY_OF[reason].field] === 'preserve')
     return ok([eventOf('VirtualMachineRebooted', { domid: endedDomid }), eventOf('VirtualMachinePaused', {})]);
-  return ok(runEnded(machine, command, { incarnation, reason }));
+  return ok(runEnded(machine, command, { incarnation, reason, host, direct }));
 };
 
 /** Of a domain that was there before this one, or of a run that is over, nothing is news. */
@@ -139,12 +165,13 @@ export const decideDeviceModelLost = (machine: PresentMachine, command: Command)
 const afterBeginning = (
   machine: PresentMachine,
   command: Command,
-  begun: { readonly incarnation: number; readonly domid: number },
+  begun: { readonly incarnation: number; readonly domid: number; readonly host: string },
 ): readonly NewEvent[] => {
   const early = machine.own.endedEarly;
   const sameRun = early?.incarnation === begun.incarnation;
   const deleting = machine.meta.deletionTimestamp !== undefined;
-  if (sameRun && early.domid === undefined && !deleting) return runEnded(machine, command, early);
+  if (sameRun && early.domid === undefined && !deleting)
+    return runEnded(machine, command, { ...early, host: begun.host });
   const rebooted = sameRun && early.domid !== undefined && early.domid !== begun.domid;
   // The wish to be halted came too late to cancel the operation, so it is acted on now.
   const unwanted = !deleting && machine.spec.powerState === 'Halted' && blockingOperations(machine).length === 0;

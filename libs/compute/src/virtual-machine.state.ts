@@ -3,6 +3,7 @@ import {
   type AttachedDisk,
   type AttachedNic,
   type Condition,
+  type DirectCommand,
   type DomainHardware,
   type GivenDevice,
   type HaltReason,
@@ -135,6 +136,7 @@ export interface MachineOwn {
     readonly incarnation: number;
     readonly reason: 'poweroff' | 'crash' | 'reboot';
     readonly domid?: number | undefined;
+    readonly direct?: DirectCommand | undefined;
   } | null;
   /** What the start waits for, as far as it does: a host that fits, or something that it needs. */
   readonly unschedulable: { readonly reason: string; readonly message: string } | null;
