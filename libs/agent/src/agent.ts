@@ -11,20 +11,22 @@ import {
   type Subscription,
   type Uuid,
 } from '@xenolith/kernel';
-import { type GuestEnd, type HostEvent, type ProfileName } from '@xenolith/xen';
+import { type GuestEnd, type HostEvent, type ProfileName, type ToolOutput } from '@xenolith/xen';
 import { Announcer } from './announcer.js';
 import { CommandDesk } from './command-desk.js';
+import { isEndOrReboot, runDirectly, type DirectToolCall } from './direct-tools.js';
 import { DeviceFaults } from './device-faults.js';
 import { FaultRules } from './fault-rules.js';
 import { Fleet, type HostSlot, type MadeHost, type TextPacker } from './fleet.js';
 import { Heartbeats } from './heartbeats.js';
-import { madeEntries, madeHostOf, makeHosts } from './host-making.js';
+import { madeEntries, makeHosts } from './host-making.js';
 import { inspectionOf, type HostInspection } from './inspection.js';
 import type { EntryOf, Journal, JournalEntry, RuleList } from './journal.js';
 import { heardWhileOff, inventoryOf, isDomainCommand, parsedData } from './messages.js';
 import type { AgentObserver } from './observer.js';
 import { Outbox } from './outbox.js';
 import { PeerPost } from './peer-post.js';
+import { recoverEntry } from './recovery.js';
 import { TimerQueue } from './timer-queue.js';
 
 const SWEEP_MS = 10_000;
@@ -49,6 +51,7 @@ export interface AgentOptions {
 }
 
 export interface AgentPorts {
+  /** Asked for when the agent starts, not when it opens. */
   readonly bus: MessageBus;
   readonly clock: Clock;
   readonly journal: Journal;
@@ -102,13 +105,20 @@ export class Agent {
       keep: (entry) => this.keep(entry),
       prepare: (slot) => this.deviceFaults.prepare(slot),
       onFired: (rule, crashing) => this.announcer.reportFired(rule, crashing),
+      onStruckDown: (host, rule) => this.announcer.struckDown(host, rule),
+      onDirect: (record, { domid }, at) => {
+        if (!isEndOrReboot(record.type)) return;
+        this.announcer.endedDirectly(this.fleet.slot(record.host), record, {
+          at,
+          ...(domid !== undefined && { domid }),
+        });
+      },
       // As after a break of the line: what was done and not told shows in the inventory.
       onHidden: (host) => {
         if (this.live && this.served.has(host)) this.announcer.register(this.fleet.slot(host));
       },
     });
     this.outbox = new Outbox({
-      bus: ports.bus,
       timers: this.timers,
       random: randomFrom(`${options.seed}/outbox`),
       observer: this.observer,
@@ -129,22 +139,39 @@ export class Agent {
     });
   }
 
-  /** Reads the journal, goes on where it stopped, serves commands, registers every host. Settles when commands are taken. */
-  async start(): Promise<void> {
+  /** Reads the journal and goes on where it stopped, for whoever operates its hosts directly; nobody else hears of them yet. */
+  async open(): Promise<void> {
     await this.recover();
-    const slots = this.options.hosts.map((name) => this.fleet.slot(name));
     this.live = true;
     this.fleet.goLive();
     this.deviceFaults.goLive(this.fleet.all());
     this.desk.goLive();
-    await this.serve(slots);
     this.announcer.goLive(this.origin?.at ?? 0);
     this.peers.goLive();
-    for (const slot of slots) this.announcer.register(slot);
-    this.outbox.start();
-    this.heartbeats = new Heartbeats(slots, this.fleet, this.announcer, this.ports);
-    this.heartbeats.start();
     this.sweepLater();
+  }
+
+  /** Opens it if need be, serves commands, registers every host. Settles when commands are taken. */
+  async start(): Promise<void> {
+    if (!this.live) await this.open();
+    const { bus, clock } = this.ports;
+    const slots = this.options.hosts.map((name) => this.fleet.slot(name));
+    await this.serve(slots);
+    for (const slot of slots) this.announcer.register(slot);
+    this.outbox.start(bus);
+    this.heartbeats = new Heartbeats(slots, this.fleet, this.announcer, { bus, clock });
+    this.heartbeats.start();
+  }
+
+  /** As root on a host: what a tool prints, and what it does. Null: the host is not this agent's. Throws when the agent stops first, or a fault rule wills that nobody answers. */
+  async direct(host: string, call: DirectToolCall): Promise<ToolOutput | null> {
+    if (!this.served.has(host)) return null;
+    return runDirectly({ fleet: this.fleet, desk: this.desk }, this.fleet.slot(host), call);
+  }
+
+  /** Its hosts, for whoever operates them directly. */
+  directHosts(): readonly { readonly name: string; readonly up: boolean }[] {
+    return this.options.hosts.map((name) => ({ name, up: this.fleet.isUp(this.fleet.slot(name)) }));
   }
 
   /** Stops answering. What is under way goes on, in the journal, until the next start. */
@@ -315,9 +342,12 @@ export class Agent {
   }
 
   private async recover(): Promise<void> {
+    const { fleet, desk, faults, deviceFaults, announcer, peers } = this;
+    const parts = { fleet, desk, faults, deviceFaults, announcer, peers };
     for await (const entry of this.ports.journal.read()) {
       this.lines += 1;
-      this.recoverEntry(entry);
+      if (entry.k === 'born') this.origin = entry;
+      recoverEntry(parts, entry);
     }
     const at = this.fleet.now();
     if (!this.origin) {
@@ -328,73 +358,5 @@ export class Agent {
     makeHosts(this.fleet, this.options, (entry) => this.keep(entry));
     this.fleet.setBootTime(this.options.bootTimeMs, at);
     await this.keep({ k: 'opened', at, bootTimeMs: this.options.bootTimeMs });
-  }
-
-  private recoverEntry(entry: JournalEntry): void {
-    switch (entry.k) {
-      case 'born':
-        this.origin = entry;
-        this.fleet.born(entry);
-        return;
-      case 'made':
-        this.fleet.make(entry.host, madeHostOf(entry));
-        return;
-      case 'opened':
-        this.fleet.setBootTime(entry.bootTimeMs, entry.at);
-        return;
-      case 'accepted':
-        this.fleet.moveTo(entry.at);
-        this.desk.recover(entry);
-        return;
-      case 'applied':
-        this.fleet.moveTo(entry.at);
-        this.desk.recoverApplied(entry.id, entry.at);
-        return;
-      case 'crashed':
-        this.fleet.moveTo(entry.at);
-        if (entry.cause !== undefined) this.desk.recoverCrash(entry.cause);
-        this.fleet.apply(this.fleet.slot(entry.host), { do: 'crash' }, entry.at);
-        return;
-      case 'guest': {
-        const { uid, reason } = entry;
-        this.fleet.moveTo(entry.at);
-        this.fleet.apply(this.fleet.slot(entry.host), { do: 'guestEnds', uid, reason }, entry.at);
-        return;
-      }
-      case 'answered':
-        this.desk.recoverAnswer(entry.id, entry.reply);
-        return;
-      case 'rules':
-        this.faults.put(entry.host, entry.hash, entry.list);
-        return;
-      case 'faults':
-        this.fleet.moveTo(entry.at);
-        this.deviceFaults.recover(entry);
-        return;
-      case 'reported':
-        this.announcer.recoverReported(entry.id);
-        return;
-      case 'delivered':
-      case 'posted':
-      case 'peerRefused':
-        this.peers.recover(entry);
-        return;
-      case 'host':
-        this.fleet.restore(entry.name, entry.state);
-        this.deviceFaults.restore(entry.name, entry.told);
-        return;
-      case 'command':
-        this.desk.restore(entry);
-        return;
-      case 'cancelled':
-        this.desk.book.restoreCancelled(entry.id, entry.at);
-        return;
-      case 'fired':
-        this.faults.restoreFired(entry.rule, entry);
-        return;
-      case 'report':
-        this.announcer.restoreReport(entry.report);
-        return;
-    }
   }
 }

@@ -1,6 +1,7 @@
 import { commandSubject } from '@xenolith/contracts';
 import { uuidFrom, type Uuid } from '@xenolith/kernel';
 import type { HostEvent } from '@xenolith/xen';
+import type { CommandRecord } from './command-book.js';
 import type { FaultRules } from './fault-rules.js';
 import type { Fleet, HostSlot } from './fleet.js';
 import type { JournalEntry, Report } from './journal.js';
@@ -49,9 +50,9 @@ export interface AnnouncerParts {
 /** What the agent has to tell compute: that its hosts are there and what they run, which guests ended, which fault rules struck. */
 export class Announcer {
   private readonly reports = new Map<Uuid, Report>();
-  /** How many of them each host has. */
-  /** Commands that tell of the firings of rules that made hosts crash, by host. */
-  private readonly struckDownBy = new Map<string, Uuid>();
+  /** Firings of rules that made hosts crash of whose next boot compute has not heard, by host. */
+  private readonly struckDownBy = new Map<string, { readonly rule: Uuid; readonly count: number }>();
+  /** How many ends of guests among the reports each host has. */
   private readonly unreported = new Map<string, number>();
   /** Found answered in the journal before the host had come to the moment that they are about. */
   private readonly reported = new Set<Uuid>();
@@ -95,12 +96,33 @@ export class Announcer {
   }
 
   snapshot(): JournalEntry[] {
-    return [...this.reports.values()].map((report) => ({ k: 'report', report }));
+    return [
+      ...[...this.reports.values()].map((report): JournalEntry => ({ k: 'report', report })),
+      ...[...this.struckDownBy].map(([host, by]): JournalEntry => ({ k: 'struckDown', host, ...by })),
+    ];
   }
 
   /** Something happened by itself that compute is to hear of. */
   happened(slot: HostSlot, event: ReportedEvent): void {
-    const report = reportOf(slot, event);
+    this.tell(reportOf(slot, event));
+  }
+
+  /** Somebody ended a guest on the host itself, or rebooted it, which then runs as `domid`. */
+  endedDirectly(slot: HostSlot, command: CommandRecord, done: { readonly domid?: number; readonly at: number }): void {
+    const { id, uid, type, direct = '' } = command;
+    const rebooted = type === 'RebootDomain' && done.domid !== undefined;
+    const data = {
+      incarnation: command.data['incarnation'] as number,
+      host: slot.name,
+      reason: rebooted ? 'reboot' : 'poweroff',
+      direct: { command: direct, hard: type === 'DestroyDomain' },
+      ...(rebooted ? { domid: done.domid } : {}),
+    };
+    const report = { id: uuidFrom('ReportDomainStopped', slot.uid, id), type: 'ReportDomainStopped', uid, data };
+    this.tell({ ...report, at: done.at, host: slot.name });
+  }
+
+  private tell(report: Report): void {
     if (this.reported.has(report.id)) return;
     this.hold(report);
     if (this.live) this.post(report);
@@ -136,14 +158,27 @@ export class Announcer {
     });
   }
 
+  /** The rule has just struck, and the host crashes. */
+  struckDown(host: string, rule: Uuid, count = this.parts.faults.fired(rule).count): void {
+    this.struckDownBy.set(host, { rule, count });
+  }
+
+  recoverRegistered(host: string): void {
+    this.struckDownBy.delete(host);
+  }
+
+  private causeOf(host: string): Uuid | undefined {
+    const by = this.struckDownBy.get(host);
+    return by && this.firingId(by.rule, by.count);
+  }
+
   private firingId(rule: Uuid, count: number): Uuid {
     return uuidFrom('RecordFaultFired', rule, this.bornAt, count);
   }
 
-  /** A host that the rule makes crash registers next because of that; known until then, or until this process ends. */
+  /** A host that the rule makes crash registers next because of that. */
   reportFired(rule: Uuid, crashing?: string): void {
-    if (crashing !== undefined)
-      this.struckDownBy.set(crashing, this.firingId(rule, this.parts.faults.fired(rule).count));
+    if (crashing !== undefined) this.struckDown(crashing, rule);
     const said = { count: 0 };
     this.parts.outbox.post({
       key: `fired/${rule}`,
@@ -184,13 +219,13 @@ export class Announcer {
           streamId: slot.uid,
           data: data,
           at: this.parts.fleet.now(),
-          cause: this.struckDownBy.get(slot.name),
+          cause: this.causeOf(slot.name),
         });
       },
       answered: (reply) => {
         if (!reply.ok) return REFUSED_PAUSE_MS;
         this.registeredBoots.set(slot.name, said.bootId);
-        this.struckDownBy.delete(slot.name);
+        if (this.struckDownBy.delete(slot.name)) void this.parts.keep({ k: 'registered', host: slot.name });
         this.parts.observer.registered?.(slot.name);
         return null;
       },

@@ -11,6 +11,8 @@ export interface CommandRecord {
   readonly uid: Uuid;
   readonly data: JsonObject;
   readonly strikes: readonly Strike[];
+  /** Given on the host itself, with this command of a tool; absent: by the control plane. */
+  readonly direct?: string | undefined;
   /** `held`: has not taken effect yet. `finishing`: its work is done, its answer is held back. */
   stage: 'held' | 'working' | 'finishing' | 'answered';
   /** When the host had done it. */
@@ -75,7 +77,7 @@ export class CommandBook {
 
   snapshot(): (EntryOf<'command'> | EntryOf<'cancelled'>)[] {
     const commands = [...this.records.values()].map(
-      ({ at, host, id, hash, type, uid, data, strikes, stage, doneAt, reply }): EntryOf<'command'> => ({
+      ({ at, host, id, hash, type, uid, data, strikes, direct, stage, doneAt, reply }): EntryOf<'command'> => ({
         k: 'command',
         at,
         host,
@@ -86,6 +88,7 @@ export class CommandBook {
         // An answered command is never done again: what it asked for is not needed.
         data: stage === 'answered' ? {} : data,
         strikes: [...strikes],
+        ...(direct === undefined ? {} : { direct }),
         stage,
         doneAt,
         reply,

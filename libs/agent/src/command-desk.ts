@@ -31,11 +31,22 @@ export interface DeskParts {
   readonly keep: (entry: JournalEntry) => Promise<void>;
   /** A command is about to be taken: the host is told of what else it must know. */
   readonly prepare: (slot: HostSlot) => void;
-  /** Is told of each firing of a fault rule. */
-  /** `crashing` is the host that the rule makes crash. */
+  /** Is told of each firing of a fault rule; `crashing` is the host that the rule makes crash. */
   readonly onFired: (rule: Uuid, crashing?: string) => void;
+  /** Is told, while the journal is read, of a firing that made a host crash. */
+  readonly onStruckDown: (host: string, rule: Uuid) => void;
+  /** Is told of what was asked for on the host itself and is done, as often as the journal is read. */
+  readonly onDirect: (record: CommandRecord, answer: HostAnswer, at: number) => void;
   /** Is told of a host that did what its asker is not told of. */
   readonly onHidden: (host: string) => void;
+}
+
+/** A command that somebody gives on the host itself. */
+export interface DirectCall {
+  /** The tool and its word. */
+  readonly command: string;
+  /** Whether its answer is waited for, or only that it is taken. */
+  readonly waits: boolean;
 }
 
 const stopping = (): Error => new Error('the agent stops; ask again with the same command id');
@@ -60,15 +71,21 @@ export class CommandDesk {
   constructor(private readonly parts: DeskParts) {}
 
   /** The answer to a command whose data its schema has parsed. Throws when the agent stops first, or a fault rule wills it. */
-  async handle(slot: HostSlot, message: CommandMessage, context: ServeContext): Promise<Reply> {
+  async handle(
+    slot: HostSlot,
+    message: CommandMessage,
+    context: Pick<ServeContext, 'deadline'>,
+    direct?: DirectCall,
+  ): Promise<Reply> {
     const hash = hashOf([slot.name, message.type, message.streamId, message.data]);
     const known = this.book.get(message.commandId);
     if (known && known.hash !== hash)
       return reject('command_id_reused', `command id ${message.commandId} was used for another request`);
     if (!known && this.book.isCancelled(message.commandId))
       return reject('command_cancelled', `command ${message.commandId} was cancelled before it came`);
-    const record = known ?? this.accept(slot, message, hash);
+    const record = known ?? this.accept(slot, message, { hash, direct: direct?.command });
     await record.durable;
+    if (direct?.waits === false && record.stage !== 'answered') return ok({});
     const reply = await this.outcome(record);
     return reply ?? (await this.silence(context));
   }
@@ -80,6 +97,7 @@ export class CommandDesk {
     record.stage = 'finishing';
     record.doneAt = at;
     record.reply = result.ok ? ok(result.value as JsonObject) : result;
+    if (record.direct !== undefined && result.ok) this.parts.onDirect(record, result.value, at);
     if (this.live) this.finish(record);
   }
 
@@ -93,7 +111,10 @@ export class CommandDesk {
 
   recover(entry: EntryOf<'accepted'>): void {
     if (entry.undoes !== undefined) this.cancel(entry.undoes, entry.at);
-    for (const strike of entry.strikes) this.parts.faults.count(strike.rule, entry.host, entry.type);
+    for (const { rule, then } of entry.strikes) {
+      this.parts.faults.count(rule, entry.host, entry.type);
+      if (then === 'crash') this.parts.onStruckDown(entry.host, rule);
+    }
     const { k: _k, undoes: _undoes, ...command } = entry;
     const record: CommandRecord = {
       ...command,
@@ -136,14 +157,28 @@ export class CommandDesk {
     }
   }
 
-  private accept(slot: HostSlot, message: CommandMessage, hash: string): CommandRecord {
+  private accept(
+    slot: HostSlot,
+    message: CommandMessage,
+    { hash, direct }: { readonly hash: string; readonly direct: string | undefined },
+  ): CommandRecord {
     const { fleet, faults, observer, keep } = this.parts;
     const at = fleet.now();
     const { commandId: id, type, streamId: uid, data, undoes } = message;
     this.parts.prepare(slot);
     if (undoes !== undefined) this.cancel(undoes, at);
     const strikes = faults.strike(slot.name, { type, id });
-    const command = { at, host: slot.name, id, hash, type, uid, data, strikes };
+    const command = {
+      at,
+      host: slot.name,
+      id,
+      hash,
+      type,
+      uid,
+      data,
+      strikes,
+      ...(direct === undefined ? {} : { direct }),
+    };
     const durable = keep({ k: 'accepted', ...command, ...(undoes === undefined ? {} : { undoes }) });
     const record: CommandRecord = { ...command, stage: 'held', doneAt: 0, reply: null, durable, waiting: [] };
     this.book.add(record);
@@ -241,7 +276,7 @@ export class CommandDesk {
   }
 
   /** Nothing is said until nobody waits any more. */
-  private silence(context: ServeContext): Promise<never> {
+  private silence(context: Pick<ServeContext, 'deadline'>): Promise<never> {
     const { timers, fleet } = this.parts;
     return this.unlessClosed((_resolve, fail) => {
       timers.at(Math.min(context.deadline, fleet.now() + LONGEST_SILENCE_MS), () =>

@@ -3,6 +3,7 @@ import {
   timingFor,
   emulatedHostModel,
   type DomainFigures,
+  type DomainOrder,
   type DomainView,
   type HostEvent,
   type HostFigures,
@@ -252,6 +253,11 @@ export class Fleet {
   /** What a tool in the host's control domain prints. */
   tool(slot: HostSlot, tool: HostToolName, args: readonly string[]): ToolOutput {
     return this.model.tool(this.stateOf(this.own(slot.name)), { tool, args, at: this.now() });
+  }
+
+  /** What a call of a tool wants done to a domain, or the tool's refusal; null: it only looks. */
+  order(slot: HostSlot, tool: HostToolName, args: readonly string[]): DomainOrder | ToolOutput | null {
+    return this.model.order(this.stateOf(this.own(slot.name)), { tool, args });
   }
 
   private packedText(state: EmulatedHostState): string {

@@ -30,6 +30,8 @@ const command = {
   uid: z.string(),
   data: json,
   strikes: z.array(strike),
+  /** Somebody gave it on the host itself, with this command of a tool. */
+  direct: z.string().optional(),
 };
 
 const report = z.strictObject({
@@ -93,6 +95,8 @@ export const journalEntry = z.discriminatedUnion('k', [
   /** A host was told what shall go wrong inside it. */
   z.strictObject({ k: z.literal('faults'), at, host: z.string(), faults: z.array(json) }),
   z.strictObject({ k: z.literal('reported'), id: z.string() }),
+  /** Compute has heard of the boot that followed upon a crash that a fault rule wanted. */
+  z.strictObject({ k: z.literal('registered'), host: z.string() }),
   /** The other host's agent has taken a message, or refused it. */
   z.strictObject({ k: z.literal('delivered'), id: z.string() }),
   /** A host learns that its message was refused. */
@@ -118,6 +122,8 @@ export const journalEntry = z.discriminatedUnion('k', [
   z.strictObject({ k: z.literal('cancelled'), at, id: z.string() }),
   z.strictObject({ k: z.literal('fired'), rule: z.string(), count: z.number(), host: z.string(), command: z.string() }),
   z.strictObject({ k: z.literal('report'), report }),
+  /** The rule, at its `count`-th firing, made the host crash, and compute has not heard of the boot since. */
+  z.strictObject({ k: z.literal('struckDown'), host: z.string(), rule: z.string(), count: z.number() }),
   z.strictObject({ k: z.literal('posted'), posted }),
 ]);
 export type JournalEntry = z.infer<typeof journalEntry>;

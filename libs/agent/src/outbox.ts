@@ -1,4 +1,4 @@
-import { BusFault, type CommandMessage, type MessageBus, type Random, type Reply } from '@xenolith/kernel';
+import { BusFault, present, type CommandMessage, type MessageBus, type Random, type Reply } from '@xenolith/kernel';
 import type { AgentObserver } from './observer.js';
 import type { TimerQueue } from './timer-queue.js';
 
@@ -32,12 +32,13 @@ interface Queued {
 export class Outbox {
   private readonly queued = new Map<string, Queued>();
   private readonly waiting: Queued[] = [];
+  /** None before the start. */
+  private bus: MessageBus | null = null;
   private inFlight = 0;
   private open = false;
 
   constructor(
     private readonly ports: {
-      readonly bus: MessageBus;
       readonly timers: TimerQueue;
       readonly random: Random;
       readonly observer: AgentObserver;
@@ -56,7 +57,8 @@ export class Outbox {
     this.enqueue(queued);
   }
 
-  start(): void {
+  start(bus: MessageBus): void {
+    this.bus = bus;
     this.open = true;
     this.drain();
   }
@@ -92,7 +94,9 @@ export class Outbox {
     this.inFlight += 1;
     let pauseMs: number | null;
     try {
-      const reply = await this.ports.bus.request(posting.subject, message, { timeoutMs: TIMEOUT_MS });
+      const reply = await present(this.bus, 'an outbox that sends was started').request(posting.subject, message, {
+        timeoutMs: TIMEOUT_MS,
+      });
       queued.failures = 0;
       if (!reply.ok) this.ports.observer.refused?.(message, reply.rejection);
       pauseMs = this.open ? posting.answered(reply) : null;

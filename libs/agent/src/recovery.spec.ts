@@ -374,6 +374,62 @@ describe('an agent that is asked whether it is ready before it has read its jour
   });
 });
 
+describe('an agent that is killed while a host boots that a fault rule made crash', () => {
+  it.each([['as it was written'], ['compacted']])(
+    'registers the host as a consequence of the rule all the same, from a journal %s',
+    async (how) => {
+      const clock = new VirtualClock();
+      const network = new MemoryBus(clock);
+      const services = new Services();
+      const suite = network.connect('suite');
+      await services.serve(suite);
+      const journal = new MemoryJournal();
+      const options = { ...OPTIONS, hosts: hostNames(1) };
+      const first = network.connect();
+      const struck = new Agent(options, { bus: first, clock, journal });
+      await struck.start();
+      expect(await clock.advanceUntil(() => struck.registered === 1, 10_000)).toBe(true);
+      const ask = (type: AgentCommandType, data: JsonObject): void => {
+        const commandId = uuidFrom(type);
+        const message = { commandId, type, streamId: uuidFrom('vm'), data, actor: 'test', at: 0 };
+        const whole = { ...message, correlationId: commandId, causationId: commandId };
+        void suite.request(agentSubject('host-0001', type), whole, { timeoutMs: 1_000 }).catch(() => undefined);
+      };
+      const spec = { match: { commands: ['DestroyDomain'] }, effect: { crashHost: true } };
+      ask('SetFaultRules', { rules: [{ uid: 'rule', name: 'rule', spec }] });
+      await clock.advance(0);
+      ask('DestroyDomain', { incarnation: 1 });
+      await clock.advance(0);
+      expect(struck.directHosts()).toEqual([{ name: 'host-0001', up: false }]);
+      if (how === 'compacted') await journal.compact(struck.snapshot());
+      first.kill();
+      await struck.stop();
+      journal.crash();
+      const restart = async (): Promise<() => Promise<void>> => {
+        const connection = network.connect();
+        const agent = new Agent(options, { bus: connection, clock, journal });
+        await agent.start();
+        return async () => {
+          connection.kill();
+          await agent.stop();
+          journal.crash();
+        };
+      };
+      const kill = await restart();
+      expect(await clock.advanceUntil(() => services.of('RegisterHost').length === 2, 600_000)).toBe(true);
+      const [fired] = services.of('RecordFaultFired');
+      expect(services.of('RegisterHost').at(-1)?.causationId).toBe(fired?.commandId);
+      // What it has said is not said again of a start of the agent alone.
+      await clock.advance(0);
+      await kill();
+      await restart();
+      expect(await clock.advanceUntil(() => services.of('RegisterHost').length === 3, 600_000)).toBe(true);
+      const last = services.of('RegisterHost').at(-1);
+      expect(last?.causationId).toBe(last?.commandId);
+    },
+  );
+});
+
 describe('an agent that is killed and started again', () => {
   it('answers every command, and runs every domain, as one that was never killed', async () => {
     await fc.assert(
