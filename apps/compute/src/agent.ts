@@ -1,11 +1,14 @@
 import { agentUser } from '@xenolith/contracts';
 import { runProcess } from '@xenolith/runtime';
 import { agentConfig } from './agent/config.js';
-import { runAgent } from './agent/run-agent.js';
+import { FleetProcess } from './agent/run-agent.js';
+
+const fleet = new FleetProcess();
 
 await runProcess({
   name: 'agent',
   config: agentConfig,
   busUser: ({ AGENT_FLEET }) => agentUser(AGENT_FLEET),
-  start: runAgent,
+  prepare: (context) => fleet.open(context),
+  start: (context) => fleet.start(context),
 });

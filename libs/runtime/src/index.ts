@@ -13,7 +13,7 @@ export { takeCharge, type Lifecycle, type ProcessHandle } from './lifecycle.js';
 export { NestLog, openLog, type Log } from './log.js';
 export { SECONDS_BUCKETS } from './buckets.js';
 export { createMetrics, type Metrics } from './metrics.js';
-export { runProcess, systemClock, type ProcessContext, type ProcessDefinition } from './process.js';
+export { runProcess, systemClock, type EarlyContext, type ProcessContext, type ProcessDefinition } from './process.js';
 export { openSidePort, type SidePort } from './side-port.js';
 export { engineTracer, startTracing, type Tracing } from './tracing.js';
 export { causeChain, waitFor } from './wait-for.js';

@@ -11,8 +11,8 @@ import { openSidePort } from './side-port.js';
 import { startTracing } from './tracing.js';
 import { waitFor } from './wait-for.js';
 
-/** What a process has once NATS is reached. */
-export interface ProcessContext<Config extends ProcessConfig = ProcessConfig> {
+/** What a process has from the beginning. */
+export interface EarlyContext<Config extends ProcessConfig = ProcessConfig> {
   readonly name: string;
   readonly config: Config;
   readonly log: Log;
@@ -21,6 +21,10 @@ export interface ProcessContext<Config extends ProcessConfig = ProcessConfig> {
   /** Add a check here to hold readiness back. */
   readonly readiness: Health;
   readonly lifecycle: Lifecycle;
+}
+
+/** What a process has once NATS is reached. */
+export interface ProcessContext<Config extends ProcessConfig = ProcessConfig> extends EarlyContext<Config> {
   readonly bus: NatsMessageBus;
 }
 
@@ -31,6 +35,8 @@ export interface ProcessDefinition<Schema extends z.ZodObject> {
   readonly config: Schema;
   /** Who it is on the message bus; absent: its name. */
   readonly busUser?: (config: z.infer<Schema>) => string;
+  /** What it does before NATS is there, and without it. */
+  readonly prepare?: (context: EarlyContext<z.infer<Schema> & ProcessConfig>) => Promise<void>;
   /** Settles when the process does its work; whatever it opened, it gives to `lifecycle.onStop`. */
   readonly start: (context: ProcessContext<z.infer<Schema> & ProcessConfig>) => Promise<void>;
 }
@@ -70,10 +76,11 @@ export const runProcess = async <Schema extends z.ZodObject>(
   });
   try {
     await openPort(config, { metrics, readiness, lifecycle, log });
+    const early = { name: definition.name, config, log, clock: systemClock, metrics, readiness, lifecycle };
+    await definition.prepare?.(early);
     const bus = await connectBus({ name: definition.name, user }, config, { metrics, readiness, lifecycle, log });
     phase = 'the process is starting';
-    const context = { name: definition.name, config, log, clock: systemClock, metrics, readiness, lifecycle, bus };
-    await definition.start(context);
+    await definition.start({ ...early, bus });
     phase = 'started';
     log.info('ready');
   } catch (error) {
