@@ -62,6 +62,7 @@ Examples:
   ./xenolith up --hosts 4 --detach         start everything in the background; comes back when it is ready
   ./xenolith kubectl get hosts             the real kubectl, with the right configuration
   ./xenolith xl host-0001 list             what xl prints on a host; xl host-0001 console web-1 shows a guest's console
+  ./xenolith xl --direct host-0001 shutdown web-1    what root does on a host, while the control plane is down
   ./xenolith xenstore host-0001 watch /local/domain    changes in a host's xenstore, until Ctrl-C
   ./xenolith status                        what runs
   ./xenolith logs compute -f               what one process says
@@ -241,7 +242,9 @@ const addTools = (program: Command): void => {
   for (const [tool, example] of Object.entries(TOOL_EXAMPLES) as [HostTool, string][])
     program
       .command(tool)
-      .description(`what ${tool} prints on a host, such as: ${tool} ${example}`)
+      .description(
+        `what ${tool} prints on a host, such as: ${tool} ${example} (--direct first: through its agent alone)`,
+      )
       .argument('[args...]')
       .allowUnknownOption()
       .helpOption(false)

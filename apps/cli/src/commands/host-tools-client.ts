@@ -14,6 +14,11 @@ export interface ToolResult {
   readonly exitCode: number;
 }
 
+/** Whoever runs tools on hosts. */
+export interface ToolRunner {
+  run(host: string, tool: HostTool, args: readonly string[]): Promise<ToolResult>;
+}
+
 const parsed = (body: string): unknown => {
   try {
     return JSON.parse(body);
@@ -23,7 +28,7 @@ const parsed = (body: string): unknown => {
 };
 
 /** Runs tools in hosts' control domains through the API, over one kept connection. */
-export class HostTools {
+export class HostTools implements ToolRunner {
   private readonly agent: Agent;
 
   private constructor(private readonly access: ApiAccess) {

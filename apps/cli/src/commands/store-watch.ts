@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { UserError } from '../terminal.js';
-import type { HostTools } from './host-tools-client.js';
+import type { ToolRunner } from './host-tools-client.js';
 
 /** How often the store is looked at: what is written and taken back in between is not seen. */
 const LOOK_MS = 500;
@@ -51,7 +51,7 @@ export const parseWatch = (args: readonly string[]): WatchRequest => {
   return { paths, events: counted ? count : null };
 };
 
-const look = async (tools: HostTools, host: string, path: string): Promise<Snapshot> => {
+const look = async (tools: ToolRunner, host: string, path: string): Promise<Snapshot> => {
   // A path may be watched before it is there.
   const { stdout } = await tools.run(host, 'xenstore', ['ls', '-f', path]);
   const { stdout: own, exitCode } = await tools.run(host, 'xenstore', ['read', path]);
@@ -61,7 +61,7 @@ const look = async (tools: HostTools, host: string, path: string): Promise<Snaps
 };
 
 /** Prints the paths at which watches fire, as `xenstore-watch` does: first each watched path itself, then changes until Ctrl-C. */
-export const watchStore = async (tools: HostTools, host: string, args: readonly string[]): Promise<number> => {
+export const watchStore = async (tools: ToolRunner, host: string, args: readonly string[]): Promise<number> => {
   const { paths, events } = parseWatch(args);
   let left = events ?? Number.POSITIVE_INFINITY;
   const tell = (path: string): void => {
