@@ -10,8 +10,12 @@ const PROGRAMS = {
   scheduler: 'apps/scheduler/dist/main.js',
 };
 
-/** Programs beside the main one of an image: /app/migrate.js brings the database up to the release, /app/bus-accounts.js writes who may log in to NATS. */
+/**
+ * Programs beside the main one of an image: /app/migrate.js brings the database up to the release, /app/bus-accounts.js writes who may log in to NATS, /app/direct.js
+ * operates a host while the control plane is down.
+ */
 const BESIDE = {
+  agent: { direct: 'apps/compute/dist/direct.js' },
   gateway: { migrate: 'apps/gateway/dist/migrate.js', 'bus-accounts': 'apps/gateway/dist/bus-accounts.js' },
 };
 

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { BusDoor } from './chart-bus.js';
 import { ChartPods } from './chart-pods.js';
 import { lack, needsEngine } from './engine.js';
+import type { RunningPod } from './running-pod.js';
 
 /** As the chart says: what a process may take to end. */
 const GRACE_SECONDS = 30;
@@ -56,6 +57,23 @@ describe('the Pods of the chart, as containers', () => {
 
   it('pass what `helm test` runs: a machine is made, runs, and is deleted', async () => {
     expect(await pods().runToEnd(pods().release.jobs.test)).toMatch(/deleted|gone/);
+  });
+
+  it('let a host be operated from the container of its agent, without the control plane', async () => {
+    const direct = (...args: readonly string[]): ReturnType<RunningPod['execute']> =>
+      pods()
+        .named('agent-0')
+        .execute('/bin/node', '/app/direct.js', ...args);
+    const listed = await direct('host-0001', 'xl', 'list');
+    expect(listed).toMatchObject({ code: 0, output: expect.stringContaining('Domain-0') as string });
+    expect(await direct('host-0001', 'xl', 'destroy', 'nobody')).toMatchObject({
+      code: 1,
+      output: expect.stringContaining('nobody is an invalid domain identifier') as string,
+    });
+    expect(await direct('host-9999', 'xl', 'list')).toEqual({
+      code: 1,
+      output: 'direct: this agent has no host host-9999\r\n',
+    });
   });
 
   it('let nobody onto the bus without a key, nor with one do what is not theirs', async () => {

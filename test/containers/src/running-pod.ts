@@ -169,8 +169,8 @@ export class RunningPod {
   async holds(probe: Probe): Promise<boolean> {
     // What has ended runs no command.
     if (probe.exec)
-      return this.execute(probe.exec.command).then(
-        (code) => code === 0,
+      return this.execute(...probe.exec.command).then(
+        ({ code }) => code === 0,
         () => false,
       );
     const { path = '/', port = 0 } = probe.httpGet ?? {};
@@ -179,6 +179,19 @@ export class RunningPod {
       ({ ok }) => ok,
       () => false,
     );
+  }
+
+  /** Runs a command in it: its exit code, and what it wrote. */
+  async execute(...command: readonly string[]): Promise<{ readonly code: number | null; readonly output: string }> {
+    const exec = await this.container.exec({ Cmd: [...command], Tty: true, AttachStdout: true, AttachStderr: true });
+    const stream = await exec.start({ Tty: true });
+    let output = '';
+    stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    await new Promise<void>((done) => {
+      stream.on('end', done);
+      stream.on('error', () => done());
+    });
+    return { code: (await exec.inspect()).ExitCode, output };
   }
 
   /** Settles when it has written a line like that; throws with its last lines when it does not. */
@@ -237,16 +250,5 @@ export class RunningPod {
       if (Date.now() > limit) throw new Error(`${this.pod.name} is not ready\n${await logEnd(this.container.id)}`);
       await pause();
     }
-  }
-
-  private async execute(command: readonly string[]): Promise<number | null> {
-    const exec = await this.container.exec({ Cmd: [...command], AttachStdout: true, AttachStderr: true });
-    const stream = await exec.start({});
-    await new Promise<void>((done) => {
-      stream.on('end', done);
-      stream.on('error', () => done());
-      stream.resume();
-    });
-    return (await exec.inspect()).ExitCode;
   }
 }
