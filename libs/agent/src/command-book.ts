@@ -44,6 +44,21 @@ export class CommandBook {
     this.records.set(record.id, record);
   }
 
+  /** Whether the run that a direct command was to end or to reboot was then destroyed directly. */
+  isOvertaken({ type, uid, data, at }: CommandRecord): boolean {
+    if (type === 'DestroyDomain') return false;
+    return [...this.records.values()].some(
+      (later) =>
+        later.direct !== undefined &&
+        later.type === 'DestroyDomain' &&
+        later.uid === uid &&
+        later.data['incarnation'] === data['incarnation'] &&
+        later.at >= at &&
+        later.stage !== 'held' &&
+        later.reply?.ok !== false,
+    );
+  }
+
   isCancelled(id: Uuid): boolean {
     return this.cancelled.has(id);
   }

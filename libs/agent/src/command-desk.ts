@@ -97,7 +97,8 @@ export class CommandDesk {
     record.stage = 'finishing';
     record.doneAt = at;
     record.reply = result.ok ? ok(result.value as JsonObject) : result;
-    if (record.direct !== undefined && result.ok) this.parts.onDirect(record, result.value, at);
+    if (record.direct !== undefined && result.ok && !this.book.isOvertaken(record))
+      this.parts.onDirect(record, result.value, at);
     if (this.live) this.finish(record);
   }
 

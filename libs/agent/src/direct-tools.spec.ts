@@ -110,6 +110,17 @@ describe.each(['xen', 'kvm'] as const)('a %s host that is operated directly', (h
     });
   });
 
+  it('reports a guest that was destroyed while it shut down as destroyed, and not as shut down, which a policy would restart', async () => {
+    const came = call('shutdown', 'web-1');
+    await clock.advance(0);
+    await came;
+    expect(await settled(call('destroy', 'web-1'))).toMatchObject({ exitCode: 0 });
+    await clock.advance(10_000);
+    expect(services.of('ReportDomainStopped').map(({ data }) => data['direct'])).toEqual([
+      { command: `${tool} destroy`, hard: true },
+    ]);
+  });
+
   it('reports a reboot with the domain that followed', async () => {
     const came = call('reboot', 'web-1');
     await clock.advance(0);
