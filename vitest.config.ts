@@ -37,8 +37,6 @@ export default defineConfig({
           ],
           exclude: ['**/*.int.spec.ts', '**/node_modules/**', '**/dist/**'],
           testTimeout: 60_000,
-          // These tests are pure: one worker takes file after file, and reads each module once.
-          isolate: false,
           maxWorkers: EACH_CORE,
         },
       },

@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { StatusError } from '../http/status.js';
 import { FairShare, type EndTurn, type Shares } from './fair-share.js';
 
@@ -24,6 +24,14 @@ const queue = (fair: FairShare, name: string, order: string[], ends: EndTurn[]):
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe('turns', () => {
+  // Whoever still waits when a test ends waits for ever, and is not sent away while others run.
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
   it('go round among users, however many requests one of them sends', async () => {
     const fair = new FairShare(shares());
     const order: string[] = [];
@@ -52,24 +60,19 @@ describe('turns', () => {
   });
 
   it('are refused with 429 when too much waits, of one user or of all, or for too long', async () => {
-    vi.useFakeTimers();
-    try {
-      const fair = new FairShare(shares({ active: 1, waitingPerUser: 1, waiting: 2, patienceMs: 500 }));
-      await fair.turn(user('a'));
-      const waiting = fair.turn(user('a'));
-      await expect(fair.turn(user('a'))).rejects.toMatchObject({ code: 429, source: { reason: 'TooManyRequests' } });
-      const other = fair.turn(user('b'));
-      await expect(fair.turn(user('c'))).rejects.toBeInstanceOf(StatusError);
-      const both = Promise.allSettled([waiting, other]);
-      await vi.advanceTimersByTimeAsync(501);
-      expect((await both).map(({ status }) => status)).toEqual(['rejected', 'rejected']);
-      const last = fair.turn(user('b'));
-      const refused = expect(last).rejects.toThrow(/no place within 500 ms/);
-      await vi.advanceTimersByTimeAsync(501);
-      await refused;
-    } finally {
-      vi.useRealTimers();
-    }
+    const fair = new FairShare(shares({ active: 1, waitingPerUser: 1, waiting: 2, patienceMs: 500 }));
+    await fair.turn(user('a'));
+    const waiting = fair.turn(user('a'));
+    await expect(fair.turn(user('a'))).rejects.toMatchObject({ code: 429, source: { reason: 'TooManyRequests' } });
+    const other = fair.turn(user('b'));
+    await expect(fair.turn(user('c'))).rejects.toBeInstanceOf(StatusError);
+    const both = Promise.allSettled([waiting, other]);
+    await vi.advanceTimersByTimeAsync(501);
+    expect((await both).map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    const last = fair.turn(user('b'));
+    const refused = expect(last).rejects.toThrow(/no place within 500 ms/);
+    await vi.advanceTimersByTimeAsync(501);
+    await refused;
   });
 
   it('that end twice count once, and nothing is kept of who is gone', async () => {
