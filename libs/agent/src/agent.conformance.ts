@@ -19,7 +19,7 @@ import { describeLiveDomains } from './live.conformance.js';
 import { describeMigration } from './migration.conformance.js';
 import { describePower } from './power.conformance.js';
 
-export { KVM_TRAITS, XEN_TRAITS } from './conformance-harness.js';
+export { configOf, KVM_TRAITS, XEN_TRAITS } from './conformance-harness.js';
 export type { AgentUnderTest, HostTraits, MakeAgent } from './conformance-harness.js';
 
 const MEBIBYTE = 2 ** 20;

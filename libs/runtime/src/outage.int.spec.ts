@@ -1,4 +1,3 @@
-import { EventEmitter } from 'node:events';
 import type { ProcessDefinition, ServiceDefinition } from '@xenolith/engine';
 import { migrateEventStore } from '@xenolith/event-store';
 import { ok, uuidFrom, type Aggregate, type CommandMessage } from '@xenolith/kernel';
@@ -8,6 +7,7 @@ import pg from 'pg';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import { runService, serviceConfig, type LogContext } from './index.js';
+import { Handle } from './process.spec-fixture.js';
 
 let nats: TestServer;
 let postgres: TestPostgres;
@@ -79,19 +79,6 @@ const listen = ({ log }: LogContext): ServiceDefinition => {
   }
   return definition;
 };
-
-/** A process as the runtime sees it, inside the test's own. */
-class Handle extends EventEmitter {
-  readonly codes: number[] = [];
-  readonly stderr = { write: (): boolean => true };
-  constructor(readonly env: Record<string, string>) {
-    super();
-  }
-  exit(code: number): never {
-    this.codes.push(code);
-    return undefined as never;
-  }
-}
 
 let handle: Handle;
 

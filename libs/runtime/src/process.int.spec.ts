@@ -1,9 +1,9 @@
-import { EventEmitter } from 'node:events';
 import { freePort, startNats, type TestServer } from '@xenolith/testing';
 import { ok } from '@xenolith/kernel';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import { processConfig, runProcess, type ProcessContext } from './index.js';
+import { Handle } from './process.spec-fixture.js';
 
 let nats: TestServer;
 
@@ -13,19 +13,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await nats.stop();
 });
-
-/** A process as the runtime sees it, inside the test's own. */
-class Handle extends EventEmitter {
-  readonly codes: number[] = [];
-  readonly stderr = { write: (): boolean => true };
-  constructor(readonly env: Record<string, string>) {
-    super();
-  }
-  exit(code: number): never {
-    this.codes.push(code);
-    return undefined as never;
-  }
-}
 
 const get = async (url: string): Promise<{ status: number; text: string }> => {
   const response = await fetch(url);

@@ -1,5 +1,4 @@
 import { migrateEventStore } from '@xenolith/event-store';
-import { EventEmitter } from 'node:events';
 import type { ServiceDefinition } from '@xenolith/engine';
 import {
   ok,
@@ -16,6 +15,7 @@ import { freePort, startNats, startPostgres, type TestPostgres, type TestServer 
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import { runService, serviceConfig } from './index.js';
+import { Handle } from './process.spec-fixture.js';
 
 let nats: TestServer;
 let postgres: TestPostgres;
@@ -77,19 +77,6 @@ const definition: ServiceDefinition = {
   reactions: [],
   eventSchemas: { TallyRaised: z.object({ by: z.number() }) },
 };
-
-/** A process as the runtime sees it, inside the test's own. */
-class Handle extends EventEmitter {
-  readonly codes: number[] = [];
-  readonly stderr = { write: (): boolean => true };
-  constructor(readonly env: Record<string, string>) {
-    super();
-  }
-  exit(code: number): never {
-    this.codes.push(code);
-    return undefined as never;
-  }
-}
 
 const raise = (n: number, by: number): CommandMessage => {
   const commandId = uuidFrom('raise', n);

@@ -4,6 +4,7 @@ import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { request, type IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { configOf } from '@xenolith/agent/conformance';
 import { AGENT_SOCKET, agentSubject, commandSubject } from '@xenolith/contracts';
 import { ok, uuidFrom, type CommandMessage, type JsonObject } from '@xenolith/kernel';
 import { openMessageBus, type NatsMessageBus } from '@xenolith/messaging';
@@ -13,28 +14,6 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 const AGENT = path.resolve(import.meta.dirname, '../../dist/agent.js');
 const LIMIT_MS = 30_000;
 const VM = uuidFrom('host-socket', 'vm');
-const GIBIBYTE = 2 ** 30;
-
-const CONFIG = {
-  name: 'web-1',
-  namespace: 'default',
-  guestType: 'pvh',
-  vcpus: 1,
-  maxVcpus: 1,
-  weight: 256,
-  cap: 0,
-  pin: '',
-  staticMaxBytes: GIBIBYTE,
-  dynamicMinBytes: GIBIBYTE,
-  dynamicMaxBytes: GIBIBYTE,
-  disks: [],
-  nics: [],
-  guest: { os: 'linux', image: 'debian-13', pvDrivers: true, ignoresShutdown: false },
-  onPoweroff: 'destroy',
-  onReboot: 'restart',
-  onCrash: 'destroy',
-};
-
 let nats: TestServer;
 let bus: NatsMessageBus;
 let folder: string;
@@ -139,7 +118,7 @@ describe("the agent's own socket", () => {
   });
 
   it('shuts a machine down that the control plane started, tells of it once, and is there though it was killed and has no bus', async () => {
-    const start = command('StartDomain', { incarnation: 1, paused: false, config: CONFIG });
+    const start = command('StartDomain', { incarnation: 1, paused: false, config: configOf('web-1') });
     await until(async () => {
       const reply = await bus.request(agentSubject('host-0001', 'StartDomain'), start, { timeoutMs: LIMIT_MS });
       expect(reply.ok).toBe(true);

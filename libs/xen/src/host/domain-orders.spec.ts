@@ -2,29 +2,12 @@ import { describe, expect, it } from 'vitest';
 import { emulatedHostModel, type EmulatedHostState } from '../emulated-host.js';
 import type { DomainSettings, HostToolName } from '../host-model.js';
 import { timingFor } from '../host-timing.js';
+import { settingsOf } from './host.spec-fixture.js';
 
-const GIBIBYTE = 2 ** 30;
 const model = emulatedHostModel(timingFor(0));
 
-const settings = (guestType: DomainSettings['guestType'], pvDrivers = true): DomainSettings => ({
-  name: 'web-1',
-  guestType,
-  vcpus: 1,
-  maxVcpus: 1,
-  weight: 256,
-  cap: 0,
-  pin: '',
-  staticMaxBytes: GIBIBYTE,
-  dynamicMinBytes: GIBIBYTE,
-  dynamicMaxBytes: GIBIBYTE,
-  disks: [],
-  nics: [],
-  pvDrivers,
-  ignoresShutdown: false,
-  onPoweroff: 'destroy',
-  onReboot: 'restart',
-  onCrash: 'destroy',
-});
+const settings = (guestType: DomainSettings['guestType'], pvDrivers = true): DomainSettings =>
+  settingsOf({ name: 'web-1', guestType, pvDrivers, disks: [], nics: [] });
 
 const hostWith = (hypervisor: 'xen' | 'kvm', guest: DomainSettings): EmulatedHostState => {
   const state = model.create({ hypervisor, name: 'host-0001', seed: 's', profile: '1x4-16', at: 0 });
