@@ -12,9 +12,11 @@ export const hostTool = async (tool: HostTool, args: readonly string[]): Promise
   const { data, direct, rest } = splitFlags(args);
   const [host, ...toolArgs] = rest;
   if (host === undefined || host.startsWith('-'))
-    throw new UserError(`name the host, such as: ./xenolith ${tool} host-0001 help`, [
-      'List them with: ./xenolith kubectl get hosts',
-    ]);
+    throw new UserError(
+      `name the host, such as: ./xenolith ${tool} ${direct ? '--direct ' : ''}host-0001 help`,
+      // Who goes to the agent may have no API to ask; it names its hosts where one is not there.
+      direct ? [] : ['List them with: ./xenolith kubectl get hosts'],
+    );
   const folder = dataFolder(data);
   if (direct) return runTool(new DirectHosts(folder), tool, { host, toolArgs });
   const tools = await openApi(folder);
