@@ -200,6 +200,9 @@ describe('the platform', () => {
   const cancel = () => platform.send('DeleteOperation', migration().uid, {});
 
   it('migrates a machine, and shows how', async () => {
+    const { startTime } = platform.machine('web');
+    expect(startTime).toMatch(/Z$/);
+    await platform.beatFor(20_000, 'host-1', 'host-2');
     await go({ to: 'host-2' });
     expect(platform.machine('web').phase).toBe('Migrating');
     await platform.settle();
@@ -209,7 +212,11 @@ describe('the platform', () => {
       hostUid: hostUidOf('host-2'),
       incarnation: 2,
       domid: 2,
+      startTime,
     });
+    // Schedulers learn how long machines live: one that moves goes on with its life.
+    const [placed] = platform.scheduler.asked.filter(({ type }) => type === 'PlaceVirtualMachine').slice(-1);
+    expect(placed?.data).toMatchObject({ request: { exceptHost: 'host-1', startTime } });
     expect(migration().document).toMatchObject({
       status: {
         phase: 'Succeeded',

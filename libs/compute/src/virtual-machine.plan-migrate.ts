@@ -181,7 +181,7 @@ export const migratePlan = (
   const { to, policy } = parameters;
   const named = typeof to === 'string' ? { host: to } : {};
   const placed = place(machine, incarnation, parameters);
-  const request = { ...(placed.data['request'] as object), ...named, exceptHost: run.host };
+  const request = { ...(placed.data['request'] as object), ...named, exceptHost: run.host, startTime: run.startTime };
   const settled = settleMigration(machine, incarnation);
   const sent = migrateDomain(machine, run, {
     operation,

@@ -57,7 +57,15 @@ const running = (spec: object = WITH_DEVICES): PresentMachine => {
     own: {
       ...machine.own,
       incarnation: 1,
-      run: { phase: 'running', incarnation: 1, host: 'host-1', hostUid: 'uid-1', domid: 1, hostAnswers: true },
+      run: {
+        phase: 'running',
+        incarnation: 1,
+        host: 'host-1',
+        hostUid: 'uid-1',
+        domid: 1,
+        hostAnswers: true,
+        startTime: '2026-01-01T00:00:00Z',
+      },
       hardware: hardwareOf(machine.spec),
       disks: [{ name: 'root', volume: 'web-root', volumeUid: 'volume-uid', owned: true }],
       nics: [{ name: 'eth0', port: 'web-eth0', portUid: 'port-uid', mac: '00:16:3e:00:00:01', ips: [] }],

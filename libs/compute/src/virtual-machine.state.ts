@@ -27,6 +27,8 @@ export interface RunPlace {
   readonly domid: number;
   /** False while the host does not answer: the machine may still run there. */
   readonly hostAnswers: boolean;
+  /** When the machine came onto a host; a migration to another changes nothing about it. */
+  readonly startTime: string;
 }
 
 /** What a run that ended by itself left behind: a reservation, leases, perhaps a domain. */

@@ -139,7 +139,7 @@ export const virtualMachineStatus = (machine: PresentMachine): JsonObject => {
   return {
     powerState: powerStateOf(own.run),
     phase: phaseWord(machine),
-    ...(run === null ? {} : { host: run.host, hostUid: run.hostUid, domid: run.domid }),
+    ...(run === null ? {} : { host: run.host, hostUid: run.hostUid, domid: run.domid, startTime: run.startTime }),
     memory: memorySizes(spec.memory).staticMax,
     vcpus: (run === null ? null : own.hardware?.vcpus) ?? spec.cpu.vcpus,
     memoryTarget: memoryTarget(machine),

@@ -107,6 +107,7 @@ const halted = (
 const started = (
   machine: PresentMachine,
   data: Extract<VirtualMachineEvent, { type: 'VirtualMachineStarted' }>['data'],
+  startTime: string,
 ): PresentMachine => ({
   ...machine,
   own: {
@@ -121,6 +122,7 @@ const started = (
       hostUid: data.hostUid,
       domid: data.domid,
       hostAnswers: true,
+      startTime,
     },
     // The spec is as it was when the start began: nothing of it may change before the domain is there.
     hardware: hardwareOf(machine.spec),
@@ -151,11 +153,13 @@ const suspended = (
 const migrated = (
   own: MachineOwn,
   data: Extract<VirtualMachineEvent, { type: 'VirtualMachineMigrated' }>['data'],
+  now: string,
 ): MachineOwn => {
   const { operation, incarnation, host, hostUid, domid, state: phase, disks } = data;
+  const startTime = placedRun(own.run)?.startTime ?? now;
   return {
     ...withoutOperation(operation)(own),
-    run: { phase, incarnation, host, hostUid, domid, hostAnswers: true },
+    run: { phase, incarnation, host, hostUid, domid, hostAnswers: true, startTime },
     hypervisor: data.hypervisor ?? own.hypervisor,
     disks,
     endedEarly: null,
@@ -229,7 +233,7 @@ const evolveOwn = (machine: PresentMachine, event: VirtualMachineEvent, place: E
       return change((own) => ({ ...own, deviceModelLost: { incarnation, domid, since: timestamp(place.at) } }));
     }
     case 'VirtualMachineStarted':
-      return started(machine, event.data);
+      return started(machine, event.data, timestamp(place.at));
     case 'VirtualMachinePaused':
       return change((own) => inPhase(withoutOperation(event.data.operation)(own), 'paused'));
     case 'VirtualMachineUnpaused':
@@ -242,7 +246,7 @@ const evolveOwn = (machine: PresentMachine, event: VirtualMachineEvent, place: E
     case 'VirtualMachineSuspended':
       return change((own) => suspended(own, event.data));
     case 'VirtualMachineMigrated':
-      return change((own) => migrated(own, event.data));
+      return change((own) => migrated(own, event.data, timestamp(place.at)));
     case 'VirtualMachineReconfigured':
       return change((own) => reconfigured(own, event.data));
     case 'VirtualMachineSnapshotTaken':

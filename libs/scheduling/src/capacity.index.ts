@@ -2,7 +2,6 @@ import {
   categoryOf,
   clusterKind,
   hostKind,
-  millisecondsOf,
   type ChangePlacementDevicesData,
   type PlacementRequest,
 } from '@xenolith/contracts';
@@ -11,6 +10,7 @@ import { sameJson, type JsonObject, type StoredDocument, type Uuid } from '@xeno
 import { AvailabilityBook, type Occupied } from './availability/availability-book.js';
 import { FailoverPlans } from './availability/failover-plans.js';
 import { RestartRules } from './availability/restart-rules.js';
+import { byAge } from './by-age.js';
 import { Clusters } from './clusters.js';
 import { exchangeDevices, proposeDevices } from './device-choice.js';
 import { deferralMessage, explainChoice, explainRefusal } from './explanation.js';
@@ -23,7 +23,13 @@ import { withoutHostname } from './host-traits.js';
 import { machineWish } from './machine-affinity.js';
 import { fittingProposal, type Retry } from './fitting-proposal.js';
 import { PLACEMENT_CATEGORY } from './placement.js';
-import { isGuarded, knownPlacement, type KnownPlacement, type PlacementDocument } from './placement-document.js';
+import {
+  beganAtMs,
+  isGuarded,
+  knownPlacement,
+  type KnownPlacement,
+  type PlacementDocument,
+} from './placement-document.js';
 import type { Proposal } from './placement.decide.js';
 import type { Standing } from './planning/standing.js';
 import type { SchedulingPolicy } from './scores.js';
@@ -81,18 +87,11 @@ export class CapacityIndex implements Index {
     this.fleet = emptyFleet(this.share);
     this.availability = this.plannedFailovers();
     const { hosts, clusters, placements, pending, pendingByRule, words } = this;
-    for (const known of [hosts, clusters, placements, pending, pendingByRule, words]) known.clear();
-    const created = ({ document }: StoredDocument): string =>
-      (document['metadata'] as { creationTimestamp: string }).creationTimestamp;
-    const byAge = [...documents].sort(
-      (left, right) => created(left).localeCompare(created(right)) || (left.streamId < right.streamId ? -1 : 1),
-    );
-    // The documents tell no time; the youngest of them is about as old as what is known.
-    const youngest = byAge.at(-1);
-    const atMs = (youngest && millisecondsOf(created(youngest))) ?? 0;
+    for (const each of [hosts, clusters, placements, pending, pendingByRule, words]) each.clear();
+    const known = byAge(documents);
     for (const category of this.categories)
-      for (const { streamId: uid, version, document, category: own } of byAge)
-        if (own === category) this.put(category, { uid, version, document, atMs });
+      for (const { streamId: uid, version, document, category: own } of known.documents)
+        if (own === category) this.put(category, { uid, version, document, atMs: known.atMs });
   }
 
   apply(event: IndexedEvent): void {
@@ -360,8 +359,7 @@ export class CapacityIndex implements Index {
       exchangeDevices(this.fleet.table, before, known);
       return;
     }
-    const since = document.status.conditions?.[0]?.lastTransitionTime ?? document.metadata.creationTimestamp;
-    this.occupy(uid, known, { bornAtMs: millisecondsOf(since) ?? atMs, nowMs: atMs });
+    this.occupy(uid, known, { bornAtMs: beganAtMs(document) ?? atMs, nowMs: atMs });
   }
 
   private wait(placement: Uuid, document: PlacementDocument): void {
@@ -379,7 +377,7 @@ export class CapacityIndex implements Index {
     const { memoryBytes, vcpus, resources, labels } = request;
     const { namespace, uid } = request.virtualMachine;
     const slot = table.use(hostUid ?? '', { memoryBytes, vcpus, cell, resources }, 1);
-    lifetimes.placed(placement, { namespace, memoryBytes, vcpus, slot, bornAtMs, nowMs });
+    lifetimes.placed(placement, { machine: uid, namespace, memoryBytes, vcpus, slot, bornAtMs, nowMs });
     mix.count(request, 1);
     const far = request.affinity?.virtualMachineAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? [];
     if (labels || far.length > 0) affinity.put(placement, { uid, namespace, labels: labels ?? {}, far, slot });

@@ -132,16 +132,18 @@ describe('levels of scores', () => {
       { namespace: 'default', vcpus: 2, memoryBytes: GIB },
     ];
     const hour = 3_600_000;
+    const placed = (machine: string, flavour: typeof brief, slot: number): void =>
+      lifetimes.placed(machine, { ...flavour, machine, slot, bornAtMs: 0, nowMs: 0 });
     for (let number = 0; number < 20; number += 1) {
-      lifetimes.placed(`brief-${number}`, { ...brief, slot: 9, bornAtMs: 0, nowMs: 0 });
-      lifetimes.placed(`lasting-${number}`, { ...lasting, slot: 9, bornAtMs: 0, nowMs: 0 });
+      placed(`brief-${number}`, brief, 9);
+      placed(`lasting-${number}`, lasting, 9);
     }
     for (let number = 0; number < 20; number += 1) {
       lifetimes.released(`brief-${number}`, hour);
       lifetimes.released(`lasting-${number}`, 1_000 * hour);
     }
-    lifetimes.placed('b', { ...brief, slot: fleet.slot('short'), bornAtMs: 0, nowMs: 0 });
-    lifetimes.placed('l', { ...lasting, slot: fleet.slot('long'), bornAtMs: 0, nowMs: 0 });
+    placed('b', brief, fleet.slot('short'));
+    placed('l', lasting, fleet.slot('long'));
     expect(fleet.choice({ vcpus: 2 }, 'density')).toMatchObject({
       slot: fleet.slot('long'),
       level: { name: 'lifetime' },

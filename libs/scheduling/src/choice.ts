@@ -3,6 +3,7 @@ import { fromEmptiest, fromTightest } from './capacity-buckets.js';
 import { isNearer, VerdictBook, type Refusal } from './class-verdicts.js';
 import { admits, asksAsItsClass, FILTERS, FITS, refusedBy, type Wish } from './filters.js';
 import { cellToReserve } from './host-cells.js';
+import { startedAtMs } from './placement-document.js';
 import { levelsFor, type Level, type Moment, type Outlook, type SchedulingPolicy } from './scores.js';
 
 /**
@@ -108,7 +109,8 @@ export class HostSearch {
     const { virtualMachine, vcpus, memoryBytes } = wish.request;
     const { lifetimes, share } = this.outlook;
     const flavour = { namespace: virtualMachine.namespace, vcpus, memoryBytes };
-    const lives = policy === 'density' ? lifetimes.predicted(flavour, nowMs) : 0;
+    const bornAtMs = startedAtMs(wish.request) ?? nowMs;
+    const lives = policy === 'density' ? lifetimes.predicted(flavour, { bornAtMs, nowMs }) : 0;
     const moment: Moment = { nowMs, exitAtMs: nowMs + lives };
     let decider: Level | null = null;
     for (const level of levelsFor(wish, { policy, preferring: this.prefers(wish), alone: share.isWhole })) {

@@ -1,34 +1,34 @@
-import type { PlacementEvent } from '@xenolith/contracts';
+import type { PlacementEvent, PlacementRequest } from '@xenolith/contracts';
 import type { EventLog, LoggedEvent, Uuid } from '@xenolith/kernel';
-import type { Flavour, Lifetimes } from './lifetimes.js';
+import type { Lifetimes, PastLife } from './lifetimes.js';
+import { startedAtMs } from './placement-document.js';
 import { PLACEMENT_CATEGORY } from './placement.js';
 
 /** Some thousand lives of machines, read in a few seconds beside everything else. */
 const EVENTS_READ = 100_000;
 const PAGE = 1_000;
 
-interface Life {
-  readonly placement: Uuid;
-  readonly flavour: Flavour;
-  readonly bornAtMs: number;
-  readonly diedAtMs: number;
+interface Stay {
+  readonly request: PlacementRequest;
+  readonly sinceMs: number;
 }
 
 /** The lives that began and ended within some events of the log. */
 class Lives {
-  readonly ended: Life[] = [];
-  private readonly flavours = new Map<Uuid, Flavour>();
-  private readonly births = new Map<Uuid, number>();
+  readonly ended: PastLife[] = [];
+  private readonly asked = new Map<Uuid, PlacementRequest>();
+  private readonly stays = new Map<Uuid, Stay>();
+  /** How many placements a machine has. */
+  private readonly places = new Map<Uuid, number>();
 
   take({ streamId, metadata, ...logged }: LoggedEvent): void {
     const event = logged as unknown as PlacementEvent;
     switch (event.type) {
       case 'PlacementRequested':
-        this.asked(streamId, event.data.request);
+        this.asked.set(streamId, event.data.request);
         break;
       case 'PlacementDecided':
-        if (event.data.requested) this.asked(streamId, event.data.requested.request);
-        this.births.set(streamId, metadata.at);
+        this.stay(streamId, event.data.requested?.request ?? this.asked.get(streamId), metadata.at);
         break;
       case 'PlacementReleased':
         this.end(streamId, metadata.at);
@@ -39,22 +39,30 @@ class Lives {
     }
   }
 
-  private asked(
-    placement: Uuid,
-    {
-      virtualMachine: { namespace },
-      vcpus,
-      memoryBytes,
-    }: { virtualMachine: { namespace: string }; vcpus: number; memoryBytes: number },
-  ): void {
-    this.flavours.set(placement, { namespace, vcpus, memoryBytes });
+  private stay(placement: Uuid, request: PlacementRequest | undefined, sinceMs: number): void {
+    this.asked.delete(placement);
+    if (!request) return;
+    this.stays.set(placement, { request, sinceMs });
+    this.count(request, 1);
   }
 
   private end(placement: Uuid, diedAtMs: number): void {
-    const [flavour, bornAtMs] = [this.flavours.get(placement), this.births.get(placement)];
-    this.flavours.delete(placement);
-    this.births.delete(placement);
-    if (flavour && bornAtMs !== undefined) this.ended.push({ placement, flavour, bornAtMs, diedAtMs });
+    const stay = this.stays.get(placement);
+    this.asked.delete(placement);
+    this.stays.delete(placement);
+    // Where it has another placement it only moved.
+    if (!stay || this.count(stay.request, -1) > 0) return;
+    const { virtualMachine, vcpus, memoryBytes } = stay.request;
+    const { uid: machine, namespace } = virtualMachine;
+    const bornAtMs = startedAtMs(stay.request) ?? stay.sinceMs;
+    this.ended.push({ machine, flavour: { namespace, vcpus, memoryBytes }, bornAtMs, diedAtMs });
+  }
+
+  private count({ virtualMachine: { uid } }: PlacementRequest, more: 1 | -1): number {
+    const places = (this.places.get(uid) ?? 0) + more;
+    if (places > 0) this.places.set(uid, places);
+    else this.places.delete(uid);
+    return places;
   }
 }
 

@@ -21,40 +21,40 @@ const bucketOf = (ageMs: number): number =>
 const startOf = (bucket: number): number => (bucket === 0 ? 0 : 2 ** (FIRST_EXPONENT + bucket / STEPS_PER_DOUBLING));
 const STARTS = Float64Array.from({ length: BUCKETS + 1 }, (_, bucket) => startOf(bucket));
 
+/** One life of a machine: from its start until it is on no host any more. */
+interface Life {
+  readonly bornAtMs: number;
+  readonly heardAtMs: number;
+}
+
 /** How long machines of one group live: an empirical survival function (Kaplan and Meier's, over buckets of age), those that still live included. */
 class Survival {
   deaths = 0;
   private readonly diedAt = new Float64Array(BUCKETS);
   /** Ages at which machines were first seen: those who died younger were never seen, so they say nothing of younger ages. */
   private readonly enteredAt = new Float64Array(BUCKETS);
-  private readonly living = new Map<Uuid, number>();
+  private readonly living = new Set<Life>();
   private readonly remaining = new Float64Array(BUCKETS);
   private fresh = false;
   private unseen = 0;
 
-  get size(): number {
-    return this.living.size;
-  }
-
-  born(machine: Uuid, bornAtMs: number, nowMs: number): void {
-    this.living.set(machine, bornAtMs);
-    const bucket = bucketOf(nowMs - bornAtMs);
+  born(life: Life): void {
+    this.living.add(life);
+    const bucket = bucketOf(life.heardAtMs - life.bornAtMs);
     this.enteredAt[bucket] = (this.enteredAt[bucket] ?? 0) + 1;
   }
 
   /** It was heard of at a later age, yet would have been heard of had it died before. */
-  seenFromBirth(machine: Uuid, heardAtMs: number): void {
-    const bucket = bucketOf(heardAtMs - (this.living.get(machine) ?? heardAtMs));
+  seenFromBirth({ bornAtMs, heardAtMs }: Life): void {
+    const bucket = bucketOf(heardAtMs - bornAtMs);
     this.enteredAt[bucket] = (this.enteredAt[bucket] ?? 0) - 1;
     this.enteredAt[0] = (this.enteredAt[0] ?? 0) + 1;
     this.fresh = false;
   }
 
-  died(machine: Uuid, atMs: number): void {
-    const bornAt = this.living.get(machine);
-    if (bornAt === undefined) return;
-    this.living.delete(machine);
-    const bucket = bucketOf(atMs - bornAt);
+  died(life: Life, atMs: number): void {
+    this.living.delete(life);
+    const bucket = bucketOf(atMs - life.bornAtMs);
     this.diedAt[bucket] = (this.diedAt[bucket] ?? 0) + 1;
     this.deaths += 1;
     this.unseen += 1;
@@ -72,8 +72,8 @@ class Survival {
 
   private refresh(nowMs: number): void {
     const reached = new Float64Array(BUCKETS + 1);
-    for (const bornAt of this.living.values()) {
-      const bucket = bucketOf(nowMs - bornAt);
+    for (const { bornAtMs } of this.living) {
+      const bucket = bucketOf(nowMs - bornAtMs);
       reached[bucket] = (reached[bucket] ?? 0) + 1;
     }
     let atRisk = 0;
@@ -100,13 +100,26 @@ export interface Flavour {
   readonly memoryBytes: number;
 }
 
-interface Living {
-  readonly bornAtMs: number;
-  readonly heardAtMs: number;
+interface Known extends Life {
   readonly groups: readonly Survival[];
+  /** Placements that it has: two while it moves from one host to another. */
+  places: number;
+}
+
+interface Stay {
+  readonly machine: Uuid;
+  readonly life: Known;
   readonly slot: number;
   /** When it was expected to go when that was last asked. */
   exitMs: number;
+}
+
+/** A life that began and ended. */
+export interface PastLife {
+  readonly machine: Uuid;
+  readonly flavour: Flavour;
+  readonly bornAtMs: number;
+  readonly diedAtMs: number;
 }
 
 /**
@@ -117,20 +130,22 @@ interface Living {
 export class Lifetimes {
   private readonly all = new Survival();
   private readonly groups = new Map<string, Survival>();
-  private readonly living = new Map<Uuid, Living>();
-  private readonly onSlot: Set<Living>[] = [];
+  private readonly machines = new Map<Uuid, Known>();
+  /** By placement. */
+  private readonly stays = new Map<Uuid, Stay>();
+  private readonly onSlot: Set<Stay>[] = [];
   /** 0: to be predicted anew. */
   private exits = new Float64Array(64);
 
-  /** `bornAtMs` is before `nowMs` when the machine ran before it was heard of. */
-  placed(placement: Uuid, placed: Flavour & { slot: number; bornAtMs: number; nowMs: number }): void {
-    this.forget(placement);
-    const { slot, bornAtMs, nowMs, ...flavour } = placed;
-    const groups = this.groupsOf(flavour, true);
-    const machine: Living = { bornAtMs, heardAtMs: nowMs, groups, slot, exitMs: 0 };
-    for (const group of groups) group.born(placement, bornAtMs, nowMs);
-    this.living.set(placement, machine);
-    (this.onSlot[slot] ??= new Set()).add(machine);
+  /** `bornAtMs` is before `nowMs` when the machine ran before it was heard of. One that has another placement moves: it goes on living. */
+  placed(placement: Uuid, placed: Flavour & { machine: Uuid; slot: number; bornAtMs: number; nowMs: number }): void {
+    const { machine, slot, bornAtMs, nowMs, ...flavour } = placed;
+    const life = this.machines.get(machine) ?? this.born(machine, flavour, { bornAtMs, heardAtMs: nowMs });
+    life.places += 1;
+    this.released(placement, nowMs);
+    const stay: Stay = { machine, life, slot, exitMs: 0 };
+    this.stays.set(placement, stay);
+    (this.onSlot[slot] ??= new Set()).add(stay);
     if (slot >= this.exits.length) {
       const exits = new Float64Array(Math.max(slot + 1, this.exits.length * 2));
       exits.set(this.exits);
@@ -138,42 +153,53 @@ export class Lifetimes {
     }
     const exit = this.exits[slot] ?? 0;
     if (exit === 0) return;
-    machine.exitMs = nowMs + expected(machine, nowMs);
-    this.exits[slot] = Math.max(exit, machine.exitMs);
+    stay.exitMs = nowMs + expected(life, nowMs);
+    this.exits[slot] = Math.max(exit, stay.exitMs);
   }
 
+  /** The machine has died unless it has another placement. */
   released(placement: Uuid, atMs: number): void {
-    for (const group of this.living.get(placement)?.groups ?? []) group.died(placement, atMs);
-    this.forget(placement);
+    const stay = this.stays.get(placement);
+    if (!stay) return;
+    const { machine, life, slot, exitMs } = stay;
+    this.stays.delete(placement);
+    this.onSlot[slot]?.delete(stay);
+    // Only the one that would have gone last changes when the host is empty.
+    if (exitMs >= (this.exits[slot] ?? 0)) this.exits[slot] = 0;
+    life.places -= 1;
+    if (life.places > 0) return;
+    this.machines.delete(machine);
+    for (const group of life.groups) group.died(life, atMs);
   }
 
   /**
    * Takes in what happened from `sinceMs` on before anybody listened: the machines that came and went, and with them that those which came then and live still could have
    * gone as well. To be called once.
    */
-  remember(
-    sinceMs: number,
-    gone: Iterable<{ placement: Uuid; flavour: Flavour; bornAtMs: number; diedAtMs: number }>,
-  ): void {
-    for (const { placement, flavour, bornAtMs, diedAtMs } of gone)
+  remember(sinceMs: number, past: Iterable<PastLife>): void {
+    for (const { machine, flavour, bornAtMs, diedAtMs } of past) {
+      // It lived on: it only moved then.
+      if ((this.machines.get(machine)?.bornAtMs ?? diedAtMs) < diedAtMs) continue;
+      const life: Life = { bornAtMs, heardAtMs: bornAtMs };
       for (const group of this.groupsOf(flavour, true)) {
-        group.born(placement, bornAtMs, bornAtMs);
-        group.died(placement, diedAtMs);
+        group.born(life);
+        group.died(life, diedAtMs);
       }
-    for (const [placement, { bornAtMs, heardAtMs, groups }] of this.living)
-      if (bornAtMs >= sinceMs) for (const group of groups) group.seenFromBirth(placement, heardAtMs);
+    }
+    for (const life of this.machines.values())
+      if (life.bornAtMs >= sinceMs) for (const group of life.groups) group.seenFromBirth(life);
     this.exits.fill(0);
   }
 
-  /** Milliseconds that a new machine is expected to live. */
-  predicted(flavour: Flavour, nowMs: number): number {
-    return expected({ bornAtMs: nowMs, groups: this.groupsOf(flavour, false) }, nowMs);
+  /** Milliseconds that a machine is expected to live on; a new one is born now. */
+  predicted(flavour: Flavour, { bornAtMs, nowMs }: { readonly bornAtMs: number; readonly nowMs: number }): number {
+    return expected({ bornAtMs, groups: this.groupsOf(flavour, false) }, nowMs);
   }
 
   /** Milliseconds that a machine which runs is expected to live on; endless for one that is not known. */
   remaining(placement: Uuid, nowMs: number): number {
-    const machine = this.living.get(placement);
-    return machine ? expected(machine, nowMs) : Number.POSITIVE_INFINITY;
+    const stay = this.stays.get(placement);
+    return stay ? expected(stay.life, nowMs) : Number.POSITIVE_INFINITY;
   }
 
   /** When a host's last machine is expected to go; now, when it has none. */
@@ -181,12 +207,12 @@ export class Lifetimes {
     // One of the machines there is the last to go, so that a host without any has no exit that is still to come.
     const known = this.exits[slot] ?? 0;
     if (known > nowMs) return known;
-    const machines = this.onSlot[slot];
-    if (!machines || machines.size === 0) return nowMs;
+    const stays = this.onSlot[slot];
+    if (!stays || stays.size === 0) return nowMs;
     let exit = nowMs;
-    for (const machine of machines) {
-      machine.exitMs = nowMs + expected(machine, nowMs);
-      if (machine.exitMs > exit) exit = machine.exitMs;
+    for (const stay of stays) {
+      stay.exitMs = nowMs + expected(stay.life, nowMs);
+      if (stay.exitMs > exit) exit = stay.exitMs;
     }
     return (this.exits[slot] = exit);
   }
@@ -195,13 +221,11 @@ export class Lifetimes {
     return (this.onSlot[slot]?.size ?? 0) === 0;
   }
 
-  private forget(placement: Uuid): void {
-    const machine = this.living.get(placement);
-    if (!machine) return;
-    this.living.delete(placement);
-    this.onSlot[machine.slot]?.delete(machine);
-    // Only the one that would have gone last changes when the host is empty.
-    if (machine.exitMs >= (this.exits[machine.slot] ?? 0)) this.exits[machine.slot] = 0;
+  private born(machine: Uuid, flavour: Flavour, life: Life): Known {
+    const known: Known = { ...life, groups: this.groupsOf(flavour, true), places: 0 };
+    for (const group of known.groups) group.born(known);
+    this.machines.set(machine, known);
+    return known;
   }
 
   private groupsOf({ namespace, vcpus, memoryBytes }: Flavour, made: boolean): readonly Survival[] {
@@ -217,9 +241,9 @@ export class Lifetimes {
   }
 }
 
-const expected = (machine: Pick<Living, 'bornAtMs' | 'groups'>, nowMs: number): number => {
-  const age = Math.max(0, nowMs - machine.bornAtMs);
-  for (const group of machine.groups) if (group.deaths >= DEATHS_TO_BELIEVE) return group.expected(age, nowMs);
+const expected = ({ bornAtMs, groups }: Pick<Known, 'bornAtMs' | 'groups'>, nowMs: number): number => {
+  const age = Math.max(0, nowMs - bornAtMs);
+  for (const group of groups) if (group.deaths >= DEATHS_TO_BELIEVE) return group.expected(age, nowMs);
   return Math.max(UNKNOWN_LIFETIME_MS, age);
 };
 

@@ -1,4 +1,9 @@
-import type { GivenDevice, PlacementExplanation, PlacementRequest } from '@xenolith/contracts';
+import {
+  millisecondsOf,
+  type GivenDevice,
+  type PlacementExplanation,
+  type PlacementRequest,
+} from '@xenolith/contracts';
 import type { Uuid } from '@xenolith/kernel';
 import { reservedResources } from './device-choice.js';
 import type { VolumeIndex } from './volume.index.js';
@@ -35,6 +40,14 @@ export const knownPlacement = ({ spec, status }: PlacementDocument, volumes: Vol
     devices: status.devices ?? [],
   };
 };
+
+/** When a machine that is placed began to run; one that moved did so before it was placed here. Null: nothing tells. */
+export const beganAtMs = ({ metadata, spec, status }: PlacementDocument): number | null =>
+  startedAtMs(spec.request) ?? millisecondsOf(status.conditions?.[0]?.lastTransitionTime ?? metadata.creationTimestamp);
+
+/** When a machine that is to move was started; null: it does not run. */
+export const startedAtMs = ({ startTime }: PlacementRequest): number | null =>
+  startTime === undefined ? null : millisecondsOf(startTime);
 
 /** Whether it waits because hosts are kept free for failovers: room anywhere in the cluster may let it in. */
 export const isGuarded = ({ status }: PlacementDocument): boolean =>

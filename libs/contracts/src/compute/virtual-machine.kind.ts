@@ -203,6 +203,10 @@ export const virtualMachineStatus = z.looseObject({
     ),
   host: z.string().optional().describe('The host that runs it.'),
   domid: z.number().int().optional().describe('Domain id on the host.'),
+  startTime: z
+    .string()
+    .optional()
+    .describe('When it was started, while it is on a host; a reboot or a migration changes nothing about that.'),
   memory: z.string().describe('Static maximum of memory.'),
   vcpus: z.number().int().describe('Virtual CPUs that are on line, or will be at the next start.'),
   memoryTarget: z.string().describe('Where the guest’s balloon is to go: the most memory that it gets now.'),

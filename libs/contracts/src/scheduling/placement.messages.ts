@@ -20,6 +20,7 @@ export const placementRequest = z.strictObject({
   cluster: z.string().optional().describe('Name of the only cluster that will do.'),
   host: z.string().optional().describe('Name of the only host that will do.'),
   exceptHost: z.string().optional().describe('Name of a host that will not do: the one that it is to leave.'),
+  startTime: z.string().optional().describe('When the machine was started, where it runs already and is to move.'),
   antiAffinity: z.string().optional().describe('Machines with this word are not to share a host.'),
   labels: z.record(z.string(), z.string()).optional().describe('Its labels, which other machines’ affinity looks at.'),
   hostSelector: z.record(z.string(), z.string()).optional().describe('Labels that the host must have.'),

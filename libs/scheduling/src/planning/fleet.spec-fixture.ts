@@ -75,7 +75,8 @@ export class IndexedFleet {
   /** A machine ran for so long and is gone. */
   lived(name: string, request: PlacementRequest, ms: number): void {
     const [host] = this.index.hostsOfCluster('cluster');
-    this.tell(uuidFrom('placement', name), placed(request, host ?? ''));
+    const virtualMachine = { ...request.virtualMachine, uid: uuidFrom('vm', name), name };
+    this.tell(uuidFrom('placement', name), placed({ ...request, virtualMachine }, host ?? ''));
     this.tell(uuidFrom('placement', name), null, { at: ms });
   }
 
