@@ -117,7 +117,12 @@ export class BenchFleet {
     return `placement-${this.count}`;
   }
 
-  placed(placement: Uuid, request: PlacementRequest, found: Proposal & { fits: true }, when: When): void {
+  placed(
+    placement: Uuid,
+    request: PlacementRequest,
+    found: Pick<Proposal & { fits: true }, 'hostUid' | 'numa'>,
+    when: When,
+  ): void {
     const { atMs, sinceMs = atMs } = when;
     const document = {
       metadata: { creationTimestamp: timestamp(sinceMs) },
