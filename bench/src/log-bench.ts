@@ -2,14 +2,10 @@ import { getPostgreSQLEventStore } from '@event-driven-io/emmett-postgresql';
 import { migrateEventStore, openEventStore, runSequencer, type EventStore } from '@xenolith/event-store';
 import { uuidFrom, type AppendRequest, type JsonObject } from '@xenolith/kernel';
 import { startPostgres } from '@xenolith/testing';
-import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
 import pg from 'pg';
 import { z } from 'zod';
+import { pgbench } from './pgbench.js';
 import { closedLoop, floorRow, progress, rateRow, type Row } from './report.js';
 
 const GROUP = 'log';
@@ -64,41 +60,6 @@ const ours = async (store: EventStore, callers: number): Promise<number> => {
   return closedLoop(callers, RUN_MS, append);
 };
 
-/** One insert per transaction of a row of the same size, by pgbench's own client. */
-const pgbench = async (databaseUrl: string, clients: number): Promise<number> => {
-  const client = new pg.Client({ connectionString: databaseUrl });
-  await client.connect();
-  await client.query(
-    'create table if not exists bench_plain (id bigserial primary key, stream uuid not null, type text not null, data jsonb not null, at timestamptz not null default now())',
-  );
-  await client.end();
-  const folder = await mkdtemp(join(tmpdir(), 'xenolith-bench-'));
-  const script = join(folder, 'insert.sql');
-  await writeFile(
-    script,
-    `insert into bench_plain (stream, type, data) values (gen_random_uuid(), 'BenchHappened', '${JSON.stringify(DATA)}');\n`,
-  );
-  try {
-    const { stdout } = await promisify(execFile)('pgbench', [
-      '-n',
-      '-M',
-      'prepared',
-      '-c',
-      String(clients),
-      '-j',
-      '2',
-      '-T',
-      String(RUN_MS / 1000),
-      '-f',
-      script,
-      databaseUrl,
-    ]);
-    return Number(/tps = ([\d.]+)/.exec(stdout)?.[1]);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-};
-
 const emmett = async (databaseUrl: string, callers: number): Promise<number> => {
   const store = getPostgreSQLEventStore(databaseUrl);
   try {
@@ -128,7 +89,9 @@ export const benchLog = async (): Promise<readonly Row[]> => {
       [256, 4],
     ] as const) {
       progress(`appends, ${callers} callers`);
-      const [mine, plain] = [await ours(store, callers), await pgbench(await postgres.createDatabase(), callers)];
+      const mine = await ours(store, callers);
+      const inserts = { clients: callers, data: DATA, durationMs: RUN_MS };
+      const { perSecond: plain } = await pgbench(await postgres.createDatabase(), inserts);
       rows.push(
         rateRow({
           group: GROUP,

@@ -2,13 +2,14 @@ import { commandSubject, timestamp, type PlacementRequest } from '@xenolith/cont
 import { migrateEventStore, openEventStore, type EventStore } from '@xenolith/event-store';
 import { randomFrom, uuidFrom, type JsonObject, type Uuid } from '@xenolith/kernel';
 import { openMessageBus, type NatsMessageBus } from '@xenolith/messaging';
-import { freePort, startNats, startPostgres } from '@xenolith/testing';
+import { freePort, startNats, startPostgres, type TestPostgres } from '@xenolith/testing';
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { GIB, hostDocument } from './fleet.js';
+import { pgbench } from './pgbench.js';
 import { atMostRow, closedLoop, floorRow, limitRow, percentile, progress, shareRow, type Row } from './report.js';
 
 const GROUP = 'placement';
@@ -26,6 +27,8 @@ const ARRIVALS = 400;
 const ARRIVALS_SHARE = 0.5;
 /** A run that falls this far behind its arrivals ends early: what later ones wait is a figure of the run's length only. */
 const WAITING_LIMIT = 5_000;
+/** Of Postgres: those of the schedulers, and of the peer's clients. */
+const CONNECTIONS = 200;
 const WARM_UP_MS = 4_000;
 const RUN_MS = 15_000;
 const REQUEST_MS = 10_000;
@@ -190,17 +193,37 @@ const overbooked = async (store: EventStore): Promise<number> => {
   return [...used.values()].filter((bytes) => bytes > HOST.memoryBytes).length;
 };
 
-const arrivingRows = async (asker: Asker, perSecond: number, what: string): Promise<readonly Row[]> => {
+interface Measured {
+  readonly postgres: TestPostgres;
+  readonly store: EventStore;
+  readonly bus: NatsMessageBus;
+  readonly schedulers: readonly Scheduler[];
+}
+
+/** What as many placements wait that arrive by chance, beside bare inserts that arrive so in the same Postgres. */
+const arrivingRows = async (
+  { asker, postgres }: { readonly asker: Asker; readonly postgres: TestPostgres },
+  perSecond: number,
+  what: string,
+): Promise<readonly Row[]> => {
   progress(`placements that arrive ${perSecond} times a second`);
   const { p50, p99 } = await asker.arrive(perSecond);
-  const row = { group: GROUP, unit: 'ms' };
+  progress(`inserts that arrive ${perSecond} times a second`);
+  const plain = await pgbench(await postgres.createDatabase(), {
+    clients: CALLERS,
+    data: { request: { ...FLAVOURS[0], hypervisor: 'any' } },
+    durationMs: RUN_MS,
+    arriving: perSecond,
+  });
+  const row = { group: GROUP, unit: 'ms', atMost: Infinity };
   return [
-    atMostRow({ ...row, what: `${what}, p50`, ours: p50, against: 'p99', theirs: p99, atMost: Infinity }),
-    limitRow({ ...row, what: `${what}, p99`, ours: p99, limit: 20 }),
+    atMostRow({ ...row, what: `${what}, p50`, ours: p50, against: 'pgbench insert, p50', theirs: plain.p50 }),
+    atMostRow({ ...row, what: `${what}, p99`, ours: p99, against: 'pgbench insert, p99', theirs: plain.p99 }),
+    limitRow({ group: GROUP, unit: 'ms', what: `${what}, p99`, ours: p99, limit: 20 }),
   ];
 };
 
-const measure = async (store: EventStore, bus: NatsMessageBus, schedulers: readonly Scheduler[]): Promise<Row[]> => {
+const measure = async ({ postgres, store, bus, schedulers }: Measured): Promise<Row[]> => {
   const counted = async (metric: string): Promise<number> => {
     const counts = await Promise.all(schedulers.map((each) => each.count(metric, 'type="PlaceVirtualMachine"')));
     return counts.reduce((sum, count) => sum + count, 0);
@@ -221,8 +244,12 @@ const measure = async (store: EventStore, bus: NatsMessageBus, schedulers: reado
     limitRow({ group: GROUP, what: `${what}, ${CALLERS} callers, p99`, ours: many.p99, unit: 'ms', limit: 20 }),
     shareRow({ group: GROUP, what: `${what}, ${FEW_CALLERS} callers`, ours: few.rate, unit: '/s', whole: many.rate }),
     limitRow({ group: GROUP, what: `${what}, ${FEW_CALLERS} callers, p99`, ours: few.p99, unit: 'ms', limit: 20 }),
-    ...(await arrivingRows(asker, ARRIVALS, `${what}, ${ARRIVALS}/s arriving`)),
-    ...(await arrivingRows(asker, half, `${what}, arriving half as often as ${CALLERS} callers get them`)),
+    ...(await arrivingRows({ asker, postgres }, ARRIVALS, `${what}, ${ARRIVALS}/s arriving`)),
+    ...(await arrivingRows(
+      { asker, postgres },
+      half,
+      `${what}, arriving half as often as ${CALLERS} callers get them`,
+    )),
     limitRow({
       ...{ group: GROUP, what: 'decisions made again, of all', unit: '%', limit: 1 },
       ours: (100 * again) / decisions,
@@ -241,7 +268,8 @@ export const benchPlacement = async (): Promise<readonly Row[]> => {
   };
   try {
     progress(`starting Postgres, NATS and ${SCHEDULERS} schedulers`);
-    const { url: databaseUrl } = await begun(startPostgres({ durable: true }));
+    const postgres = await begun(startPostgres({ durable: true, settings: { max_connections: String(CONNECTIONS) } }));
+    const databaseUrl = postgres.url;
     const { url: natsUrl } = await begun(startNats());
     await migrateEventStore(databaseUrl);
     const store = await openEventStore({ databaseUrl, name: 'bench' });
@@ -251,7 +279,7 @@ export const benchPlacement = async (): Promise<readonly Row[]> => {
     const schedulers = await Promise.all(numbers.map((number) => begun(startScheduler(number, databaseUrl, natsUrl))));
     const bus = await openMessageBus({ natsUrl, name: 'bench' });
     closers.unshift(() => bus.close());
-    return await measure(store, bus, schedulers);
+    return await measure({ postgres, store, bus, schedulers });
   } finally {
     for (const close of closers) await close();
   }
