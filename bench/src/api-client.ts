@@ -24,9 +24,14 @@ export type WatchLine = z.infer<typeof watchLine>;
 export interface ApiAnswer {
   readonly status: number;
   readonly text: string;
+  /** When it says that it may be asked again. */
+  readonly retryAfterSeconds: number | undefined;
 }
 
 const REQUEST_LIMIT_MS = 60_000;
+/** As often as client-go asks again, where an answer says when. */
+const ATTEMPTS = 10;
+const CONFLICT = 409;
 
 /** JSON requests to one platform over kept connections, as a client library makes them. */
 export class ApiClient {
@@ -55,14 +60,23 @@ export class ApiClient {
     const response = await this.#open({ method, path, agent: this.#agent, body });
     const chunks: Buffer[] = [];
     for await (const chunk of response as AsyncIterable<Buffer>) chunks.push(chunk);
-    return { status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString() };
+    const after = Number(response.headers['retry-after'] ?? Number.NaN);
+    return {
+      status: response.statusCode ?? 0,
+      text: Buffer.concat(chunks).toString(),
+      retryAfterSeconds: Number.isFinite(after) ? after : undefined,
+    };
   }
 
-  /** Throws unless the answer's status is below 300. */
+  /** Asks again when it is told to, as client-go does. Throws unless the answer's status is below 300; what was made by an attempt before is there. */
   async ask(method: string, path: string, body?: unknown): Promise<string> {
-    const { status, text } = await this.send(method, path, body);
-    if (status >= 300) throw new Error(`${method} ${path} was answered with ${status}: ${text}`);
-    return text;
+    for (let attempt = 1; ; attempt += 1) {
+      const { status, text, retryAfterSeconds } = await this.send(method, path, body);
+      if (status < 300 || (status === CONFLICT && method === 'POST' && attempt > 1)) return text;
+      if (retryAfterSeconds === undefined || attempt === ATTEMPTS)
+        throw new Error(`${method} ${path} was answered with ${status}: ${text}`);
+      await new Promise((resume) => setTimeout(resume, retryAfterSeconds * 1_000));
+    }
   }
 
   /** Settles when the watch is open; `take` gets its lines as text. */
