@@ -22,14 +22,9 @@ import { HostShare } from './host-share.js';
 import { withoutHostname } from './host-traits.js';
 import { machineWish } from './machine-affinity.js';
 import { fittingProposal, type Retry } from './fitting-proposal.js';
+import { PendingPlacements } from './pending-placements.js';
 import { PLACEMENT_CATEGORY } from './placement.js';
-import {
-  beganAtMs,
-  isGuarded,
-  knownPlacement,
-  type KnownPlacement,
-  type PlacementDocument,
-} from './placement-document.js';
+import { beganAtMs, knownPlacement, type KnownPlacement, type PlacementDocument } from './placement-document.js';
 import type { Proposal } from './placement.decide.js';
 import type { Standing } from './planning/standing.js';
 import type { SchedulingPolicy } from './scores.js';
@@ -69,11 +64,8 @@ export class CapacityIndex implements Index {
   private readonly hosts = new Map<Uuid, KnownHost>();
   private readonly clusters: Clusters;
   private readonly placements = new Map<Uuid, KnownPlacement>();
-  /** In the order in which they became pending: oldest first. */
-  private readonly pending = new Map<Uuid, PlacementRequest>();
+  private readonly pending = new PendingPlacements();
   readonly pendingCount = (): number => this.pending.size;
-  /** Those of them whose room depends on what other machines do elsewhere. */
-  private readonly pendingByRule = new Set<Uuid>();
   private readonly words = new WordBook<Uuid>();
   private availability = this.plannedFailovers();
   /** An index of its own, to be loaded before this one. */
@@ -86,8 +78,8 @@ export class CapacityIndex implements Index {
   load(documents: readonly StoredDocument[]): void {
     this.fleet = emptyFleet(this.share);
     this.availability = this.plannedFailovers();
-    const { hosts, clusters, placements, pending, pendingByRule, words } = this;
-    for (const each of [hosts, clusters, placements, pending, pendingByRule, words]) each.clear();
+    const { hosts, clusters, placements, pending, words } = this;
+    for (const each of [hosts, clusters, placements, pending, words]) each.clear();
     const known = byAge(documents);
     for (const category of this.categories)
       for (const { streamId: uid, version, document, category: own } of known.documents)
@@ -156,12 +148,12 @@ export class CapacityIndex implements Index {
   }
 
   pendingRequest(placement: Uuid): PlacementRequest | undefined {
-    return this.pending.get(placement);
+    return this.pending.request(placement);
   }
 
   /** The host that a pending placement would find now; none, or no longer pending: empty. */
   roomFor(placement: Uuid, atMs: number): readonly Retry[] {
-    const request = this.pending.get(placement);
+    const request = this.pending.request(placement);
     if (!request) return [];
     const proposal = this.find(this.wish(request), 0, atMs);
     return proposal.fits ? [{ placement, proposal }] : [];
@@ -171,7 +163,7 @@ export class CapacityIndex implements Index {
   roomByRule(atMs: number, limit: number): readonly Retry[] {
     const found: Retry[] = [];
     let looked = 0;
-    for (const placement of this.pendingByRule) {
+    for (const placement of this.pending.ruled()) {
       if (found.length === limit || (looked += 1) > BY_RULE_LOOKED_AT) break;
       const retries = this.roomFor(placement, atMs);
       found.push(...retries);
@@ -183,7 +175,7 @@ export class CapacityIndex implements Index {
   /** Those that are about to be placed so count from now on where hosts are kept free for failovers. */
   expect(retries: readonly Retry[], atMs: number): void {
     for (const { placement, proposal } of retries) {
-      const request = this.pending.get(placement);
+      const request = this.pending.request(placement);
       if (request) this.promise(placement, request, proposal, atMs);
     }
   }
@@ -203,7 +195,7 @@ export class CapacityIndex implements Index {
     const spoken = { memoryBytes: 0, vcpus: 0 };
     const words = new Set<string>();
     let looked = 0;
-    for (const [placement, request] of this.pending) {
+    for (const [placement, request] of this.pending.all()) {
       if (found.length === limit || (looked += 1) > PENDING_LOOKED_AT) break;
       // Most of those who wait lack memory here as elsewhere: nothing else need be looked at.
       if (table.freeMemory(slot) - spoken.memoryBytes < request.memoryBytes) continue;
@@ -247,8 +239,8 @@ export class CapacityIndex implements Index {
 
   /** Requests that wait for room, oldest first; of many the oldest only. */
   waiting(): readonly PlacementRequest[] {
-    const oldest = [...this.pending.values()].slice(0, WAITING_LOOKED_AT);
-    return oldest.map((request) => this.volumes.located(this.amongAlike(request)));
+    const oldest = [...this.pending.all()].slice(0, WAITING_LOOKED_AT);
+    return oldest.map(([, request]) => this.volumes.located(this.amongAlike(request)));
   }
 
   /** Whether any cluster promises to survive the loss of hosts, so that room anywhere in it may let a machine in anywhere else. */
@@ -346,12 +338,8 @@ export class CapacityIndex implements Index {
     this.placements.delete(uid);
     const known = document && knownPlacement(document, this.volumes);
     if (known) this.placements.set(uid, known);
-    // One that stays pending keeps its place in the queue.
-    if (known && hostUid === null) this.wait(uid, document);
-    else {
-      this.pending.delete(uid);
-      this.pendingByRule.delete(uid);
-    }
+    if (known && hostUid === null) this.pending.wait(uid, document);
+    else this.pending.end(uid);
     this.fleet.offers.end(uid);
     if (hostUid === null) this.availability.breakPromise(uid);
     if (!known || hostUid === null) return;
@@ -360,12 +348,6 @@ export class CapacityIndex implements Index {
       return;
     }
     this.occupy(uid, known, { bornAtMs: beganAtMs(document) ?? atMs, nowMs: atMs });
-  }
-
-  private wait(placement: Uuid, document: PlacementDocument): void {
-    const { request } = document.spec;
-    this.pending.set(placement, request);
-    if (request.labels || request.affinity || isGuarded(document)) this.pendingByRule.add(placement);
   }
 
   private occupy(
