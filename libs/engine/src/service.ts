@@ -177,7 +177,7 @@ export interface ProcessLoad {
 export interface EngineObserver {
   commandHandled?(info: {
     readonly type: string;
-    readonly outcome: 'accepted' | 'rejected' | 'known' | 'fault';
+    readonly outcome: 'accepted' | 'rejected' | 'known';
     readonly code?: string;
   }): void;
   /** A decision is made again: another process wrote, or `reason` is the code of what the ledger or a claim refused. */
