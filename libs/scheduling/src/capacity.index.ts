@@ -271,9 +271,9 @@ export class CapacityIndex implements Index {
   /** A machine that leaves a host while it runs goes on under the same kind of hypervisor. */
   private amongAlike(request: PlacementRequest): PlacementRequest {
     if (request.exceptHost === undefined) return request;
-    for (const { facts } of this.hosts.values())
-      if (facts.name === request.exceptHost) return { ...request, hypervisor: facts.hypervisor };
-    return request;
+    const { table } = this.fleet;
+    const left = this.hosts.get(table.uids[table.slotNamed(request.exceptHost) ?? -1] ?? '');
+    return left ? { ...request, hypervisor: left.facts.hypervisor } : request;
   }
 
   private wish(asked: PlacementRequest, contended?: ReadonlySet<number>): Wish {
