@@ -116,6 +116,28 @@ describe('take-over', () => {
     await store.close();
   });
 
+  it('is waited for by candidates that appends do not wake, as they once did', async () => {
+    const databaseUrl = await testbed().newDatabase();
+    const connect = () => testbed().connectNats();
+    const [first, second, writer] = await Promise.all([connect(), connect(), connect()]);
+    const holder = await runSequencer({ databaseUrl, nats: first });
+    await expect.poll(() => holder.state().role, PATIENCE).toBe('holder');
+    const candidate = await runSequencer({ databaseUrl, nats: second });
+    const store = await openEventStore({ databaseUrl, name: 'test', nats: writer });
+    for (let event = 0; event < 20; event += 1) await store.append(appendOf([writeTo(nextTestId())]));
+    await expect.poll(() => holder.state().head, PATIENCE).toBe(20);
+    // What was sent to it before this answer has arrived before it, too.
+    await Promise.all([first.flush(), second.flush()]);
+    expect(first.stats().inMsgs).toBeGreaterThan(0);
+    expect(second.stats().inMsgs).toBe(0);
+    await holder.stop();
+    await expect.poll(() => candidate.state().role, PATIENCE).toBe('holder');
+    await store.append(appendOf([writeTo(nextTestId())]));
+    await expect.poll(() => candidate.state().head, PATIENCE).toBe(21);
+    await candidate.stop();
+    await store.close();
+  });
+
   it('goes to another candidate when the connection of the holder dies', async () => {
     const databaseUrl = await testbed().newDatabase();
     const admin = testbed().adminPool(databaseUrl);

@@ -1,5 +1,4 @@
 import type { NatsConnection } from '@nats-io/transport-node';
-import type { Subscription as NatsSubscription } from '@nats-io/transport-node';
 import type pg from 'pg';
 import { APPENDED_SUBJECT } from '@xenolith/contracts';
 import { Chronicler, stepChronicle } from './chronicler.js';
@@ -85,7 +84,6 @@ class Candidate {
   readonly #relay: Relay | undefined;
   readonly #chronicler: Chronicler | undefined;
   readonly #chronicle: pg.Pool;
-  #pings: NatsSubscription | undefined;
   #stopped = false;
   #role: SequencerState['role'] = 'candidate';
   #epoch = 0;
@@ -124,7 +122,6 @@ class Candidate {
   }
 
   async run(): Promise<void> {
-    this.#pings = this.#options.nats?.subscribe(APPENDED_SUBJECT, { callback: () => this.#pinged() });
     while (!this.#isStopped()) {
       try {
         await this.#campaign();
@@ -138,18 +135,12 @@ class Candidate {
 
   async stop(finished: Promise<void>): Promise<void> {
     this.#stopped = true;
-    this.#pings?.unsubscribe();
     this.#work.wake();
     this.#relayWork.wake();
     this.#chronicler?.wake();
     await finished;
     this.#role = 'stopped';
     await Promise.all([this.#pool.end(), this.#chronicle.end()]);
-  }
-
-  /** A candidate has nothing to do with the news: it would only ask for the lock at each. */
-  #pinged(): void {
-    if (this.#role === 'holder') this.#work.wake();
   }
 
   /** Waits for the lock, then works until something breaks. The lock goes with the connection. */
@@ -203,9 +194,12 @@ class Candidate {
     const relaying = this.#relayLoop(term);
     const chronicling = this.#chronicler?.run(() => this.#isOver(term));
     const offenders = setInterval(() => void this.#lookForOffenders(session), OFFENDER_LOOK_MS);
+    // A candidate hears no news: it has nothing to do with them, and each append would wake every process.
+    const pings = this.#options.nats?.subscribe(APPENDED_SUBJECT, { callback: () => this.#work.wake() });
     try {
       await this.#sequenceLoop(session, term);
     } finally {
+      pings?.unsubscribe();
       clearInterval(offenders);
       term.over = true;
       this.#relayWork.wake();
