@@ -44,7 +44,8 @@ export interface ProcessDefinition<Schema extends z.ZodObject> {
 export const systemClock: Clock = {
   now: () => Date.now(),
   after: (delayMs, action) => {
-    const timer = setTimeout(action, delayMs);
+    // Node warns of what is due already.
+    const timer = setTimeout(action, Math.max(0, delayMs));
     return () => clearTimeout(timer);
   },
 };
