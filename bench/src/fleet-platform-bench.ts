@@ -3,7 +3,7 @@ import { ApiClient } from './api-client.js';
 import { Machines } from './machines.js';
 import { Platform } from './platform.js';
 import { familiesOf, type NamedProcess } from './process-cpu.js';
-import { limitRow, progress, shareRow, type Row } from './report.js';
+import { limitRow, percentile, progress, shareRow, type Row } from './report.js';
 
 const GROUP = 'fleet';
 const MACHINES_PER_HOST = 10;
@@ -38,12 +38,18 @@ const fill = async (platform: Platform, machines: number): Promise<void> => {
     const made = new Machines(client);
     await made.start();
     let next = 0;
+    let tookMs: number[] = [];
     await Promise.all(
       Array.from({ length: CALLERS }, async () => {
         while (next < machines) {
           next += 1;
-          if (next % PROGRESS_EVERY === 0) progress(`${next} of ${machines} machines`);
-          await made.create(`fleet-${next}`);
+          tookMs.push(await made.create(`fleet-${next}`));
+          if (tookMs.length < PROGRESS_EVERY) continue;
+          const [p50, p99, longest] = [0.5, 0.99, 1].map((share) => Math.round(percentile(tookMs, share)));
+          progress(
+            `${next} of ${machines} machines; of the last, one took ${p50} ms (p50), ${p99} (p99), ${longest} at the most`,
+          );
+          tookMs = [];
         }
       }),
     );
@@ -64,13 +70,16 @@ export const benchFleet = async (): Promise<readonly Row[]> => {
     const resident = await residentBytes(await platform.processes());
     const whole = resident.reduce((sum, { bytes }) => sum + bytes, 0);
     const what = `memory of a platform with ${hosts} hosts, ${machines} machines`;
+    await platform.remove();
     return [
       limitRow({ group: GROUP, what, ours: whole / 2 ** 30, unit: 'GiB', limit: LIMIT_GIB }),
       ...resident.map(({ name, bytes }) =>
         shareRow({ group: GROUP, what: `memory, ${name}`, ours: bytes / 2 ** 20, unit: 'MiB', whole: whole / 2 ** 20 }),
       ),
     ];
-  } finally {
-    await platform.remove();
+  } catch (fault) {
+    await platform.down();
+    progress(`the platform is stopped; what it said is in ${platform.data}`);
+    throw fault;
   }
 };
