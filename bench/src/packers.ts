@@ -122,23 +122,20 @@ class Scheduler {
   }
 }
 
+const packerOf = (scheduler: Scheduler, rule: Rule): Packer => ({
+  rule,
+  placed: (machine, host, atMs) => scheduler.placed(machine, host, atMs),
+  gone: (machine, atMs) => scheduler.gone(machine, atMs),
+});
+
 /** The scheduler's own decisions, from what it has seen finish. */
 export const scheduled = (): Packer => {
   const scheduler = new Scheduler();
-  return {
-    rule: scheduler.choose,
-    placed: (machine, host, atMs) => scheduler.placed(machine, host, atMs),
-    gone: (machine, atMs) => scheduler.gone(machine, atMs),
-  };
+  return packerOf(scheduler, scheduler.choose);
 };
 
 /** Whatever places, the scheduler's plans of consolidation are carried out; without a rule, it is the scheduler that places. */
 export const consolidated = (rule?: Rule): Packer => {
   const scheduler = new Scheduler();
-  return {
-    rule: rule ?? scheduler.choose,
-    placed: (machine, host, atMs) => scheduler.placed(machine, host, atMs),
-    gone: (machine, atMs) => scheduler.gone(machine, atMs),
-    tidied: (atMs) => scheduler.consolidated(atMs),
-  };
+  return { ...packerOf(scheduler, rule ?? scheduler.choose), tidied: (atMs) => scheduler.consolidated(atMs) };
 };

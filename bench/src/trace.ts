@@ -77,12 +77,12 @@ export interface Packer {
   readonly rule: Rule;
   placed?(machine: Machine, host: number, atMs: number): void;
   gone?(machine: Machine, atMs: number): void;
-  /** What it moves now, asked every `TIDIED_EVERY_MS`. */
+  /** What it moves now; asked four times a day. */
   tidied?(atMs: number): readonly Migration[];
 }
 
 /** How often running machines may be moved. */
-export const TIDIED_EVERY_MS = DAY_MS / 4;
+const TIDIED_EVERY_MS = DAY_MS / 4;
 
 interface Measured {
   readonly fromDay: number;
@@ -93,7 +93,6 @@ interface Measured {
 class Meter {
   migrations = 0;
   arrivals = 0;
-  migratedBytes = 0;
   private used = 0;
   private busy = 0;
   private readonly fromMs: number;
@@ -170,10 +169,9 @@ class Replay {
 /** What a part of a trace came to: percent of the hosts in use that is allocated, in the dimension of which most is, over time. */
 export interface Packed {
   readonly percent: number;
-  /** Machines that came, and migrations, with their memory. */
+  /** Machines that came, and migrations. */
   readonly arrivals: number;
   readonly migrations: number;
-  readonly migratedBytes: number;
 }
 
 /** Replays a trace; answers what each of its parts came to. */
@@ -195,11 +193,7 @@ export const replay = <Part extends string>(
       if (!host) throw new Error(`machine ${machine.id} is to go to a host that is not there`);
       fleet.take(machine);
       fleet.put(machine, host);
-      for (const [, meter] of meters) {
-        if (!meter.covers(tidyMs)) continue;
-        meter.migrations += 1;
-        meter.migratedBytes += machine.memoryBytes;
-      }
+      for (const [, meter] of meters) if (meter.covers(tidyMs)) meter.migrations += 1;
     }
   };
   for (const { atMs, machine, comes } of turns) {
@@ -221,9 +215,6 @@ export const replay = <Part extends string>(
     }
   }
   return Object.fromEntries(
-    meters.map(([name, { percent, arrivals, migrations, migratedBytes }]) => [
-      name,
-      { percent, arrivals, migrations, migratedBytes },
-    ]),
+    meters.map(([name, { percent, arrivals, migrations }]) => [name, { percent, arrivals, migrations }]),
   ) as Record<Part, Packed>;
 };

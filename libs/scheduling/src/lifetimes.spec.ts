@@ -40,7 +40,7 @@ describe('Lifetimes', () => {
     const HOUR_MS = 3_600_000;
     const MACHINES = 20;
 
-    /** Machines that began an hour apart, and ended, or moved, after two hours each; `born`: when those that moved began, as their new hosts hear. */
+    /** Machines that began an hour apart, and ended, or moved, after two hours each. */
     const lived = (end: 'ended' | 'moved' | 'failed to move') => {
       const lifetimes = new Lifetimes();
       const turns = Array.from({ length: MACHINES }, (_, number) => [
